@@ -1,0 +1,409 @@
+//! The doors of the room: what goes into an endpoint and what comes out.
+//!
+//! Everything here is plain data. The order of outputs is meaningful (RFC 7296 2.8): a shell performs them
+//! first to last and skips none.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::auth::identity::Identity;
+use crate::config::{ConnectionConfig, ConnectionId};
+use crate::error::Failure;
+use crate::negotiate::selector::TrafficSelector;
+use crate::negotiate::transform::{EspEncryption, Integrity, KeyExchangeMethod};
+
+/// The port of IKE without encapsulation (RFC 7296 2).
+pub const PORT_IKE: u16 = 500;
+/// The port that IKE and UDP-encapsulated ESP share (RFC 3948, RFC 7296 2.23).
+pub const PORT_NAT_T: u16 = 4500;
+
+/// The two ends of the outer path, as this host sees them.
+///
+/// On port 4500 the shell puts the four zero octets of the non-ESP marker (RFC 3948 2.2) before an IKE
+/// message it sends and takes them off one it received; `xvpn-ike` never sees the marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port, behind its NAT if there is one.
+    pub remote: SocketAddr,
+}
+
+/// A source of unpredictable octets, lent by the shell (or by a seeded simulation).
+pub trait Random {
+    /// Fills `out` with unpredictable octets.
+    fn fill(&mut self, out: &mut [u8]);
+}
+
+/// One thing that happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// An IKE message arrived (without the non-ESP marker). Lent for the call.
+    Datagram {
+        /// The path it came by; `local` is the address it was sent to.
+        path: Path,
+        /// The message.
+        bytes: &'a [u8],
+    },
+    /// The operator, by way of the program, wants something.
+    Command(Command),
+    /// What the dataplane has seen since the last report.
+    Usage(Usage),
+    /// A deadline given by `poll_timeout` may have passed.
+    Timeout,
+}
+
+/// What the operator can ask for.
+#[derive(Debug)]
+pub enum Command {
+    /// Makes a connection known, or replaces its configuration from the next negotiation on.
+    Configure(Box<ConnectionConfig>),
+    /// Deletes its SAs and forgets the connection.
+    Forget(ConnectionId),
+    /// The connection shall be up: initiate now (if it may) and again after every loss. The intent stands until `Down`.
+    Up(ConnectionId),
+    /// The connection shall be down: delete its SAs, stop trying.
+    Down(ConnectionId),
+    /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
+    Shutdown,
+}
+
+/// Traffic seen by the dataplane on one CHILD SA.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// The connection it belongs to.
+    pub connection: ConnectionId,
+    /// Our SPI of the CHILD SA (the inbound one).
+    pub inbound_spi: Spi,
+    /// Inner octets received since installation.
+    pub inbound_bytes: u64,
+    /// Packets received (ICV and window passed) since installation: the proof of life for liveness checks.
+    pub inbound_packets: u64,
+    /// Inner octets sent since installation.
+    pub outbound_bytes: u64,
+    /// Packets sent since installation.
+    pub outbound_packets: u64,
+}
+
+/// One effect, to be performed in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Be ready to receive on this SA. Comes before the datagram that tells the peer of it wherever the peer may answer with traffic.
+    InstallInbound(InstallInbound),
+    /// Send this datagram.
+    Transmit(Transmit),
+    /// Send with this SA from now on; it replaces the connection's previous outbound SA with the same selectors for sending.
+    InstallOutbound(InstallOutbound),
+    /// Forget one SA.
+    Remove(Remove),
+    /// The peer is now to be reached by another path: all outbound SAs of the connection follow.
+    SetPath {
+        /// The connection.
+        connection: ConnectionId,
+        /// The new path.
+        path: Path,
+    },
+    /// Something the operator or the program wants to know.
+    Event(Event),
+}
+
+/// What a datagram is, so that the shell knows whether a non-ESP marker belongs before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Datagram {
+    /// An IKE message: marked if `path.local` is not port 500.
+    Ike,
+    /// A NAT-keepalive (RFC 3948 4): the one octet 0xFF, never marked.
+    Keepalive,
+}
+
+/// A datagram to send.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// From where to where.
+    pub path: Path,
+    /// With or without marker.
+    pub kind: Datagram,
+    /// The octets, without the marker.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transmit({:?}, {} octets, {} -> {})", self.kind, self.bytes.len(), self.path.local, self.path.remote)
+    }
+}
+
+/// A Security Parameter Index of ESP (RFC 4303 2.1); never 0..=255.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spi(pub u32);
+
+impl fmt::Debug for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Display for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// Key material of one direction of a CHILD SA (RFC 7296 2.17). Zeroized on drop, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SaKeys {
+    /// The cipher's key; for AEADs followed by the salt (4 octets), as KEYMAT has it.
+    pub encryption: Zeroizing<Vec<u8>>,
+    /// The integrity key; empty with an AEAD.
+    pub integrity: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for SaKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SaKeys(..)")
+    }
+}
+
+/// What both directions of a CHILD SA have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildSuite {
+    /// The cipher, with its key length.
+    pub encryption: EspEncryption,
+    /// The integrity algorithm; `None` with an AEAD.
+    pub integrity: Option<Integrity>,
+    /// Extended (64-bit) sequence numbers (RFC 4303 2.2.1).
+    pub esn: bool,
+}
+
+/// How ESP travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// In UDP, between the ports of the path (RFC 3948).
+    Udp,
+    /// As IP protocol 50; the ports of the path mean nothing.
+    None,
+}
+
+/// The inbound half of a new CHILD SA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallInbound {
+    /// The connection it belongs to.
+    pub connection: ConnectionId,
+    /// Our SPI, chosen by us.
+    pub spi: Spi,
+    /// Algorithms.
+    pub suite: ChildSuite,
+    /// Keys of this direction.
+    pub keys: SaKeys,
+    /// The networks behind us: the destinations of what arrives.
+    pub local: Vec<TrafficSelector>,
+    /// The networks behind the peer: the sources of what arrives.
+    pub remote: Vec<TrafficSelector>,
+    /// In UDP or not.
+    pub encapsulation: Encapsulation,
+    /// The outer path.
+    pub path: Path,
+}
+
+/// The outbound half of a new CHILD SA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallOutbound {
+    /// The connection it belongs to.
+    pub connection: ConnectionId,
+    /// The peer's SPI.
+    pub spi: Spi,
+    /// Our SPI of the same CHILD SA.
+    pub inbound_spi: Spi,
+    /// Algorithms.
+    pub suite: ChildSuite,
+    /// Keys of this direction.
+    pub keys: SaKeys,
+    /// The networks behind us: the sources of what leaves.
+    pub local: Vec<TrafficSelector>,
+    /// The networks behind the peer: the destinations of what leaves.
+    pub remote: Vec<TrafficSelector>,
+    /// In UDP or not.
+    pub encapsulation: Encapsulation,
+    /// The outer path.
+    pub path: Path,
+}
+
+/// Which half of a CHILD SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the peer.
+    Inbound,
+    /// To the peer.
+    Outbound,
+}
+
+/// The half of a CHILD SA to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remove {
+    /// The connection it belonged to.
+    pub connection: ConnectionId,
+    /// Inbound or outbound.
+    pub direction: Direction,
+    /// Our SPI if inbound, the peer's if outbound.
+    pub spi: Spi,
+}
+
+/// Which side of the IKE SA this endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It sent the first IKE_SA_INIT request.
+    Initiator,
+    /// It answered it.
+    Responder,
+}
+
+/// What the program may tell the operator. Every event of a connection carries its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A negotiation began or took a step; `step` is what is awaited now.
+    Progress {
+        /// The connection.
+        connection: ConnectionId,
+        /// What is awaited.
+        step: Step,
+        /// Where the peer is.
+        path: Path,
+    },
+    /// The IKE SA stands and the peer is authenticated.
+    IkeEstablished {
+        /// The connection.
+        connection: ConnectionId,
+        /// Facts for the status.
+        ike: IkeFacts,
+    },
+    /// A CHILD SA carries traffic both ways.
+    ChildEstablished {
+        /// The connection.
+        connection: ConnectionId,
+        /// Facts for the status.
+        child: ChildFacts,
+    },
+    /// A CHILD SA is gone.
+    ChildClosed {
+        /// The connection.
+        connection: ConnectionId,
+        /// Our SPI of it.
+        inbound_spi: Spi,
+    },
+    /// The IKE SA, and with it every CHILD SA, is gone.
+    IkeClosed {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A negotiation failed, or an established connection was lost.
+    Failed {
+        /// The connection, if it could be told.
+        connection: Option<ConnectionId>,
+        /// The peer.
+        path: Path,
+        /// What went wrong and who must act.
+        failure: Failure,
+        /// When the next attempt is made, if one is.
+        retry_in: Option<Duration>,
+    },
+    /// A datagram changed nothing. Only a counter.
+    Ignored {
+        /// Why.
+        reason: crate::error::Ignore,
+    },
+}
+
+/// What a negotiation awaits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The answer to our IKE_SA_INIT request.
+    InitResponse,
+    /// The answer to our IKE_AUTH request.
+    AuthResponse,
+    /// The peer's IKE_AUTH request, after we answered its IKE_SA_INIT.
+    AuthRequest,
+    /// The answer to our delete.
+    DeleteResponse,
+    /// No answer so far: the request was sent again.
+    Retransmission {
+        /// How often it was sent, the first time included.
+        sent: u32,
+    },
+}
+
+/// Why an IKE SA ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The operator asked (`Down`, `Forget`, `Shutdown`).
+    Operator,
+    /// The peer deleted it.
+    Peer,
+    /// The peer did not answer a request any more.
+    Unreachable,
+    /// The peer began anew with INITIAL_CONTACT.
+    Replaced,
+    /// An error ended it; a `Failed` event says which.
+    Error,
+}
+
+/// What is known of an IKE SA. No secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IkeFacts {
+    /// Our side of it.
+    pub role: Role,
+    /// The initiator's SPI.
+    pub spi_i: u64,
+    /// The responder's SPI.
+    pub spi_r: u64,
+    /// The names of the algorithms, such as `aes256gcm16-prfsha256-x25519`.
+    pub suite: String,
+    /// The key exchange.
+    pub key_exchange: KeyExchangeMethod,
+    /// The peer, as authenticated.
+    pub remote_identity: Identity,
+    /// The outer path.
+    pub path: Path,
+    /// There is a NAT before us.
+    pub nat_local: bool,
+    /// There is a NAT before the peer.
+    pub nat_remote: bool,
+}
+
+/// What is known of a CHILD SA. No secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildFacts {
+    /// Our SPI.
+    pub inbound_spi: Spi,
+    /// The peer's SPI.
+    pub outbound_spi: Spi,
+    /// The names of the algorithms, such as `aes256gcm16-esn`.
+    pub suite: String,
+    /// The networks behind us.
+    pub local: Vec<TrafficSelector>,
+    /// The networks behind the peer.
+    pub remote: Vec<TrafficSelector>,
+    /// In UDP or not.
+    pub encapsulation: Encapsulation,
+}
+
+/// Why `poll_timeout` wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// A request may have to be sent again.
+    Retransmit,
+    /// A liveness check may be due.
+    Liveness,
+    /// A NAT-keepalive is due.
+    Keepalive,
+    /// A connection that shall be up may be tried again.
+    Retry,
+    /// A half-open SA or a kept response expires.
+    Expire,
+    /// The cookie secret changes.
+    CookieSecret,
+}

@@ -1,0 +1,1 @@
+//! The xvpn program: every side effect on the host is in this crate.
