@@ -13,7 +13,7 @@ use crate::auth::identity::Identity;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::Failure;
 use crate::negotiate::selector::TrafficSelector;
-use crate::negotiate::transform::{EspEncryption, Integrity, KeyExchangeMethod};
+use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
 
 /// The port of IKE without encapsulation (RFC 7296 2).
 pub const PORT_IKE: u16 = 500;
@@ -171,7 +171,7 @@ impl fmt::Debug for SaKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildSuite {
     /// The cipher, with its key length.
-    pub encryption: EspEncryption,
+    pub encryption: Encryption,
     /// The integrity algorithm; `None` with an AEAD.
     pub integrity: Option<Integrity>,
     /// Extended (64-bit) sequence numbers (RFC 4303 2.2.1).

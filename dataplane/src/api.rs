@@ -1,0 +1,239 @@
+//! The doors of the room: what control tells the dataplane, and what it asks of it.
+//!
+//! Everything here is plain data. [`Command`]s cannot fail: keys arrive complete and of the right length,
+//! SPIs are chosen by the caller.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+/// The caller's name for a tunnel: one TUN interface, one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelId(pub u32);
+
+/// A Security Parameter Index (RFC 4303 2.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spi(pub u32);
+
+impl fmt::Debug for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// The ESP transform of an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// AES-GCM with a 16-octet ICV (RFC 4106), 128-bit key. Key: 16 + 4 octets of salt.
+    AesGcm128,
+    /// AES-GCM with a 16-octet ICV (RFC 4106), 256-bit key. Key: 32 + 4 octets of salt.
+    AesGcm256,
+    /// ChaCha20-Poly1305 (RFC 7634). Key: 32 + 4 octets of salt.
+    ChaCha20Poly1305,
+    /// AES-CBC (RFC 3602) with HMAC (RFC 4868, RFC 2404); encrypt-then-MAC.
+    AesCbc {
+        /// 128 or 256.
+        key_bits: u16,
+        /// The HMAC.
+        integrity: Integrity,
+    },
+}
+
+/// The HMAC of a [`Suite::AesCbc`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// HMAC-SHA1-96 (RFC 2404), legacy. Key: 20 octets.
+    HmacSha1_96,
+    /// HMAC-SHA2-256-128 (RFC 4868). Key: 32 octets.
+    HmacSha2_256_128,
+    /// HMAC-SHA2-384-192 (RFC 4868). Key: 48 octets.
+    HmacSha2_384_192,
+    /// HMAC-SHA2-512-256 (RFC 4868). Key: 64 octets.
+    HmacSha2_512_256,
+}
+
+/// Keys of one SA. Zeroized on drop, never printed.
+#[derive(Clone)]
+pub struct Keys {
+    /// The cipher's key; for AEADs followed by the 4-octet salt.
+    pub encryption: Zeroizing<Vec<u8>>,
+    /// The HMAC key; empty with an AEAD.
+    pub integrity: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+/// One traffic selector (RFC 7296 3.13.1, RFC 4301 4.4.1.1): a range of addresses, a protocol, a range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selector {
+    /// First address, same family as `last`.
+    pub first: IpAddr,
+    /// Last address, included.
+    pub last: IpAddr,
+    /// IP protocol; 0 is any.
+    pub protocol: u8,
+    /// First port (or ICMP type and code).
+    pub first_port: u16,
+    /// Last port, included. 0..=65535 is any, and the only range that matches a packet whose ports cannot be read (a fragment).
+    pub last_port: u16,
+}
+
+/// How ESP travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// In UDP between the ports of the path (RFC 3948).
+    Udp,
+    /// As IP protocol 50; the ports of the path mean nothing.
+    None,
+}
+
+/// The outer path of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// In UDP or not.
+    pub encapsulation: Encapsulation,
+}
+
+/// The SA for what arrives.
+#[derive(Clone, Debug)]
+pub struct InboundSpec {
+    /// Whose TUN gets the packets.
+    pub tunnel: TunnelId,
+    /// Our SPI.
+    pub spi: Spi,
+    /// Algorithms.
+    pub suite: Suite,
+    /// Keys.
+    pub keys: Keys,
+    /// 64-bit sequence numbers.
+    pub esn: bool,
+    /// Anti-replay window in packets; a multiple of 64, 64..=65536.
+    pub replay_window: u32,
+    /// Destinations that may arrive (the networks behind us).
+    pub local: Vec<Selector>,
+    /// Sources that may arrive (the networks behind the peer).
+    pub remote: Vec<Selector>,
+}
+
+/// The SA for what leaves.
+#[derive(Clone, Debug)]
+pub struct OutboundSpec {
+    /// Whose TUN the packets come from.
+    pub tunnel: TunnelId,
+    /// The peer's SPI.
+    pub spi: Spi,
+    /// Our SPI of the same CHILD SA, for usage reports.
+    pub inbound_spi: Spi,
+    /// Algorithms.
+    pub suite: Suite,
+    /// Keys.
+    pub keys: Keys,
+    /// 64-bit sequence numbers.
+    pub esn: bool,
+    /// Sources that may leave.
+    pub local: Vec<Selector>,
+    /// Destinations that may leave.
+    pub remote: Vec<Selector>,
+    /// Where it goes.
+    pub path: Path,
+}
+
+/// A change of the tables. Performed in the order given; it is visible to the next batch of every queue.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Receive on this SA.
+    InstallInbound(Box<InboundSpec>),
+    /// Send with this SA; newest first where several match a packet.
+    InstallOutbound(Box<OutboundSpec>),
+    /// Forget an inbound SA. Unknown: no effect.
+    RemoveInbound(Spi),
+    /// Forget an outbound SA of a tunnel. Unknown: no effect.
+    RemoveOutbound(TunnelId, Spi),
+    /// All outbound SAs of a tunnel take this path.
+    SetPath(TunnelId, Path),
+}
+
+/// A tunnel interface to open.
+#[derive(Clone, Debug)]
+pub struct TunnelSpec {
+    /// The caller's name for it.
+    pub id: TunnelId,
+    /// The interface's name, at most 15 octets.
+    pub interface: String,
+    /// The MTU of the outer path in octets, before anything better is learnt; usually 1500.
+    pub path_mtu: u16,
+    /// Clamp the MSS of TCP SYNs, both ways, to what the path and the SA allow.
+    pub clamp_mss: bool,
+    /// Copy DSCP from the inner to the outer header.
+    pub copy_dscp: bool,
+}
+
+/// What the dataplane needs to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads, and queues of every TUN; at least 1.
+    pub queues: usize,
+    /// UDP addresses to bind, usually `0.0.0.0:4500` and `[::]:4500`.
+    pub udp: Vec<SocketAddr>,
+    /// Open raw sockets for IP protocol 50 too (needs CAP_NET_RAW).
+    pub raw_esp: bool,
+    /// Socket buffer to ask for, in octets.
+    pub socket_buffer: usize,
+    /// `/dev/net/tun`.
+    pub tun_device: PathBuf,
+}
+
+/// Counts of one CHILD SA since installation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Inner octets in.
+    pub inbound_bytes: u64,
+    /// Packets in that passed ICV and window.
+    pub inbound_packets: u64,
+    /// Inner octets out.
+    pub outbound_bytes: u64,
+    /// Packets out.
+    pub outbound_packets: u64,
+}
+
+/// Usage of one CHILD SA with its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaUsage {
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// Our SPI of it.
+    pub inbound_spi: Spi,
+    /// The counts.
+    pub usage: Usage,
+}
+
+/// What the dataplane hands up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Punted {
+    /// An IKE message found on the NAT-T port, without its non-ESP marker (RFC 3948 2.2).
+    Ike {
+        /// The address and port it was sent to.
+        local: SocketAddr,
+        /// From where.
+        remote: SocketAddr,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// ESP with an SPI that no SA has. Rate-limited.
+    UnknownSpi {
+        /// The SPI.
+        spi: Spi,
+        /// From where; the port is 0 without UDP.
+        remote: SocketAddr,
+    },
+}
