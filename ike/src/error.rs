@@ -1,2 +1,414 @@
 //! Two kinds of trouble, never mixed: [`Ignore`] leaves everything as it was (unauthenticated rubbish must never
 //! end a connection), [`Failure`] ends a negotiation and says who must act.
+
+use std::fmt;
+
+use crate::auth::identity::Identity;
+use crate::negotiate::selector::TrafficSelector;
+
+/// Why a datagram changed nothing. One variant is one counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ignore {
+    /// Shorter than it claims to be, or than an IKE header (RFC 7296 3.1).
+    Truncated,
+    /// Not an IKE message at all: the length field does not agree with the datagram.
+    NotIke,
+    /// Another major version than 2 (RFC 7296 2.5).
+    WrongVersion,
+    /// An exchange type that RFC 7296 does not know, or one that does not fit the message.
+    WrongExchange,
+    /// No IKE SA has these SPIs (RFC 7296 2.21.4).
+    UnknownSpi,
+    /// The integrity check failed, or the message is not protected though it should be.
+    BadIcv,
+    /// The payloads do not parse, in a message that proves nothing about its sender.
+    Malformed,
+    /// A message ID outside the window of one (RFC 7296 2.3).
+    OutOfWindow,
+    /// Our own message came back.
+    Reflected,
+    /// A response to no request of ours.
+    Unasked,
+    /// The message came from a place this SA does not know, and does not prove that the peer moved.
+    WrongPath,
+    /// Too many half-open SAs: not even a cookie is given out (RFC 7296 2.6).
+    HalfOpenFull,
+    /// No configured connection fits the addresses.
+    NoConnection,
+    /// Not expected in this state.
+    UnexpectedState,
+    /// An unauthenticated error notification: remembered as the probable cause, not obeyed (RFC 7296 2.21.1).
+    UnprotectedError,
+}
+
+impl Ignore {
+    /// All of them, for tables of counters.
+    pub const ALL: [Self; 15] = [
+        Self::Truncated,
+        Self::NotIke,
+        Self::WrongVersion,
+        Self::WrongExchange,
+        Self::UnknownSpi,
+        Self::BadIcv,
+        Self::Malformed,
+        Self::OutOfWindow,
+        Self::Reflected,
+        Self::Unasked,
+        Self::WrongPath,
+        Self::HalfOpenFull,
+        Self::NoConnection,
+        Self::UnexpectedState,
+        Self::UnprotectedError,
+    ];
+
+    /// The name of the counter.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::NotIke => "not_ike",
+            Self::WrongVersion => "wrong_version",
+            Self::WrongExchange => "wrong_exchange",
+            Self::UnknownSpi => "unknown_spi",
+            Self::BadIcv => "bad_icv",
+            Self::Malformed => "malformed",
+            Self::OutOfWindow => "out_of_window",
+            Self::Reflected => "reflected",
+            Self::Unasked => "unasked",
+            Self::WrongPath => "wrong_path",
+            Self::HalfOpenFull => "half_open_full",
+            Self::NoConnection => "no_connection",
+            Self::UnexpectedState => "unexpected_state",
+            Self::UnprotectedError => "unprotected_error",
+        }
+    }
+}
+
+/// The step of the protocol at which something failed (RFC 7296 1.2 to 1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// Key exchange, in the clear.
+    IkeSaInit,
+    /// Authentication and the first CHILD SA.
+    IkeAuth,
+    /// Further CHILD SAs and rekeying.
+    CreateChildSa,
+    /// Deletes, notifications, liveness checks.
+    Informational,
+}
+
+/// Which of the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// This host.
+    Us,
+    /// The other one.
+    Peer,
+}
+
+/// Who must act to make it go away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Nobody: octets that no honest peer sends.
+    Bytes,
+    /// The software or the state of the peer.
+    Peer,
+    /// The operators: the two configurations, or the network between them, do not fit.
+    Operator,
+    /// This software.
+    Us,
+}
+
+/// Which SA was being negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Negotiated {
+    /// The IKE SA.
+    Ike,
+    /// The CHILD SA.
+    Child,
+}
+
+/// A negotiation ended, or an established connection was lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{exchange}: {cause}")]
+pub struct Failure {
+    /// At which step.
+    pub exchange: Exchange,
+    /// What went wrong.
+    pub cause: Cause,
+    /// Who must act.
+    pub blame: Blame,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer did not answer a request, however often it was sent.
+    NoResponse {
+        /// How often.
+        tries: u32,
+    },
+    /// No proposal suits both sides (NO_PROPOSAL_CHOSEN).
+    NoProposal {
+        /// For which SA.
+        of: Negotiated,
+        /// Who said no.
+        refused_by: Side,
+        /// What we offer or accept.
+        ours: String,
+        /// What the peer offered, if it was the one to offer.
+        theirs: Option<String>,
+    },
+    /// The peer insists on a key exchange we do not offer, or changes its mind again and again (INVALID_KE_PAYLOAD).
+    InvalidKeyExchange {
+        /// The Transform ID it wants.
+        wanted: u16,
+    },
+    /// The peer's public value is not one (RFC 6989).
+    BadPublicValue,
+    /// The peer demanded a cookie again and again (RFC 7296 2.6).
+    CookieLoop,
+    /// The shared secrets differ (AUTHENTICATION_FAILED), or the peer does not accept who we are.
+    AuthenticationFailed {
+        /// Who said no.
+        refused_by: Side,
+        /// Whose proof it was: the peer's identity if we refused, ours if the peer did.
+        identity: Identity,
+    },
+    /// The peer proved or claims to be someone else than configured.
+    IdentityMismatch {
+        /// `remote.id` of the connections that were in question.
+        expected: Vec<Identity>,
+        /// Who the peer says it is.
+        got: Identity,
+    },
+    /// The peer wants an authentication method we do not have.
+    UnsupportedAuthMethod {
+        /// Its number (RFC 7296 3.8).
+        method: u8,
+    },
+    /// The networks do not overlap (TS_UNACCEPTABLE).
+    SelectorMismatch {
+        /// Who said no.
+        refused_by: Side,
+        /// `local.networks` and `remote.networks` here.
+        ours: (Vec<TrafficSelector>, Vec<TrafficSelector>),
+        /// What the peer proposed for us and for itself, if it said.
+        theirs: Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
+    },
+    /// No connection is configured for this peer.
+    NoPolicy,
+    /// A message without a payload it must have, or with one that does not parse (INVALID_SYNTAX).
+    InvalidSyntax {
+        /// Who said so.
+        refused_by: Side,
+        /// What was wrong with it.
+        detail: &'static str,
+    },
+    /// A critical payload of an unknown type (UNSUPPORTED_CRITICAL_PAYLOAD, RFC 7296 2.5).
+    UnsupportedCritical {
+        /// Who said no.
+        refused_by: Side,
+        /// The payload's type.
+        payload: u8,
+    },
+    /// Another error notification from the peer.
+    PeerNotify {
+        /// Its type (RFC 7296 3.10.1).
+        notify: u16,
+    },
+    /// The peer deleted the IKE SA before it was of use.
+    Deleted,
+    /// The peer began a negotiation and never finished it.
+    Abandoned,
+    /// The CHILD SA went away and nothing carries traffic any more.
+    NoChild,
+    /// A connection that is to be initiated has no local or no remote address.
+    NoAddress,
+    /// Something only this software can be blamed for.
+    Internal {
+        /// What.
+        detail: &'static str,
+    },
+}
+
+impl Failure {
+    /// A failure at a step; who must act follows from the cause.
+    pub fn new(exchange: Exchange, cause: Cause) -> Self {
+        let blame = cause.blame();
+        Self { exchange, cause, blame }
+    }
+
+    /// What the operator should do, naming the settings by their keys in the configuration.
+    pub fn remedy(&self) -> String {
+        self.cause.remedy(self.exchange)
+    }
+}
+
+impl Cause {
+    /// Who must act.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::NoResponse { .. }
+            | Self::NoProposal { .. }
+            | Self::InvalidKeyExchange { .. }
+            | Self::AuthenticationFailed { .. }
+            | Self::IdentityMismatch { .. }
+            | Self::UnsupportedAuthMethod { .. }
+            | Self::SelectorMismatch { .. }
+            | Self::NoPolicy
+            | Self::NoAddress => Blame::Operator,
+            Self::CookieLoop
+            | Self::PeerNotify { .. }
+            | Self::Deleted
+            | Self::Abandoned
+            | Self::NoChild
+            | Self::BadPublicValue => Blame::Peer,
+            Self::InvalidSyntax { refused_by, .. } | Self::UnsupportedCritical { refused_by, .. } => match refused_by {
+                Side::Us => Blame::Bytes,
+                Side::Peer => Blame::Us,
+            },
+            Self::Internal { .. } => Blame::Us,
+        }
+    }
+
+    fn remedy(&self, exchange: Exchange) -> String {
+        match self {
+            Self::NoResponse { .. } => match exchange {
+                Exchange::IkeSaInit => "check `remote.address`, that the peer's IKE service runs and knows this host's \
+                     address, and that UDP 500 is open both ways in every firewall and security group"
+                    .into(),
+                Exchange::IkeAuth => "UDP 500 works, so check that UDP 4500 is open both ways in every firewall and \
+                     security group; a peer that refuses silently has the reason in its own log"
+                    .into(),
+                Exchange::CreateChildSa | Exchange::Informational => {
+                    "the peer or the way to it is down: check that it runs, and the path on UDP 500 and 4500".into()
+                }
+            },
+            Self::NoProposal { of, .. } => match of {
+                Negotiated::Ike => "make `ike_proposals` the same on both sides (cipher, PRF, group)".into(),
+                Negotiated::Child => {
+                    "make `esp_proposals` the same on both sides (cipher, integrity, ESN, no PFS group for the first one)".into()
+                }
+            },
+            Self::InvalidKeyExchange { wanted } => {
+                format!("add group {wanted} to `ike_proposals`, or take it from the peer's")
+            }
+            Self::AuthenticationFailed { refused_by, .. } => match refused_by {
+                Side::Us => "set the same `psk` on both sides (look for a stray space or newline), and check that \
+                     `remote.id` names the peer that has it"
+                    .into(),
+                Side::Peer => "set the same `psk` on both sides (look for a stray space or newline), and check that \
+                     `local.id` here is what the peer expects, and that the peer knows no other connection for this address"
+                    .into(),
+            },
+            Self::IdentityMismatch { got, .. } => {
+                format!("set `remote.id = \"{got}\"` here if that is the right peer, or `local.id` at the peer")
+            }
+            Self::UnsupportedAuthMethod { .. } => "set the peer to authenticate with a pre-shared key".into(),
+            Self::SelectorMismatch { .. } => {
+                "`local.networks` here must overlap `remote.networks` at the peer, and the other way round".into()
+            }
+            Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
+            Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
+            Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
+            Self::Deleted | Self::NoChild => "look at the peer's log: it ended the connection".into(),
+            Self::Abandoned => "look at the peer's log: it gave up, or its messages do not arrive (UDP 4500)".into(),
+            Self::PeerNotify { .. } => "look at the peer's log for the reason of this notification".into(),
+            Self::BadPublicValue | Self::InvalidSyntax { .. } | Self::UnsupportedCritical { .. } => {
+                "the two implementations do not understand each other: please report this with the peer's version".into()
+            }
+            Self::Internal { .. } => "this is a defect of xvpn: please report it".into(),
+        }
+    }
+}
+
+impl fmt::Display for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IkeSaInit => "IKE_SA_INIT",
+            Self::IkeAuth => "IKE_AUTH",
+            Self::CreateChildSa => "CREATE_CHILD_SA",
+            Self::Informational => "INFORMATIONAL",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoResponse { tries } => write!(f, "the peer did not answer ({tries} tries)"),
+            Self::NoProposal { of, refused_by, ours, theirs } => {
+                let sa = match of {
+                    Negotiated::Ike => "IKE",
+                    Negotiated::Child => "ESP",
+                };
+                match refused_by {
+                    Side::Peer => write!(f, "the peer accepts none of our {sa} proposals ({ours})"),
+                    Side::Us => write!(
+                        f,
+                        "no common {sa} proposal: we accept {ours}, the peer offers {}",
+                        theirs.as_deref().unwrap_or("nothing we know")
+                    ),
+                }
+            }
+            Self::InvalidKeyExchange { wanted } => {
+                write!(f, "the peer wants key exchange group {wanted}, which is not among ours")
+            }
+            Self::BadPublicValue => f.write_str("the peer's public key is invalid"),
+            Self::CookieLoop => f.write_str("the peer keeps asking for cookies"),
+            Self::AuthenticationFailed { refused_by: Side::Us, identity } => {
+                write!(f, "the peer, as {identity}, failed to prove its identity: the shared secrets differ")
+            }
+            Self::AuthenticationFailed { refused_by: Side::Peer, identity } => {
+                write!(f, "the peer refused us as {identity}: the shared secrets differ, or it does not know us by that name")
+            }
+            Self::IdentityMismatch { expected, got } => {
+                write!(f, "the peer says it is {got}, but {} is expected", List(expected))
+            }
+            Self::UnsupportedAuthMethod { method } => {
+                write!(f, "the peer authenticates by method {method}, which is not a pre-shared key")
+            }
+            Self::SelectorMismatch { refused_by, ours, theirs } => {
+                match refused_by {
+                    Side::Us => f.write_str("the peer's networks do not overlap ours")?,
+                    Side::Peer => f.write_str("the peer refused our networks")?,
+                }
+                write!(f, ": ours {} to {}", List(&ours.0), List(&ours.1))?;
+                match theirs {
+                    Some(theirs) => write!(f, ", the peer's view {} to {}", List(&theirs.0), List(&theirs.1)),
+                    None => Ok(()),
+                }
+            }
+            Self::NoPolicy => f.write_str("no connection is configured for this peer"),
+            Self::InvalidSyntax { refused_by: Side::Us, detail } => write!(f, "the peer's message is malformed: {detail}"),
+            Self::InvalidSyntax { refused_by: Side::Peer, detail } => write!(f, "the peer calls our message malformed: {detail}"),
+            Self::UnsupportedCritical { refused_by: Side::Us, payload } => {
+                write!(f, "the peer insists on payload type {payload}, which we do not know")
+            }
+            Self::UnsupportedCritical { refused_by: Side::Peer, payload } => {
+                write!(f, "the peer does not know our critical payload type {payload}")
+            }
+            Self::PeerNotify { notify } => write!(f, "the peer answered with error notification {notify}"),
+            Self::Deleted => f.write_str("the peer deleted the IKE SA"),
+            Self::Abandoned => f.write_str("the peer began and never finished"),
+            Self::NoChild => f.write_str("the CHILD SA is gone"),
+            Self::NoAddress => f.write_str("no address to connect to or from"),
+            Self::Internal { detail } => write!(f, "internal: {detail}"),
+        }
+    }
+}
+
+/// Items with commas between.
+struct List<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{item}")?;
+        }
+        Ok(())
+    }
+}

@@ -9,8 +9,11 @@ pub mod api;
 pub mod auth;
 pub mod config;
 pub mod crypto;
+pub mod endpoint;
 pub mod error;
 pub mod message;
 pub mod negotiate;
 pub mod sa;
 pub mod wire;
+
+pub use endpoint::Endpoint;
