@@ -1,1 +1,4 @@
 //! The xvpn program: every side effect on the host is in this crate.
+
+pub mod admin;
+pub mod config;

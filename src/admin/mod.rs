@@ -1,0 +1,4 @@
+//! The control socket: the contract, the CLI's side of it and the daemon's.
+
+pub mod api;
+pub mod client;

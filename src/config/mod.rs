@@ -1,0 +1,132 @@
+//! The configuration: what the operator wrote, made complete.
+//!
+//! TOML files -> [`raw`](self) (what is written, with its place) -> [`Config`] (every default filled in, every
+//! contradiction refused). Whatever is wrong comes back as a list of diagnostics with file, line, column, cause
+//! and remedy: all of them, not only the first.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use xvpn_ike::auth::identity::Identity;
+use xvpn_ike::config::{EncapsulationPolicy, Retransmission, Secret};
+use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
+
+/// Everything `xvpn run` needs to know. Complete, and free of contradictions.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// What concerns all tunnels.
+    pub gateway: GatewayConfig,
+    /// The tunnels, in the order they were written. Names and interfaces are unique.
+    pub tunnels: Vec<TunnelConfig>,
+}
+
+/// What concerns all tunnels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Addresses to listen on, never empty.
+    pub listen: Vec<IpAddr>,
+    /// The port of IKE, usually 500.
+    pub port: u16,
+    /// The port that IKE and UDP-encapsulated ESP share, usually 4500.
+    pub nat_port: u16,
+    /// Worker threads; 0 is one per core.
+    pub queues: usize,
+    /// Directory of the control socket and of the ledger of host changes.
+    pub state_dir: PathBuf,
+    /// Set the sysctls that forwarding needs (and undo them on exit).
+    pub manage_sysctls: bool,
+    /// A log filter such as `info` or `info,xvpn_ike=debug`.
+    pub log: String,
+}
+
+/// One tunnel: one peer, one interface.
+#[derive(Clone, Debug)]
+pub struct TunnelConfig {
+    /// Its name; unique.
+    pub name: String,
+    /// Its interface's name, at most 15 octets; unique.
+    pub interface: String,
+    /// Our address towards the peer. `None`: the route look-up's choice as initiator, any of `listen` as responder.
+    pub local_address: Option<IpAddr>,
+    /// Who we say we are.
+    pub local_identity: Identity,
+    /// The networks behind us, never empty, without host bits.
+    pub local_networks: Vec<IpNet>,
+    /// Where the peer is.
+    pub remote_address: RemoteAddress,
+    /// The peer's IKE port, usually 500.
+    pub remote_port: u16,
+    /// Who the peer must prove to be.
+    pub remote_identity: Identity,
+    /// The networks behind the peer, never empty, without host bits.
+    pub remote_networks: Vec<IpNet>,
+    /// The pre-shared key.
+    pub psk: Secret,
+    /// What may protect the IKE SA, most wanted first; never empty.
+    pub ike_proposals: Vec<IkeProposal>,
+    /// What may protect the CHILD SA, most wanted first; never empty.
+    pub esp_proposals: Vec<EspProposal>,
+    /// When ESP is put into UDP.
+    pub encapsulation: EncapsulationPolicy,
+    /// What the daemon does with it when it starts.
+    pub start: Start,
+    /// A peer silent for this long is probed. `None`: never.
+    pub liveness: Option<Duration>,
+    /// Between NAT-keepalives.
+    pub keepalive: Duration,
+    /// Patience with the peer.
+    pub retransmission: Retransmission,
+    /// First and longest wait between attempts.
+    pub retry: (Duration, Duration),
+    /// Anti-replay window in packets, a multiple of 64 from 64 to 65536.
+    pub replay_window: u32,
+    /// The MTU of the outer path.
+    pub path_mtu: u16,
+    /// The interface's MTU. `None`: what `path_mtu` leaves after the encapsulation.
+    pub mtu: Option<u16>,
+    /// Clamp the MSS of TCP.
+    pub clamp_mss: bool,
+    /// Copy DSCP from the inner to the outer header.
+    pub copy_dscp: bool,
+    /// Metric of the routes into the tunnel. `None`: the kernel's default.
+    pub metric: Option<u32>,
+    /// Inner addresses of the interface, with their prefix lengths (host bits allowed).
+    pub addresses: Vec<IpNet>,
+}
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteAddress {
+    /// At this address.
+    Ip(IpAddr),
+    /// At whatever this DNS name resolves to whenever a negotiation begins.
+    Name(String),
+    /// Anywhere: it must begin, and prove its identity.
+    Any,
+}
+
+impl fmt::Display for RemoteAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+/// What the daemon does with a tunnel when it starts. In every case it answers the peer, unless the operator said `xvpn down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Initiates, and again after every loss.
+    Up,
+    /// Waits for the peer, never initiates.
+    Listen,
+    /// Nothing, until `xvpn up`.
+    Manual,
+}
