@@ -1,1 +1,4 @@
-//! (landing soon)
+//! Who the peer is and how it proves that (RFC 7296 2.15).
+
+pub mod identity;
+pub mod psk;

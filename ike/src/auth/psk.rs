@@ -1,0 +1,70 @@
+//! AUTH with a pre-shared key (RFC 7296 2.15).
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::config::Secret;
+use crate::negotiate::transform::Prf;
+
+const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
+
+/// Proof that the peer showed the right AUTH. Only a successful [`verify`] makes one.
+#[derive(Debug)]
+#[must_use = "an authenticated peer is what this is for"]
+pub struct AuthVerified(());
+
+/// The peer's AUTH is not what the pre-shared key gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer does not have the same pre-shared key")]
+pub struct AuthMismatch;
+
+/// What one side signs.
+#[derive(Clone, Copy)]
+pub struct SignedOctets<'a> {
+    /// RealMessage: that side's whole first message, as it was on the wire (without a non-ESP marker).
+    pub message: &'a [u8],
+    /// The other side's nonce, without its payload header.
+    pub nonce: &'a [u8],
+    /// That side's SK_pi or SK_pr.
+    pub sk_p: &'a [u8],
+    /// That side's RestOfIDPayload: the ID payload's body as it was on the wire, RESERVED included.
+    pub rest_of_id: &'a [u8],
+}
+
+/// The Authentication Data of method 2, Shared Key Message Integrity Code.
+pub fn authentication_data(prf: Prf, secret: &Secret, signed: SignedOctets<'_>) -> Zeroizing<Vec<u8>> {
+    let key = prf.compute(secret.expose(), &[KEY_PAD]);
+    let maced_id = prf.compute(signed.sk_p, &[signed.rest_of_id]);
+    prf.compute(&key, &[signed.message, signed.nonce, &maced_id])
+}
+
+/// Compares the peer's Authentication Data with what it should be, in constant time.
+pub fn verify(
+    prf: Prf,
+    secret: &Secret,
+    signed: SignedOctets<'_>,
+    received: &[u8],
+) -> Result<AuthVerified, AuthMismatch> {
+    let expected = authentication_data(prf, secret, signed);
+    if bool::from(expected.as_slice().ct_eq(received)) { Ok(AuthVerified(())) } else { Err(AuthMismatch) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(message: &'static [u8]) -> SignedOctets<'static> {
+        SignedOctets { message, nonce: &[7; 32], sk_p: &[9; 32], rest_of_id: &[2, 0, 0, 0, b'a'] }
+    }
+
+    #[test]
+    fn accepts_the_same_secret_and_refuses_any_other_octet() {
+        let secret = Secret::new(b"correct horse".to_vec());
+        let data = authentication_data(Prf::HmacSha2_256, &secret, signed(b"init"));
+        assert!(verify(Prf::HmacSha2_256, &secret, signed(b"init"), &data).is_ok());
+        assert!(verify(Prf::HmacSha2_256, &secret, signed(b"Init"), &data).is_err());
+        assert!(verify(Prf::HmacSha2_256, &Secret::new(b"wrong".to_vec()), signed(b"init"), &data).is_err());
+        assert!(verify(Prf::HmacSha2_256, &secret, signed(b"init"), data.get(..31).unwrap()).is_err());
+        assert!(verify(Prf::HmacSha2_256, &secret, signed(b"init"), &[]).is_err());
+    }
+}
