@@ -4,3 +4,5 @@
 //! Control publishes immutable tables; a packet never waits for control and control never waits for a packet.
 
 pub mod api;
+pub mod io;
+pub mod queue;

@@ -1,0 +1,168 @@
+//! Raw sockets for ESP without UDP (IP protocol 50).
+//!
+//! Every raw socket gets a copy of every packet, so each queue's socket has a filter that keeps the SPIs that are its own:
+//! those with `SPI % queues == queue`. So one replay window is used by one thread.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::io::fault::Fault;
+use crate::io::sys::{self, check, socklen};
+use crate::io::udp::message::{Exchange, Meta, Outgoing};
+use crate::io::udp::socket::{prepare, set_fragmentation};
+
+/// One raw socket of a queue.
+///
+/// Concurrency: owned by one queue thread.
+pub struct RawEsp {
+    fd: OwnedFd,
+    any: SocketAddr,
+    exchange: Exchange,
+}
+
+/// The family of a raw socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl RawEsp {
+    /// `count` sockets that share the SPIs among them. Needs CAP_NET_RAW.
+    pub fn group(family: Family, count: u32, buffer: usize) -> io::Result<Vec<Self>> {
+        let any: IpAddr = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let open = |queue| {
+            let fd = sys::socket(sys::domain(any), libc::SOCK_RAW, libc::IPPROTO_ESP)?;
+            prepare(fd.as_fd(), any, buffer)?;
+            set_fragmentation(fd.as_fd(), any, false)?;
+            keep_spis(fd.as_fd(), family, queue, count.max(1))?;
+            Ok(Self {
+                fd,
+                any: SocketAddr::new(any, 0),
+                exchange: Exchange::new(),
+            })
+        };
+        (0..count.max(1)).map(open).collect()
+    }
+
+    /// The family of its packets.
+    pub fn family(&self) -> Family {
+        match self.any {
+            SocketAddr::V4(_) => Family::V4,
+            SocketAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// Receives what is there, one packet into each of `rooms`; `each` learns of the packet and of where in its room the ESP
+    /// header begins: behind the IP header, which the kernel leaves in place for IPv4.
+    pub fn receive<'a>(
+        &mut self,
+        rooms: impl Iterator<Item = &'a mut [u8]>,
+        each: impl FnMut(usize, Option<Meta>),
+    ) -> io::Result<usize> {
+        self.exchange.receive(self.fd.as_fd(), self.any, rooms, each)
+    }
+
+    /// Sends up to [`BATCH`](crate::io::udp::message::BATCH) packets, each beginning with the ESP header.
+    pub fn send<'a>(
+        &mut self,
+        packets: impl Iterator<Item = Outgoing<'a>>,
+        failed: impl FnMut(usize, Fault),
+    ) -> usize {
+        // A raw socket reads a port in the destination as a protocol number and refuses it (IPv6).
+        let without_ports = packets.map(|packet| {
+            let mut packet = packet;
+            packet.remote.set_port(0);
+            packet
+        });
+        self.exchange.send(self.fd.as_fd(), without_ports, failed)
+    }
+
+    /// How many octets of a received packet come before its ESP header; `None` if it is not even an IP header.
+    pub fn header_len(&self, packet: &[u8]) -> Option<usize> {
+        match self.family() {
+            Family::V4 => {
+                let len = usize::from(packet.first()? & 0x0f) * 4;
+                (20..=packet.len()).contains(&len).then_some(len)
+            }
+            Family::V6 => Some(0),
+        }
+    }
+}
+
+impl AsFd for RawEsp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Attaches the filter `SPI % count == queue`.
+fn keep_spis(fd: BorrowedFd<'_>, family: Family, queue: u32, count: u32) -> io::Result<()> {
+    let mut program = match family {
+        // The packet begins with its IP header: X = its length, A = the word behind it.
+        Family::V4 => vec![
+            statement(BPF_LDX | BPF_B | BPF_MSH, 0),
+            statement(BPF_LD | BPF_W | BPF_IND, 0),
+        ],
+        // The packet begins with the ESP header.
+        Family::V6 => vec![statement(BPF_LD | BPF_W | BPF_ABS, 0)],
+    };
+    program.extend([
+        statement(BPF_ALU | BPF_MOD | BPF_K, count),
+        libc::sock_filter {
+            code: BPF_JMP | BPF_JEQ | BPF_K,
+            jt: 0,
+            jf: 1,
+            k: queue,
+        },
+        statement(BPF_RET | BPF_K, u32::MAX),
+        statement(BPF_RET | BPF_K, 0),
+    ]);
+    let attached = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(0),
+        filter: program.as_mut_ptr(),
+    };
+    let len = socklen(size_of::<libc::sock_fprog>());
+    // SAFETY: `attached` points at `program`, which outlives the call; the kernel copies it.
+    check(unsafe {
+        let value = (&raw const attached).cast();
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            value,
+            len,
+        )
+    })
+    .map(drop)
+}
+
+fn statement(code: u16, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
+// linux/bpf_common.h
+const BPF_LD: u16 = 0x00;
+const BPF_LDX: u16 = 0x01;
+const BPF_ALU: u16 = 0x04;
+const BPF_JMP: u16 = 0x05;
+const BPF_RET: u16 = 0x06;
+const BPF_W: u16 = 0x00;
+const BPF_B: u16 = 0x10;
+const BPF_ABS: u16 = 0x20;
+const BPF_IND: u16 = 0x40;
+const BPF_MSH: u16 = 0xa0;
+const BPF_MOD: u16 = 0x90;
+const BPF_JEQ: u16 = 0x10;
+const BPF_K: u16 = 0x00;
