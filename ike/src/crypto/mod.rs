@@ -1,4 +1,6 @@
-//! The algorithms themselves. Names of algorithms come from the registry (`negotiate::transform`, a leaf); of
-//! our own rooms nothing else is needed but the octets.
+//! The algorithms themselves. They take the names of algorithms from the registry (`negotiate::transform`, a
+//! leaf) and implement `wire`'s seam for the SK payload; of our own rooms they need nothing else.
 
+pub mod aead;
+pub mod kex;
 pub mod prf;

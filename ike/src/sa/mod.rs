@@ -1,1 +1,3 @@
-//! (landing soon)
+//! What stands once an exchange is done: keys, SAs, windows.
+
+pub mod keymat;

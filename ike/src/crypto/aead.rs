@@ -1,0 +1,199 @@
+//! The ciphers of the SK payload: AES-GCM and ChaCha20-Poly1305 (RFC 5282, RFC 7634), and AES-CBC with an HMAC
+//! (RFC 3602, RFC 4868; encrypt-then-MAC).
+
+use std::fmt;
+
+use aes::{Aes128, Aes256};
+use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit, Nonce, Tag};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use chacha20poly1305::ChaCha20Poly1305;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::negotiate::transform::{Encryption, Integrity};
+use crate::wire::sealed::{NotAuthentic, Protect};
+
+/// One direction of an IKE SA's protection, with its keys. Zeroized on drop, never printed.
+pub struct SkCipher {
+    encryption: Encryption,
+    kind: Kind,
+}
+
+enum Kind {
+    Aes128Gcm(Box<Aes128Gcm>, Salt),
+    Aes256Gcm(Box<Aes256Gcm>, Salt),
+    ChaCha20Poly1305(Box<ChaCha20Poly1305>, Salt),
+    Aes128Cbc(EncryptThenMac),
+    Aes256Cbc(EncryptThenMac),
+}
+
+type Salt = Zeroizing<[u8; SALT_LEN]>;
+
+struct EncryptThenMac {
+    sk_e: Zeroizing<Vec<u8>>,
+    sk_a: Zeroizing<Vec<u8>>,
+    integrity: Integrity,
+}
+
+/// The keys do not fit the algorithms: a mistake of ours, never of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("keys and algorithms do not fit together")]
+pub struct KeyMismatch;
+
+impl SkCipher {
+    /// Takes SK_ei with SK_ai, or SK_er with SK_ar. With an AEAD `sk_e` ends in the salt, and there is neither
+    /// `integrity` nor `sk_a`.
+    pub fn new(
+        encryption: Encryption,
+        integrity: Option<Integrity>,
+        sk_e: &[u8],
+        sk_a: &[u8],
+    ) -> Result<Self, KeyMismatch> {
+        let fits = encryption.is_aead() == integrity.is_none()
+            && sk_e.len() == encryption.key_len()
+            && sk_a.len() == integrity.map_or(0, Integrity::key_len);
+        if !fits {
+            return Err(KeyMismatch);
+        }
+        let mac = || {
+            let integrity = integrity.ok_or(KeyMismatch)?;
+            Ok(EncryptThenMac {
+                sk_e: Zeroizing::new(sk_e.to_vec()),
+                sk_a: Zeroizing::new(sk_a.to_vec()),
+                integrity,
+            })
+        };
+        let kind = match encryption {
+            Encryption::AesGcm16_128 => keyed(sk_e).map(|(cipher, salt)| Kind::Aes128Gcm(cipher, salt)),
+            Encryption::AesGcm16_256 => keyed(sk_e).map(|(cipher, salt)| Kind::Aes256Gcm(cipher, salt)),
+            Encryption::ChaCha20Poly1305 => keyed(sk_e).map(|(cipher, salt)| Kind::ChaCha20Poly1305(cipher, salt)),
+            Encryption::AesCbc128 => mac().map(Kind::Aes128Cbc),
+            Encryption::AesCbc256 => mac().map(Kind::Aes256Cbc),
+        }?;
+        Ok(Self { encryption, kind })
+    }
+}
+
+impl Protect for SkCipher {
+    fn iv_len(&self) -> usize {
+        self.encryption.iv_len()
+    }
+
+    fn icv_len(&self) -> usize {
+        match &self.kind {
+            Kind::Aes128Gcm(..) | Kind::Aes256Gcm(..) | Kind::ChaCha20Poly1305(..) => self.encryption.icv_len(),
+            Kind::Aes128Cbc(mac) | Kind::Aes256Cbc(mac) => mac.integrity.icv_len(),
+        }
+    }
+
+    fn block_len(&self) -> usize {
+        self.encryption.block_len()
+    }
+
+    fn seal(&self, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) {
+        let sealed = match &self.kind {
+            Kind::Aes128Gcm(cipher, salt) => aead_seal(cipher.as_ref(), salt, iv, aad, text),
+            Kind::Aes256Gcm(cipher, salt) => aead_seal(cipher.as_ref(), salt, iv, aad, text),
+            Kind::ChaCha20Poly1305(cipher, salt) => aead_seal(cipher.as_ref(), salt, iv, aad, text),
+            Kind::Aes128Cbc(mac) => mac.seal::<cbc::Encryptor<Aes128>>(iv, aad, text),
+            Kind::Aes256Cbc(mac) => mac.seal::<cbc::Encryptor<Aes256>>(iv, aad, text),
+        };
+        if sealed.is_none() {
+            // Only an IV or a text of a wrong length gets here, against the contract. Plaintext must not leave.
+            text.zeroize();
+        }
+    }
+
+    fn open(&self, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Result<usize, NotAuthentic> {
+        let opened = match &self.kind {
+            Kind::Aes128Gcm(cipher, salt) => aead_open(cipher.as_ref(), salt, iv, aad, text),
+            Kind::Aes256Gcm(cipher, salt) => aead_open(cipher.as_ref(), salt, iv, aad, text),
+            Kind::ChaCha20Poly1305(cipher, salt) => aead_open(cipher.as_ref(), salt, iv, aad, text),
+            Kind::Aes128Cbc(mac) => mac.open::<cbc::Decryptor<Aes128>>(iv, aad, text),
+            Kind::Aes256Cbc(mac) => mac.open::<cbc::Decryptor<Aes256>>(iv, aad, text),
+        };
+        opened.ok_or(NotAuthentic)
+    }
+}
+
+impl fmt::Debug for SkCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SkCipher({}, ..)", self.encryption)
+    }
+}
+
+/// RFC 5282 7.1: the salt is behind the key.
+fn keyed<A: KeyInit>(sk_e: &[u8]) -> Result<(Box<A>, Salt), KeyMismatch> {
+    let (key, salt) = sk_e.split_last_chunk::<SALT_LEN>().ok_or(KeyMismatch)?;
+    let cipher = A::new_from_slice(key).map_err(|_| KeyMismatch)?;
+    Ok((Box::new(cipher), Zeroizing::new(*salt)))
+}
+
+/// RFC 5282 4: the nonce is salt | IV.
+fn nonce<A: AeadCore>(salt: &Salt, iv: &[u8]) -> Option<Nonce<A>> {
+    let octets: Vec<u8> = salt.iter().chain(iv).copied().collect();
+    Nonce::<A>::try_from(octets.as_slice()).ok()
+}
+
+fn aead_seal<A: AeadInOut>(cipher: &A, salt: &Salt, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
+    let nonce = nonce::<A>(salt, iv)?;
+    let tag = cipher.encrypt_inout_detached(&nonce, aad, text.as_mut_slice().into()).ok()?;
+    text.extend_from_slice(&tag);
+    Some(())
+}
+
+fn aead_open<A: AeadInOut>(cipher: &A, salt: &Salt, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Option<usize> {
+    let nonce = nonce::<A>(salt, iv)?;
+    let length = text.len().checked_sub(TAG_LEN)?;
+    let (text, tag) = text.split_at_mut_checked(length)?;
+    let tag = Tag::<A>::try_from(&*tag).ok()?;
+    cipher.decrypt_inout_detached(&nonce, aad, text.into(), &tag).ok()?;
+    Some(length)
+}
+
+impl EncryptThenMac {
+    fn seal<C: BlockModeEncrypt + KeyIvInit>(&self, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
+        cbc_encrypt::<C>(&self.sk_e, iv, text)?;
+        // RFC 7296 3.14: the ICV covers the whole message in front of it.
+        let icv = self.integrity.compute(&self.sk_a, &[aad, iv, text]);
+        text.extend_from_slice(&icv);
+        Some(())
+    }
+
+    fn open<C: BlockModeDecrypt + KeyIvInit>(&self, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Option<usize> {
+        let length = text.len().checked_sub(self.integrity.icv_len())?;
+        let (text, icv) = text.split_at_mut_checked(length)?;
+        if !self.integrity.verify(&self.sk_a, &[aad, iv, text], icv) {
+            return None;
+        }
+        cbc_decrypt::<C>(&self.sk_e, iv, text)?;
+        Some(length)
+    }
+}
+
+/// Whole blocks only; the padding is the caller's.
+fn cbc_encrypt<C: BlockModeEncrypt + KeyIvInit>(key: &[u8], iv: &[u8], text: &mut [u8]) -> Option<()> {
+    let mut cipher = C::new_from_slices(key, iv).ok()?;
+    if text.len() % CBC_BLOCK_LEN != 0 {
+        return None;
+    }
+    text.chunks_exact_mut(CBC_BLOCK_LEN).try_for_each(|block| {
+        cipher.encrypt_block(block.try_into().ok()?);
+        Some(())
+    })
+}
+
+fn cbc_decrypt<C: BlockModeDecrypt + KeyIvInit>(key: &[u8], iv: &[u8], text: &mut [u8]) -> Option<()> {
+    let mut cipher = C::new_from_slices(key, iv).ok()?;
+    if text.len() % CBC_BLOCK_LEN != 0 {
+        return None;
+    }
+    text.chunks_exact_mut(CBC_BLOCK_LEN).try_for_each(|block| {
+        cipher.decrypt_block(block.try_into().ok()?);
+        Some(())
+    })
+}
+
+const SALT_LEN: usize = 4;
+const TAG_LEN: usize = 16;
+const CBC_BLOCK_LEN: usize = 16;
