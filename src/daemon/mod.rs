@@ -1,0 +1,1 @@
+//! The daemon: the one loop, and every change to the host.
