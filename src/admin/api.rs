@@ -116,7 +116,13 @@ pub enum ErrorKind {
 impl ErrorReport {
     /// A refusal without names.
     pub fn new(kind: ErrorKind, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: remedy.into(), known: Vec::new(), unknown: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            remedy: remedy.into(),
+            known: Vec::new(),
+            unknown: Vec::new(),
+        }
     }
 
     /// The refusal of names that the configuration has not.
@@ -126,11 +132,18 @@ impl ErrorReport {
             several => format!("there are no tunnels {}", quoted(several)),
         };
         let remedy = if known.is_empty() {
-            "the running daemon has no tunnel at all; add a [[tunnel]] to its configuration and restart it".to_owned()
+            "the running daemon has no tunnel at all; add a [[tunnel]] to its configuration and restart it"
+                .to_owned()
         } else {
             format!("the running daemon knows {}", quoted(&known))
         };
-        Self { kind: ErrorKind::UnknownTunnel, message, remedy, known, unknown }
+        Self {
+            kind: ErrorKind::UnknownTunnel,
+            message,
+            remedy,
+            known,
+            unknown,
+        }
     }
 }
 
@@ -141,7 +154,11 @@ impl fmt::Display for ErrorReport {
 }
 
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Something that happened to a tunnel.

@@ -1,18 +1,38 @@
 //! The configuration: what the operator wrote, made complete.
 //!
-//! TOML files -> [`raw`](self) (what is written, with its place) -> [`Config`] (every default filled in, every
+//! TOML files -> raw (what is written, with its place) -> [`Config`] (every default filled in, every
 //! contradiction refused). Whatever is wrong comes back as a list of diagnostics with file, line, column, cause
 //! and remedy: all of them, not only the first.
 
+pub mod defaults;
+pub mod diagnostic;
+mod network;
+mod proposals;
+mod raw;
+mod read;
+mod resolve;
+mod rules;
+mod secret;
+pub mod source;
+pub(crate) mod suggest;
+
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use toml::de::DeTable;
 use xvpn_ike::auth::identity::Identity;
 use xvpn_ike::config::{EncapsulationPolicy, Retransmission, Secret};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
+use zeroize::Zeroizing;
+
+use diagnostic::{Diagnostic, Report};
+use raw::Raw;
+use read::Section;
+use source::{Source, Span};
 
 /// Everything `xvpn run` needs to know. Complete, and free of contradictions.
 #[derive(Clone, Debug)]
@@ -129,4 +149,117 @@ pub enum Start {
     Listen,
     /// Nothing, until `xvpn up`.
     Manual,
+}
+
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `xvpn check`: an address that this host does not have is an error.
+    Check,
+    /// `xvpn run`: it is a warning, for it may come later in the boot.
+    Run,
+}
+
+/// A configuration that can be used, and what is nevertheless worth a word.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings only.
+    pub warnings: Report,
+}
+
+/// Reads a file, and `conf.d/*.toml` beside it. Fetches the secrets too.
+///
+/// # Errors
+///
+/// The report of everything that is wrong, warnings included.
+pub fn load(path: &Path, purpose: Purpose) -> Result<Loaded, Report> {
+    let mut report = Report::default();
+    let raw = read_files(path, &mut report);
+    let config = raw.and_then(|raw| resolve::resolve(&raw, path.to_owned(), purpose, &mut report));
+    report.sort();
+    match config {
+        Some(config) if report.errors() == 0 => Ok(Loaded {
+            config,
+            warnings: report,
+        }),
+        Some(_) | None => Err(report),
+    }
+}
+
+/// The state directory that a configuration names, for commands that only want to talk to the daemon: no secret is
+/// fetched, and whatever else is wrong with the files does not matter.
+pub fn state_dir(path: &Path) -> PathBuf {
+    let written = read_files(path, &mut Report::default()).and_then(|raw| raw.gateway.state_dir);
+    written.map_or_else(|| defaults::STATE_DIR.into(), |at| at.value.into())
+}
+
+fn read_files(path: &Path, report: &mut Report) -> Option<Raw> {
+    let mut raw = Raw::default();
+    read_file(path, &mut raw, report)?;
+    let folder = path
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(defaults::CONFIG_FOLDER);
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Some(raw);
+    };
+    let mut further: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    further.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    further.sort();
+    for file in further {
+        // What is wrong with one does not hide what is wrong with the next.
+        let _ = read_file(&file, &mut raw, report);
+    }
+    Some(raw)
+}
+
+fn read_file(path: &Path, raw: &mut Raw, report: &mut Report) -> Option<()> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            report.push(unreadable(path, &error));
+            return None;
+        }
+    };
+    let file = report.sources.0.len();
+    report.sources.0.push(Source::new(path, text.clone()));
+    let text = Zeroizing::new(text);
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    for error in &errors {
+        let span = Span::new(file, error.span().unwrap_or_default());
+        let remedy = "correct the line; strings need quotes, lists [brackets], and every key stands once";
+        report.push(
+            Diagnostic::error("syntax", format!("not TOML: {}", error.message()), remedy).at(&span, "here"),
+        );
+    }
+    if !errors.is_empty() {
+        // What could be guessed of a broken file would only bring guesses of errors.
+        return Some(());
+    }
+    let span = Span::new(file, 0..0);
+    raw.merge(Section::new(table.get_ref(), span, "the configuration"), report);
+    Some(())
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Diagnostic::error(
+            "no-config",
+            format!("there is no configuration at {path}"),
+            "write one (docs/guide/config.md has an example), or name another with --config FILE",
+        ),
+        io::ErrorKind::PermissionDenied => Diagnostic::error(
+            "no-config",
+            format!("this user may not read {path}"),
+            "run xvpn as root, for example with sudo",
+        ),
+        _ => Diagnostic::error(
+            "no-config",
+            format!("cannot read {path}: {error}"),
+            "make it a readable file of UTF-8 text",
+        ),
+    }
 }

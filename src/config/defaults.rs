@@ -1,0 +1,80 @@
+//! Every default, and nowhere else.
+
+use std::time::Duration;
+
+use xvpn_ike::config::EncapsulationPolicy;
+use xvpn_ike::negotiate::proposal::{self, EspProposal, IkeProposal};
+
+use super::Start;
+
+/// Where the configuration is. `conf.d/*.toml` beside it is read too.
+pub const CONFIG_FILE: &str = "/etc/xvpn/xvpn.toml";
+/// The folder of further files, beside the file.
+pub const CONFIG_FOLDER: &str = "conf.d";
+
+/// `gateway.listen`: every address of the host.
+pub const LISTEN: [&str; 2] = ["0.0.0.0", "::"];
+/// `gateway.queues`: one worker per core.
+pub const QUEUES: usize = 0;
+/// `gateway.state_dir`.
+pub const STATE_DIR: &str = "/run/xvpn";
+/// `gateway.manage_sysctls`.
+pub const MANAGE_SYSCTLS: bool = true;
+/// `gateway.log`.
+pub const LOG: &str = "info";
+
+/// `ike_proposals`, most wanted first. What these are is written down with the algorithms.
+pub fn ike_proposals(legacy: bool) -> Vec<IkeProposal> {
+    let mut proposals = proposal::default_ike();
+    if legacy {
+        proposals.extend(proposal::legacy_ike());
+    }
+    proposals
+}
+
+/// `esp_proposals`, most wanted first.
+pub fn esp_proposals(legacy: bool) -> Vec<EspProposal> {
+    let mut proposals = proposal::default_esp();
+    if legacy {
+        proposals.extend(proposal::legacy_esp());
+    }
+    proposals
+}
+
+/// `encapsulation`: both sides of a cloud VPN usually sit behind 1:1 NAT, and clouds drop or slow raw ESP.
+pub const ENCAPSULATION: EncapsulationPolicy = EncapsulationPolicy::Force;
+/// `start`, for a peer with an address.
+pub const START: Start = Start::Up;
+/// `start`, for a peer anywhere.
+pub const START_ANY: Start = Start::Listen;
+/// `liveness`.
+pub const LIVENESS: Duration = Duration::from_secs(30);
+/// `keepalive` (RFC 3948 4).
+pub const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Between attempts: the first and the longest wait.
+pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// `replay_window` in packets: many queues and the reordering of a cloud's network want more than the 64 of RFC 4303 3.4.3.
+pub const REPLAY_WINDOW: u32 = 1024;
+/// `esn`.
+pub const ESN: bool = true;
+/// `path_mtu`.
+pub const PATH_MTU: u16 = 1500;
+/// `clamp_mss`.
+pub const CLAMP_MSS: bool = true;
+/// `copy_dscp`.
+pub const COPY_DSCP: bool = true;
+/// An interface's name is this and the tunnel's name.
+pub const INTERFACE_PREFIX: &str = "xv-";
+/// IFNAMSIZ without the terminating zero.
+pub const INTERFACE_LENGTH: usize = 15;
+
+/// Characters of a pre-shared key below which it is called weak.
+pub const PSK_MIN_CHARACTERS: usize = 20;
+/// Octets of a pre-shared key written as 0x or 0s below which it is called weak.
+pub const PSK_MIN_OCTETS: usize = 16;
+/// Different characters below which a pre-shared key is called weak.
+pub const PSK_MIN_VARIETY: usize = 8;
+/// How long a `psk.command` may take.
+pub const PSK_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// A secret longer than this is a wrong file.
+pub const PSK_MAX_OCTETS: usize = 4096;

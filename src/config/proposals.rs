@@ -1,0 +1,146 @@
+//! Lists of proposals.
+
+use std::str::FromStr;
+
+use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal, ProposalError, ProposalErrorKind};
+
+use super::defaults;
+use super::diagnostic::{Diagnostic, Report};
+use super::source::{At, Span};
+
+type Written = At<Vec<At<String>>>;
+
+/// `ike_proposals`.
+pub(super) fn ike(written: Option<&Written>, legacy: bool, out: &mut Report) -> Vec<IkeProposal> {
+    let Some(written) = written else {
+        return defaults::ike_proposals(legacy);
+    };
+    read("ike_proposals", written, legacy, IkeProposal::legacy_names, out)
+}
+
+/// `esp_proposals`. One that does not say `esn` or `noesn` follows the key `esn`.
+pub(super) fn esp(written: Option<&Written>, legacy: bool, esn: bool, out: &mut Report) -> Vec<EspProposal> {
+    let wanted = if esn { vec![true, false] } else { vec![false] };
+    let Some(written) = written else {
+        let mut proposals = defaults::esp_proposals(legacy);
+        proposals
+            .iter_mut()
+            .filter(|_| !esn)
+            .for_each(|proposal| proposal.esn.clone_from(&wanted));
+        return proposals;
+    };
+    let mut proposals = Vec::new();
+    for at in check_not_empty("esp_proposals", written, out) {
+        let Some(mut proposal) = read_one("esp_proposals", at, legacy, EspProposal::legacy_names, out) else {
+            continue;
+        };
+        let says = at
+            .value
+            .split('-')
+            .any(|word| matches!(word.trim(), "esn" | "noesn"));
+        if !says {
+            proposal.esn.clone_from(&wanted);
+        }
+        proposals.push(proposal);
+    }
+    proposals
+}
+
+fn read<P: FromStr<Err = ProposalError>>(
+    key: &str,
+    written: &Written,
+    legacy: bool,
+    legacy_names: fn(&P) -> Vec<&'static str>,
+    out: &mut Report,
+) -> Vec<P> {
+    check_not_empty(key, written, out)
+        .iter()
+        .filter_map(|at| read_one(key, at, legacy, legacy_names, out))
+        .collect()
+}
+
+fn check_not_empty<'a>(key: &str, written: &'a Written, out: &mut Report) -> &'a [At<String>] {
+    if written.value.is_empty() {
+        let remedy = "remove the line to offer the defaults, or name at least one";
+        out.push(
+            Diagnostic::error("empty-list", format!("`{key}` is empty"), remedy)
+                .at(&written.span, "nothing to offer"),
+        );
+    }
+    &written.value
+}
+
+fn read_one<P: FromStr<Err = ProposalError>>(
+    key: &str,
+    at: &At<String>,
+    legacy: bool,
+    legacy_names: fn(&P) -> Vec<&'static str>,
+    out: &mut Report,
+) -> Option<P> {
+    let proposal: P = match at.value.parse() {
+        Ok(proposal) => proposal,
+        Err(error) => {
+            out.push(explain(key, at, &error));
+            return None;
+        }
+    };
+    let old = legacy_names(&proposal);
+    if let Some(first) = old.first().filter(|_| !legacy) {
+        let offset = at.value.find(first).unwrap_or(0);
+        let title = format!(
+            "{} is only for old peers",
+            old.iter()
+                .map(|n| format!("`{n}`"))
+                .collect::<Vec<_>>()
+                .join(" and ")
+        );
+        let remedy = "choose a stronger one (sha256, modp2048), or write legacy = true for a peer that knows no better";
+        let place = word(at, offset, first.len());
+        out.push(
+            Diagnostic::error("legacy", title, remedy)
+                .at(&place, "legacy")
+                .because("RFC 8247 advises against it: SHA-1 and 1024-bit groups are within reach of an attacker with means"),
+        );
+        return None;
+    }
+    Some(proposal)
+}
+
+fn explain(key: &str, at: &At<String>, error: &ProposalError) -> Diagnostic {
+    let place = word(at, error.offset, error.token.len());
+    // What the core says is one sentence with its remedy behind a semicolon.
+    let said = error.kind.to_string();
+    let (cause, remedy) = said
+        .split_once("; ")
+        .unwrap_or((&said, "write for example aes256gcm16-prfsha256-x25519"));
+    let title = match &error.kind {
+        ProposalErrorKind::Unknown { .. } => format!("`{}` is not an algorithm", error.token),
+        ProposalErrorKind::IntegrityWithAead => format!("`{}` does not go with an AEAD", error.token),
+        ProposalErrorKind::Unsupported { .. }
+        | ProposalErrorKind::Twice
+        | ProposalErrorKind::Empty
+        | ProposalErrorKind::NoEncryption
+        | ProposalErrorKind::NoIntegrity
+        | ProposalErrorKind::MixedCiphers
+        | ProposalErrorKind::NoPrf
+        | ProposalErrorKind::NoKeyExchange
+        | ProposalErrorKind::PrfInEsp
+        | ProposalErrorKind::EsnInIke => format!("a proposal of `{key}` cannot be used"),
+    };
+    Diagnostic::error("bad-proposal", title, remedy).at(&place, cause)
+}
+
+/// The place of a word within a string, if the string has no escapes; else the whole string.
+fn word(at: &At<String>, offset: usize, length: usize) -> Span {
+    let span = &at.span;
+    let verbatim = span.end.saturating_sub(span.start) == at.value.len() + 2;
+    if !verbatim || offset + length > at.value.len() || length == 0 {
+        return span.clone();
+    }
+    let start = span.start + 1 + offset;
+    Span {
+        file: span.file,
+        start,
+        end: start + length,
+    }
+}

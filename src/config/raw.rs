@@ -1,0 +1,242 @@
+//! What is written: the mirror of the TOML, every value with its place, nothing filled in and nothing judged.
+
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::diagnostic::{Diagnostic, Report};
+use super::read::{Section, wrong_type};
+use super::source::{At, Span};
+
+/// All files together.
+#[derive(Default)]
+pub(super) struct Raw {
+    /// `[gateway]`.
+    pub(super) gateway: RawGateway,
+    /// `[[tunnel]]`, in the order of the files.
+    pub(super) tunnels: Vec<RawTunnel>,
+}
+
+/// `[gateway]`.
+#[derive(Default)]
+pub(super) struct RawGateway {
+    pub(super) listen: Option<At<Vec<At<String>>>>,
+    pub(super) port: Option<At<u32>>,
+    pub(super) nat_port: Option<At<u32>>,
+    pub(super) queues: Option<At<u32>>,
+    pub(super) id: Option<At<String>>,
+    pub(super) state_dir: Option<At<String>>,
+    pub(super) manage_sysctls: Option<At<bool>>,
+    pub(super) log: Option<At<String>>,
+}
+
+/// `local` or `remote`.
+pub(super) struct RawEnd {
+    pub(super) span: Span,
+    pub(super) id: Option<At<String>>,
+    pub(super) address: Option<At<String>>,
+    pub(super) port: Option<At<u32>>,
+    pub(super) networks: Option<At<Vec<At<String>>>>,
+}
+
+/// `psk`.
+pub(super) enum RawPsk {
+    Inline(At<Zeroizing<String>>),
+    File(At<String>),
+    Env(At<String>),
+    Credential(At<String>),
+    Command(At<Vec<At<String>>>),
+}
+
+/// `[[tunnel]]`.
+pub(super) struct RawTunnel {
+    /// Its header, for what is missing.
+    pub(super) span: Span,
+    pub(super) name: Option<At<String>>,
+    pub(super) local: Option<RawEnd>,
+    pub(super) remote: Option<RawEnd>,
+    /// `None` if there is none or an unreadable one, which was reported.
+    pub(super) psk: Option<RawPsk>,
+    /// There is a key `psk`, readable or not.
+    pub(super) has_psk: bool,
+    pub(super) weak_psk: Option<At<bool>>,
+    pub(super) ike_proposals: Option<At<Vec<At<String>>>>,
+    pub(super) esp_proposals: Option<At<Vec<At<String>>>>,
+    pub(super) legacy: Option<At<bool>>,
+    pub(super) encapsulation: Option<At<String>>,
+    pub(super) start: Option<At<String>>,
+    pub(super) liveness: Option<At<Option<std::time::Duration>>>,
+    pub(super) keepalive: Option<At<Option<std::time::Duration>>>,
+    pub(super) replay_window: Option<At<u32>>,
+    pub(super) esn: Option<At<bool>>,
+    pub(super) interface: Option<At<String>>,
+    pub(super) path_mtu: Option<At<u32>>,
+    pub(super) mtu: Option<At<u32>>,
+    pub(super) clamp_mss: Option<At<bool>>,
+    pub(super) copy_dscp: Option<At<bool>>,
+    pub(super) metric: Option<At<u32>>,
+    pub(super) address: Option<At<Vec<At<String>>>>,
+}
+
+impl Raw {
+    /// Adds one file.
+    pub(super) fn merge(&mut self, mut top: Section<'_, '_>, out: &mut Report) {
+        if let Some(section) = top.section("gateway", out) {
+            self.gateway.merge(section, out);
+        }
+        for section in top.sections("tunnel", "[[tunnel]]", out) {
+            self.tunnels.push(RawTunnel::read(section, out));
+        }
+        top.finish(out);
+    }
+}
+
+impl RawGateway {
+    fn merge(&mut self, mut section: Section<'_, '_>, out: &mut Report) {
+        merge_key("listen", &mut self.listen, section.strings("listen", out), out);
+        merge_key(
+            "port",
+            &mut self.port,
+            section.integer("port", 1..=65535, out),
+            out,
+        );
+        merge_key(
+            "nat_port",
+            &mut self.nat_port,
+            section.integer("nat_port", 1..=65535, out),
+            out,
+        );
+        merge_key(
+            "queues",
+            &mut self.queues,
+            section.integer("queues", 0..=256, out),
+            out,
+        );
+        merge_key("id", &mut self.id, section.string("id", out), out);
+        merge_key(
+            "state_dir",
+            &mut self.state_dir,
+            section.string("state_dir", out),
+            out,
+        );
+        merge_key(
+            "manage_sysctls",
+            &mut self.manage_sysctls,
+            section.boolean("manage_sysctls", out),
+            out,
+        );
+        merge_key("log", &mut self.log, section.string("log", out), out);
+        section.finish(out);
+    }
+}
+
+/// Two files of one configuration must not answer the same question.
+fn merge_key<T>(key: &str, have: &mut Option<At<T>>, new: Option<At<T>>, out: &mut Report) {
+    let Some(new) = new else { return };
+    match have {
+        None => *have = Some(new),
+        Some(first) => out.push(
+            Diagnostic::error(
+                "twice",
+                format!("`gateway.{key}` is set in two files"),
+                "keep one of the two",
+            )
+            .at(&new.span, "set again")
+            .and(&first.span, "set here first"),
+        ),
+    }
+}
+
+impl RawTunnel {
+    fn read(mut section: Section<'_, '_>, out: &mut Report) -> Self {
+        let s = &mut section;
+        let (psk, has_psk) = read_psk(s, out);
+        let tunnel = Self {
+            span: s.span.clone(),
+            name: s.string("name", out),
+            local: s.section("local", out).map(|end| RawEnd::read(end, false, out)),
+            remote: s.section("remote", out).map(|end| RawEnd::read(end, true, out)),
+            psk,
+            has_psk,
+            weak_psk: s.boolean("weak_psk", out),
+            ike_proposals: s.strings("ike_proposals", out),
+            esp_proposals: s.strings("esp_proposals", out),
+            legacy: s.boolean("legacy", out),
+            encapsulation: s.string("encapsulation", out),
+            start: s.string("start", out),
+            liveness: s.duration("liveness", true, out),
+            keepalive: s.duration("keepalive", false, out),
+            replay_window: s.integer("replay_window", 0..=u32::MAX, out),
+            esn: s.boolean("esn", out),
+            interface: s.string("interface", out),
+            path_mtu: s.integer("path_mtu", 576..=9216, out),
+            mtu: s.integer("mtu", 576..=9216, out),
+            clamp_mss: s.boolean("clamp_mss", out),
+            copy_dscp: s.boolean("copy_dscp", out),
+            metric: s.integer("metric", 0..=u32::MAX, out),
+            address: s.strings("address", out),
+        };
+        section.finish(out);
+        tunnel
+    }
+}
+
+impl RawEnd {
+    fn read(mut section: Section<'_, '_>, remote: bool, out: &mut Report) -> Self {
+        let end = Self {
+            span: section.span.clone(),
+            id: section.string("id", out),
+            address: section.string("address", out),
+            port: if remote {
+                section.integer("port", 1..=65535, out)
+            } else {
+                None
+            },
+            networks: section.strings("networks", out),
+        };
+        section.finish(out);
+        end
+    }
+}
+
+fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> (Option<RawPsk>, bool) {
+    let Some((value, span)) = section.value("psk") else {
+        return (None, false);
+    };
+    let psk = match value {
+        DeValue::String(text) => Some(RawPsk::Inline(At {
+            value: Zeroizing::new(text.to_string()),
+            span,
+        })),
+        DeValue::Table(table) => read_psk_source(Section::new(table, span, "psk"), out),
+        other => wrong_type(
+            "psk",
+            "a string, or a table such as { file = \"/etc/xvpn/NAME.psk\" }",
+            other,
+            &span,
+            out,
+        ),
+    };
+    (psk, true)
+}
+
+fn read_psk_source(mut section: Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {
+    let before = out.diagnostics.len();
+    let mut sources: Vec<RawPsk> = Vec::new();
+    sources.extend(section.string("file", out).map(RawPsk::File));
+    sources.extend(section.string("env", out).map(RawPsk::Env));
+    sources.extend(section.string("credential", out).map(RawPsk::Credential));
+    sources.extend(section.strings("command", out).map(RawPsk::Command));
+    let span = section.span.clone();
+    section.finish(out);
+    if sources.len() == 1 {
+        return sources.pop();
+    }
+    if out.diagnostics.len() == before {
+        let title = "`psk` must name exactly one source";
+        let remedy =
+            "write one of { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or { command = [\"…\"] }";
+        let label = format!("{} sources", sources.len());
+        out.push(Diagnostic::error("psk-source", title, remedy).at(&span, label));
+    }
+    None
+}
