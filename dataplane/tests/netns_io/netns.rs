@@ -1,0 +1,126 @@
+//! The namespace, and the few interface settings the tests need, without external programs.
+
+use std::ffi::{c_int, c_short};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+pub(crate) const TUN_DEVICE: &str = "/dev/net/tun";
+
+/// Moves this process, which must have one thread, into a network namespace (and user namespace, without root).
+pub(crate) fn enter_new() -> io::Result<()> {
+    // SAFETY: these calls take no pointer.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let flags = libc::CLONE_NEWNET | if uid == 0 { 0 } else { libc::CLONE_NEWUSER };
+    // SAFETY: as above.
+    check(unsafe { libc::unshare(flags) })?;
+    if uid != 0 {
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+        fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn bring_up(interface: &str) -> io::Result<()> {
+    let mut request = Request::named(interface);
+    request.ioctl(libc::SIOCGIFFLAGS)?;
+    let flags = request.flags() | c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap();
+    request.payload[..2].copy_from_slice(&flags.to_ne_bytes());
+    request.ioctl(libc::SIOCSIFFLAGS)
+}
+
+/// Gives `interface` an address with a prefix of 24 bits and brings it up.
+pub(crate) fn configure(interface: &str, address: Ipv4Addr) -> io::Result<()> {
+    let mut request = Request::named(interface);
+    request.set_address(address);
+    request.ioctl(libc::SIOCSIFADDR)?;
+    request.set_address(Ipv4Addr::new(255, 255, 255, 0));
+    request.ioctl(libc::SIOCSIFNETMASK)?;
+    bring_up(interface)
+}
+
+pub(crate) fn set_mtu(interface: &str, mtu: c_int) -> io::Result<()> {
+    let mut request = Request::named(interface);
+    request.payload[..4].copy_from_slice(&mtu.to_ne_bytes());
+    request.ioctl(libc::SIOCSIFMTU)
+}
+
+pub(crate) fn exists(interface: &str) -> bool {
+    fs::read_to_string("/proc/net/dev")
+        .unwrap()
+        .lines()
+        .any(|line| line.trim().starts_with(&format!("{interface}:")))
+}
+
+/// Waits until `fd` is readable.
+pub(crate) fn await_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, alive for the whole call.
+    unsafe { libc::poll(&raw mut poll, 1, c_int::try_from(time.as_millis()).unwrap()) == 1 }
+}
+
+/// Calls until something comes back; panics after five seconds.
+pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[repr(C)]
+struct Request {
+    name: [u8; libc::IFNAMSIZ],
+    payload: [u8; size_of::<libc::ifreq>() - libc::IFNAMSIZ],
+}
+
+impl Request {
+    fn named(interface: &str) -> Self {
+        let mut name = [0; libc::IFNAMSIZ];
+        name[..interface.len()].copy_from_slice(interface.as_bytes());
+        Self {
+            name,
+            payload: [0; _],
+        }
+    }
+
+    fn flags(&self) -> c_short {
+        c_short::from_ne_bytes([self.payload[0], self.payload[1]])
+    }
+
+    /// A struct sockaddr_in.
+    fn set_address(&mut self, address: Ipv4Addr) {
+        self.payload[..2].copy_from_slice(&u16::try_from(libc::AF_INET).unwrap().to_ne_bytes());
+        self.payload[4..8].copy_from_slice(&address.octets());
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast)]
+    fn ioctl(&mut self, request: impl Into<u64>) -> io::Result<()> {
+        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+        // SAFETY: Request has the layout and size of struct ifreq and outlives the call.
+        check(unsafe {
+            libc::ioctl(
+                socket.as_fd().as_raw_fd(),
+                request.into() as libc::Ioctl,
+                &raw mut *self,
+            )
+        })
+    }
+}
