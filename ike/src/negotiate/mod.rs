@@ -1,7 +1,10 @@
 //! What the two sides can agree on: algorithms, traffic, and whether there is a NAT between them.
 
+pub mod describe;
 pub mod nat;
+pub mod offer;
 pub mod proposal;
+pub mod select;
 pub mod selector;
 mod token;
 pub mod transform;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::wire::payload::{Range, Selector, TrafficSelectors};
+
 /// A rectangle of traffic: a range of addresses, a protocol (0: any) and a range of ports.
 ///
 /// For ICMP the "ports" are type and code (RFC 7296 3.13.1). `start_port` 65535 with `end_port` 0 is OPAQUE
@@ -22,11 +24,6 @@ pub struct TrafficSelector {
     /// The last port.
     pub end_port: u16,
 }
-
-/// TS_IPV4_ADDR_RANGE.
-pub const TS_IPV4_ADDR_RANGE: u8 = 7;
-/// TS_IPV6_ADDR_RANGE.
-pub const TS_IPV6_ADDR_RANGE: u8 = 8;
 
 /// The number of selectors in a TS payload is one octet.
 const MOST: usize = 255;
@@ -84,9 +81,41 @@ impl TrafficSelector {
         self.start.is_ipv4() == self.end.is_ipv4() && self.start <= self.end && (self.is_opaque() || self.start_port <= self.end_port)
     }
 
-    /// TS Type (RFC 7296 3.13.1).
-    pub fn ts_type(&self) -> u8 {
-        if self.start.is_ipv4() { TS_IPV4_ADDR_RANGE } else { TS_IPV6_ADDR_RANGE }
+    /// From a TS payload. `None` for a TS Type we do not know and for a range out of order: neither ever matches
+    /// anything (RFC 7296 2.9).
+    pub fn from_wire(selector: &Selector) -> Option<Self> {
+        let read = match selector {
+            Selector::Ipv4(range) => Self {
+                start: range.start.into(),
+                end: range.end.into(),
+                protocol: range.protocol,
+                start_port: range.start_port,
+                end_port: range.end_port,
+            },
+            Selector::Ipv6(range) => Self {
+                start: range.start.into(),
+                end: range.end.into(),
+                protocol: range.protocol,
+                start_port: range.start_port,
+                end_port: range.end_port,
+            },
+            Selector::Unknown { .. } => return None,
+        };
+        read.is_valid().then_some(read)
+    }
+
+    /// For a TS payload. `None` if the two addresses are of different families.
+    pub fn to_wire(&self) -> Option<Selector> {
+        let Self { protocol, start_port, end_port, .. } = *self;
+        match (self.start, self.end) {
+            (IpAddr::V4(start), IpAddr::V4(end)) => {
+                Some(Selector::Ipv4(Range { protocol, start_port, end_port, start, end }))
+            }
+            (IpAddr::V6(start), IpAddr::V6(end)) => {
+                Some(Selector::Ipv6(Range { protocol, start_port, end_port, start, end }))
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        }
     }
 
     /// Is all of `other` within this?
@@ -194,6 +223,16 @@ pub fn check_answer(offered: &[TrafficSelector], answered: &[TrafficSelector]) -
         return Err(NotOffered { offered: offered.to_vec(), answered: answered.to_vec() });
     }
     Ok(())
+}
+
+/// The selectors of a TS payload that can match anything.
+pub fn from_payload(payload: &TrafficSelectors) -> Vec<TrafficSelector> {
+    payload.0.iter().filter_map(TrafficSelector::from_wire).collect()
+}
+
+/// The TS payload of these selectors.
+pub fn to_payload(selectors: &[TrafficSelector]) -> TrafficSelectors {
+    TrafficSelectors(selectors.iter().filter_map(TrafficSelector::to_wire).take(MOST).collect())
 }
 
 /// Selectors as an operator reads them: `10.0.0.0/8, 192.0.2.1/32[tcp/22]`.
