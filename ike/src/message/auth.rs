@@ -187,7 +187,11 @@ impl ChildOffer {
         payloads.push(PayloadType::TSI, &self.tsi);
         payloads.push(PayloadType::TSR, &self.tsr);
         push_flag(payloads, NotifyType::USE_TRANSPORT_MODE, self.transport_mode);
-        push_flag(payloads, NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED, self.no_tfc_padding);
+        push_flag(
+            payloads,
+            NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED,
+            self.no_tfc_padding,
+        );
     }
 }
 

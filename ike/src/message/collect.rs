@@ -33,8 +33,12 @@ pub(super) fn fixed_data<const N: usize>(
     what: &'static str,
     payload: &Payload<'_>,
 ) -> Result<[u8; N], Malformed> {
-    <[u8; N]>::try_from(notify.data.as_slice())
-        .map_err(|_| payload.fault(Fault::Length { what, length: notify.data.len() }))
+    <[u8; N]>::try_from(notify.data.as_slice()).map_err(|_| {
+        payload.fault(Fault::Length {
+            what,
+            length: notify.data.len(),
+        })
+    })
 }
 
 /// Appends a notify payload per element.

@@ -160,15 +160,24 @@ impl Slots {
     fn into_new(self, statuses: Statuses) -> Result<New, Malformed> {
         let nonce = need(self.nonce, PayloadType::NONCE)?;
         let is_ike = |sa: &SecurityAssociation| {
-            sa.proposals.first().is_some_and(|proposal| proposal.protocol == ProtocolId::IKE)
+            sa.proposals
+                .first()
+                .is_some_and(|proposal| proposal.protocol == ProtocolId::IKE)
         };
         match self.child.sa {
-            Some(sa) if is_ike(&sa) => {
-                Ok(New::Ike(NewIke { sa, nonce, ke: need(self.ke, PayloadType::KE)? }))
-            }
+            Some(sa) if is_ike(&sa) => Ok(New::Ike(NewIke {
+                sa,
+                nonce,
+                ke: need(self.ke, PayloadType::KE)?,
+            })),
             Some(_) | None => {
                 let offer = self.child.need(&statuses)?;
-                Ok(New::Child(NewChild { offer, nonce, ke: self.ke, other: statuses.other }))
+                Ok(New::Child(NewChild {
+                    offer,
+                    nonce,
+                    ke: self.ke,
+                    other: statuses.other,
+                }))
             }
         }
     }
@@ -176,15 +185,22 @@ impl Slots {
 
 /// RFC 7296 1.3.3: N(REKEY_SA) has the protocol and SPI of the SA that is replaced.
 fn take_rekeyed(statuses: &mut Statuses) -> Result<Option<u32>, Malformed> {
-    let (rekeys, other): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut statuses.other).into_iter().partition(|notify| notify.kind == NotifyType::REKEY_SA);
+    let (rekeys, other): (Vec<_>, Vec<_>) = std::mem::take(&mut statuses.other)
+        .into_iter()
+        .partition(|notify| notify.kind == NotifyType::REKEY_SA);
     statuses.other = other;
     match rekeys.as_slice() {
         [] => Ok(None),
         [rekey] => rekey.esp_spi().map(Some).ok_or_else(|| {
             let value = u64::from(rekey.protocol.0);
-            Malformed::new(Fault::Value { what: "the protocol or SPI of REKEY_SA", value }, 0)
-                .within(PayloadType::NOTIFY, 0)
+            Malformed::new(
+                Fault::Value {
+                    what: "the protocol or SPI of REKEY_SA",
+                    value,
+                },
+                0,
+            )
+            .within(PayloadType::NOTIFY, 0)
         }),
         [..] => Err(Malformed::new(Fault::Duplicate(PayloadType::NOTIFY), 0)),
     }

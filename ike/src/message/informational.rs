@@ -24,12 +24,18 @@ pub struct Informational {
 impl Informational {
     /// Deletes the IKE SA.
     pub fn delete_ike() -> Self {
-        Self { delete_ike: true, ..Self::default() }
+        Self {
+            delete_ike: true,
+            ..Self::default()
+        }
     }
 
     /// Deletes CHILD SAs.
     pub fn delete_esp(spis: Vec<u32>) -> Self {
-        Self { delete_esp: spis, ..Self::default() }
+        Self {
+            delete_esp: spis,
+            ..Self::default()
+        }
     }
 
     /// Asks for a sign of life, or gives one.

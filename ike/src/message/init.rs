@@ -112,7 +112,10 @@ impl InitRequest {
         let mut payloads = Payloads::new();
         if let Some(cookie) = &self.cookie {
             // RFC 7296 2.6: the cookie is the first payload.
-            payloads.push(PayloadType::NOTIFY, &Notify::with_data(NotifyType::COOKIE, cookie.clone()));
+            payloads.push(
+                PayloadType::NOTIFY,
+                &Notify::with_data(NotifyType::COOKIE, cookie.clone()),
+            );
         }
         emit_common(&mut payloads, &self.sa, &self.ke, &self.nonce);
         self.notifies.emit(&mut payloads);
@@ -184,10 +187,12 @@ impl InitNotifies {
     fn take(&mut self, notify: Notify, payload: &Payload<'_>) -> Result<(), Malformed> {
         match notify.kind {
             NotifyType::NAT_DETECTION_SOURCE_IP => {
-                self.nat_detection_source.push(fixed_data(&notify, NAT_DETECTION, payload)?);
+                self.nat_detection_source
+                    .push(fixed_data(&notify, NAT_DETECTION, payload)?);
             }
             NotifyType::NAT_DETECTION_DESTINATION_IP => {
-                self.nat_detection_destination.push(fixed_data(&notify, NAT_DETECTION, payload)?);
+                self.nat_detection_destination
+                    .push(fixed_data(&notify, NAT_DETECTION, payload)?);
             }
             NotifyType::IKEV2_FRAGMENTATION_SUPPORTED => self.fragmentation_supported = true,
             NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED => self.intermediate_supported = true,
@@ -212,7 +217,11 @@ impl InitNotifies {
             push(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new());
         }
         if !self.signature_hash_algorithms.is_empty() {
-            let data = self.signature_hash_algorithms.iter().flat_map(|hash| hash.to_be_bytes()).collect();
+            let data = self
+                .signature_hash_algorithms
+                .iter()
+                .flat_map(|hash| hash.to_be_bytes())
+                .collect();
             push(NotifyType::SIGNATURE_HASH_ALGORITHMS, data);
         }
         if self.intermediate_supported {
@@ -255,7 +264,10 @@ fn emit_common(payloads: &mut Payloads, sa: &SecurityAssociation, ke: &KeyExchan
 fn checked_cookie(notify: Notify, payload: &Payload<'_>) -> Result<Vec<u8>, Malformed> {
     match notify.data.len() {
         1..=64 => Ok(notify.data),
-        length => Err(payload.fault(Fault::Length { what: "a cookie of length", length })),
+        length => Err(payload.fault(Fault::Length {
+            what: "a cookie of length",
+            length,
+        })),
     }
 }
 
@@ -264,7 +276,10 @@ fn hash_algorithms(notify: &Notify, payload: &Payload<'_>) -> Result<Vec<u16>, M
     let (pairs, odd) = notify.data.as_chunks::<2>();
     if !odd.is_empty() {
         let length = notify.data.len();
-        return Err(payload.fault(Fault::Length { what: "SIGNATURE_HASH_ALGORITHMS data of length", length }));
+        return Err(payload.fault(Fault::Length {
+            what: "SIGNATURE_HASH_ALGORITHMS data of length",
+            length,
+        }));
     }
     Ok(pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
 }

@@ -18,17 +18,21 @@ pub use create_child::{CreateChildRequest, CreateChildResponse, NewChild, NewIke
 pub use informational::Informational;
 pub use init::{InitAccepted, InitNotifies, InitRequest, InitResponse};
 
+use crate::wire::payload::Notify;
 pub use crate::wire::sealed::{OpenError, Opened, Protect, open, seal};
 use crate::wire::writer::saturating_u32;
-use crate::wire::{Header, Payloads, PayloadType, Writer};
-use crate::wire::payload::Notify;
+use crate::wire::{Header, PayloadType, Payloads, Writer};
 
 /// Writes a message in the clear: IKE_SA_INIT, and answers outside of any IKE SA.
 pub fn build_plain(header: &Header, payloads: &Payloads) -> Vec<u8> {
     let mut chain = Writer::new();
     payloads.emit(&mut chain);
     let mut out = Writer::new();
-    header.emit(payloads.first(), saturating_u32(chain.len().saturating_add(Header::LEN)), &mut out);
+    header.emit(
+        payloads.first(),
+        saturating_u32(chain.len().saturating_add(Header::LEN)),
+        &mut out,
+    );
     out.bytes(chain.as_slice());
     out.into_bytes()
 }

@@ -130,7 +130,11 @@ impl Payload<'_> {
 
     /// A fault of the payload as a whole.
     pub fn fault(&self, fault: Fault) -> Malformed {
-        Malformed { fault, payload: Some(self.kind), offset: self.offset }
+        Malformed {
+            fault,
+            payload: Some(self.kind),
+            offset: self.offset,
+        }
     }
 }
 
@@ -171,10 +175,17 @@ impl<'a> Chain<'a> {
         let mut kind = first;
         while kind != PayloadType::NONE {
             if payloads.len() == Self::LIMIT {
-                return Err(reader.fault(Fault::TooMany { what: "payloads", limit: Self::LIMIT }));
+                return Err(reader.fault(Fault::TooMany {
+                    what: "payloads",
+                    limit: Self::LIMIT,
+                }));
             }
             let payload = read_payload(kind, &mut reader)?;
-            kind = if kind.is_encrypted() { PayloadType::NONE } else { payload.next };
+            kind = if kind.is_encrypted() {
+                PayloadType::NONE
+            } else {
+                payload.next
+            };
             payloads.push(payload);
         }
         reader.finish("last payload")?;
@@ -183,10 +194,15 @@ impl<'a> Chain<'a> {
 
     /// RFC 7296 2.5: an unknown payload with the critical bit set refuses the whole message.
     pub(crate) fn refuse_unknown_critical(&self) -> Result<(), Malformed> {
-        match self.payloads.iter().find(|payload| payload.critical && !payload.kind.is_known()) {
-            Some(payload) => {
-                Err(Malformed::new(Fault::UnsupportedCritical(payload.kind), payload.offset.saturating_sub(4)))
-            }
+        match self
+            .payloads
+            .iter()
+            .find(|payload| payload.critical && !payload.kind.is_known())
+        {
+            Some(payload) => Err(Malformed::new(
+                Fault::UnsupportedCritical(payload.kind),
+                payload.offset.saturating_sub(4),
+            )),
             None => Ok(()),
         }
     }
@@ -277,7 +293,10 @@ impl Payloads {
     /// Writes the chain. We never set the critical bit: all our payloads are of RFC 7296 (2.5).
     pub fn emit(&self, out: &mut Writer) {
         for (index, (_, body)) in self.list.iter().enumerate() {
-            let next = self.list.get(index.saturating_add(1)).map_or(PayloadType::NONE, |(kind, _)| *kind);
+            let next = self
+                .list
+                .get(index.saturating_add(1))
+                .map_or(PayloadType::NONE, |(kind, _)| *kind);
             out.u8(next.0);
             out.reserved(1);
             let length = out.open_length(2);
@@ -288,17 +307,32 @@ impl Payloads {
 }
 
 fn read_payload<'a>(kind: PayloadType, reader: &mut Reader<'a>) -> Result<Payload<'a>, Malformed> {
-    let within = |error: Malformed| Malformed { payload: Some(kind), ..error };
+    let within = |error: Malformed| Malformed {
+        payload: Some(kind),
+        ..error
+    };
     let start = reader.offset();
     let next = PayloadType(reader.u8("the payload header").map_err(within)?);
     let critical = reader.u8("the payload header").map_err(within)? & CRITICAL != 0;
     let length = usize::from(reader.u16("the payload header").map_err(within)?);
     let Some(body_length) = length.checked_sub(GENERIC_HEADER) else {
-        return Err(within(Malformed::new(Fault::Length { what: "the payload length", length }, start)));
+        return Err(within(Malformed::new(
+            Fault::Length {
+                what: "the payload length",
+                length,
+            },
+            start,
+        )));
     };
     let offset = reader.offset();
     let body = reader.take(body_length, "the payload").map_err(within)?;
-    Ok(Payload { kind, critical, body, offset, next })
+    Ok(Payload {
+        kind,
+        critical,
+        body,
+        offset,
+        next,
+    })
 }
 
 /// Octets of a generic payload header.

@@ -171,13 +171,34 @@ impl Header {
         let length = fixed.u32("the length")?;
         if usize::try_from(length).ok() != Some(datagram.len()) {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            return Err(Malformed::new(Fault::Length { what: "the message length", length }, 24));
+            return Err(Malformed::new(
+                Fault::Length {
+                    what: "the message length",
+                    length,
+                },
+                24,
+            ));
         }
         // RFC 7296 3.1: the initiator's SPI MUST NOT be zero.
         if initiator_spi.is_zero() {
-            return Err(Malformed::new(Fault::Value { what: "the initiator's SPI", value: 0 }, 0));
+            return Err(Malformed::new(
+                Fault::Value {
+                    what: "the initiator's SPI",
+                    value: 0,
+                },
+                0,
+            ));
         }
-        Ok((Self { initiator_spi, responder_spi, exchange, flags, message_id }, first))
+        Ok((
+            Self {
+                initiator_spi,
+                responder_spi,
+                exchange,
+                flags,
+                message_id,
+            },
+            first,
+        ))
     }
 
     /// Writes the header in front of a message that will be `length` octets long, header included.

@@ -71,7 +71,11 @@ pub enum Fault {
 impl Malformed {
     /// A fault at an offset, outside any payload.
     pub fn new(fault: Fault, offset: usize) -> Self {
-        Self { fault, payload: None, offset }
+        Self {
+            fault,
+            payload: None,
+            offset,
+        }
     }
 
     /// A payload that the exchange requires is not there.
@@ -82,7 +86,11 @@ impl Malformed {
     /// The same fault, now known to be in a payload whose body starts at `start`.
     #[must_use]
     pub fn within(self, payload: PayloadType, start: usize) -> Self {
-        Self { fault: self.fault, payload: Some(payload), offset: self.offset.saturating_add(start) }
+        Self {
+            fault: self.fault,
+            payload: Some(payload),
+            offset: self.offset.saturating_add(start),
+        }
     }
 
     /// The error notify that answers a request with this fault, where answering is allowed at all (RFC 7296 2.21).

@@ -98,7 +98,10 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() {
             Ok(())
         } else {
-            Err(self.fault(Fault::Trailing { what, octets: self.rest.len() }))
+            Err(self.fault(Fault::Trailing {
+                what,
+                octets: self.rest.len(),
+            }))
         }
     }
 
@@ -108,7 +111,11 @@ impl<'a> Reader<'a> {
     }
 
     fn truncated(&self, need: usize, what: &'static str) -> Malformed {
-        self.fault(Fault::Truncated { what, need, have: self.rest.len() })
+        self.fault(Fault::Truncated {
+            what,
+            need,
+            have: self.rest.len(),
+        })
     }
 
     fn advance(&mut self, n: usize, tail: &'a [u8]) {
@@ -137,8 +144,21 @@ mod tests {
     fn names_the_field_that_is_cut_off_and_stays_where_it_was() {
         let mut reader = Reader::at(&[1, 2, 3], 40);
         let error = reader.u32("the window").unwrap_err();
-        assert_eq!(error, Malformed::new(Fault::Truncated { what: "the window", need: 4, have: 3 }, 40));
-        assert_eq!(error.to_string(), "the window is cut off: needs 4 octets, 3 are left (octet 40)");
+        assert_eq!(
+            error,
+            Malformed::new(
+                Fault::Truncated {
+                    what: "the window",
+                    need: 4,
+                    have: 3
+                },
+                40
+            )
+        );
+        assert_eq!(
+            error.to_string(),
+            "the window is cut off: needs 4 octets, 3 are left (octet 40)"
+        );
         assert_eq!(reader.remaining(), 3);
     }
 
@@ -149,7 +169,13 @@ mod tests {
         let mut part = reader.part(2, "part").unwrap();
         assert_eq!((part.offset(), part.rest()), (1, &[2u8, 3][..]));
         assert!(part.u8("more").is_err());
-        assert_eq!(reader.finish("all").unwrap_err().fault, Fault::Trailing { what: "all", octets: 1 });
+        assert_eq!(
+            reader.finish("all").unwrap_err().fault,
+            Fault::Trailing {
+                what: "all",
+                octets: 1
+            }
+        );
         assert!(reader.part(usize::MAX, "huge").is_err());
     }
 }

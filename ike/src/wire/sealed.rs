@@ -95,7 +95,6 @@ pub struct Opened {
     header: Header,
     outside: Result<(), Malformed>,
     first: PayloadType,
-    block_len: usize,
     plaintext: Zeroizing<Vec<u8>>,
 }
 
@@ -115,13 +114,14 @@ impl Opened {
     pub fn chain(&self) -> Result<Chain<'_>, Malformed> {
         // Payloads beside SK are the peer's word too (the ICV covers them); an unknown critical one counts.
         self.outside.clone()?;
-        let payloads = strip_padding(&self.plaintext, self.block_len)?;
+        let payloads = strip_padding(&self.plaintext)?;
         let chain = Chain::parse(self.first, payloads, 0)?;
         // RFC 7296 3.1: an Encrypted payload MUST NOT contain another Encrypted payload.
         match chain.iter().find(|payload| payload.kind.is_encrypted()) {
-            Some(nested) => {
-                Err(nested.fault(Fault::Value { what: "a payload inside SK", value: u64::from(nested.kind.0) }))
-            }
+            Some(nested) => Err(nested.fault(Fault::Value {
+                what: "a payload inside SK",
+                value: u64::from(nested.kind.0),
+            })),
             None => Ok(chain),
         }
     }
@@ -138,10 +138,17 @@ pub fn seal(header: &Header, payloads: &Payloads, protect: &dyn Protect, iv: &[u
     pad(&mut text, protect.block_len());
 
     // The length fields are part of what the ICV covers: they are right before anything is sealed.
-    let body = iv.len().saturating_add(text.len()).saturating_add(protect.icv_len());
+    let body = iv
+        .len()
+        .saturating_add(text.len())
+        .saturating_add(protect.icv_len());
     let payload = body.saturating_add(GENERIC_HEADER);
     let mut out = Writer::new();
-    header.emit(PayloadType::SK, saturating_u32(payload.saturating_add(Header::LEN)), &mut out);
+    header.emit(
+        PayloadType::SK,
+        saturating_u32(payload.saturating_add(Header::LEN)),
+        &mut out,
+    );
     out.u8(payloads.first().0);
     out.reserved(1);
     out.u16(saturating_u16(payload));
@@ -160,17 +167,30 @@ pub fn open(datagram: &[u8], protect: &dyn Protect) -> Result<Opened, OpenError>
     let sk = encrypted(&outside)?;
 
     let aad = datagram.get(..sk.offset).ok_or(OpenError::Length)?;
-    let (iv, sealed) = sk.body.split_at_checked(protect.iv_len()).ok_or(OpenError::Length)?;
-    let text_len = sealed.len().checked_sub(protect.icv_len()).ok_or(OpenError::Length)?;
+    let (iv, sealed) = sk
+        .body
+        .split_at_checked(protect.iv_len())
+        .ok_or(OpenError::Length)?;
+    let text_len = sealed
+        .len()
+        .checked_sub(protect.icv_len())
+        .ok_or(OpenError::Length)?;
     let block_len = protect.block_len().max(1);
     // At least the pad length octet was encrypted.
     if text_len == 0 || text_len % block_len != 0 {
         return Err(OpenError::Length);
     }
     let mut plaintext = Zeroizing::new(sealed.to_vec());
-    let length = protect.open(iv, aad, &mut plaintext).map_err(|NotAuthentic| OpenError::NotAuthentic)?;
+    let length = protect
+        .open(iv, aad, &mut plaintext)
+        .map_err(|NotAuthentic| OpenError::NotAuthentic)?;
     plaintext.truncate(length);
-    Ok(Opened { header, outside: outside.refuse_unknown_critical(), first: sk.next, block_len, plaintext })
+    Ok(Opened {
+        header,
+        outside: outside.refuse_unknown_critical(),
+        first: sk.next,
+        plaintext,
+    })
 }
 
 /// RFC 7296 3.14: if there is an SK payload it is the last one.
@@ -185,21 +205,36 @@ fn encrypted<'c, 'a>(outside: &'c Chain<'a>) -> Result<&'c Payload<'a>, OpenErro
 fn pad(text: &mut Vec<u8>, block_len: usize) {
     let block_len = block_len.max(1);
     let used = text.len().saturating_add(1) % block_len;
-    let padding = if used == 0 { 0 } else { block_len.saturating_sub(used) };
+    let padding = if used == 0 {
+        0
+    } else {
+        block_len.saturating_sub(used)
+    };
     text.resize(text.len().saturating_add(padding), 0);
     text.push(saturating_u8(padding));
 }
 
-/// The recipient accepts any padding that leaves a proper length (RFC 7296 3.14).
-fn strip_padding(plaintext: &[u8], block_len: usize) -> Result<&[u8], Malformed> {
+/// The recipient accepts any padding (RFC 7296 3.14); that the blocks are whole was checked before opening.
+fn strip_padding(plaintext: &[u8]) -> Result<&[u8], Malformed> {
     let Some((&pad_length, padded)) = plaintext.split_last() else {
-        return Err(Reader::new(plaintext).fault(Fault::Truncated { what: "the pad length", need: 1, have: 0 }));
+        return Err(Reader::new(plaintext).fault(Fault::Truncated {
+            what: "the pad length",
+            need: 1,
+            have: 0,
+        }));
     };
-    debug_assert_eq!(plaintext.len() % block_len, 0, "open() lets whole blocks through only");
     let length = usize::from(pad_length);
     padded
         .len()
         .checked_sub(length)
         .and_then(|end| padded.get(..end))
-        .ok_or_else(|| Malformed::new(Fault::Length { what: "the pad length", length }, padded.len()))
+        .ok_or_else(|| {
+            Malformed::new(
+                Fault::Length {
+                    what: "the pad length",
+                    length,
+                },
+                padded.len(),
+            )
+        })
 }

@@ -67,7 +67,10 @@ impl Writer {
     pub fn open_length(&mut self, back: usize) -> LengthField {
         let at = self.bytes.len();
         self.u16(0);
-        LengthField { at, counts_from: at.saturating_sub(back) }
+        LengthField {
+            at,
+            counts_from: at.saturating_sub(back),
+        }
     }
 
     /// Fills in a length: it counts up to here.

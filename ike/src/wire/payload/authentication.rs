@@ -48,7 +48,10 @@ impl Body for Authentication {
         let mut reader = Reader::new(body);
         let method = AuthMethod(reader.u8("the auth method")?);
         reader.array::<3>("RESERVED")?;
-        Ok(Self { method, data: reader.rest().to_vec() })
+        Ok(Self {
+            method,
+            data: reader.rest().to_vec(),
+        })
     }
 
     fn emit(&self, out: &mut Writer) {

@@ -65,7 +65,10 @@ impl Body for Certificate {
 impl Body for CertificateRequest {
     fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let (encoding, authorities) = parse_encoded(body)?;
-        Ok(Self { encoding, authorities })
+        Ok(Self {
+            encoding,
+            authorities,
+        })
     }
 
     fn emit(&self, out: &mut Writer) {

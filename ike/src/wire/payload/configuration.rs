@@ -44,7 +44,10 @@ impl Body for Configuration {
         let mut reader = Reader::new(body);
         let kind = ConfigurationType(reader.u8("the configuration type")?);
         reader.array::<3>("RESERVED")?;
-        Ok(Self { kind, attributes: reader.rest().to_vec() })
+        Ok(Self {
+            kind,
+            attributes: reader.rest().to_vec(),
+        })
     }
 
     fn emit(&self, out: &mut Writer) {

@@ -36,24 +36,48 @@ impl Body for Delete {
             ProtocolId::IKE => 0,
             ProtocolId::AH | ProtocolId::ESP => 4,
             ProtocolId(other) => {
-                return Err(Malformed::new(Fault::Value { what: "the protocol ID", value: u64::from(other) }, 0));
+                return Err(Malformed::new(
+                    Fault::Value {
+                        what: "the protocol ID",
+                        value: u64::from(other),
+                    },
+                    0,
+                ));
             }
         };
         if spi_size != expected {
-            return Err(Malformed::new(Fault::Value { what: "the SPI size", value: u64::from(spi_size) }, 1));
+            return Err(Malformed::new(
+                Fault::Value {
+                    what: "the SPI size",
+                    value: u64::from(spi_size),
+                },
+                1,
+            ));
         }
         if protocol == ProtocolId::IKE {
             if count != 0 {
                 let length = usize::from(count);
-                return Err(Malformed::new(Fault::Length { what: "the number of SPIs", length }, 2));
+                return Err(Malformed::new(
+                    Fault::Length {
+                        what: "the number of SPIs",
+                        length,
+                    },
+                    2,
+                ));
             }
             reader.finish("Delete payload")?;
             return Ok(Self::Ike);
         }
         // At most 65535, and each is backed by four octets of the message.
-        let spis = (0..count).map(|_| reader.u32("an SPI")).collect::<Result<Vec<u32>, Malformed>>()?;
+        let spis = (0..count)
+            .map(|_| reader.u32("an SPI"))
+            .collect::<Result<Vec<u32>, Malformed>>()?;
         reader.finish("Delete payload")?;
-        Ok(if protocol == ProtocolId::ESP { Self::Esp(spis) } else { Self::Ah(spis) })
+        Ok(if protocol == ProtocolId::ESP {
+            Self::Esp(spis)
+        } else {
+            Self::Ah(spis)
+        })
     }
 
     fn emit(&self, out: &mut Writer) {

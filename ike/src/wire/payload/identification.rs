@@ -53,7 +53,11 @@ impl IdType {
 impl Identification {
     /// An identity of ours.
     pub fn new(kind: IdType, data: Vec<u8>) -> Self {
-        Self { kind, reserved: [0; 3], data }
+        Self {
+            kind,
+            reserved: [0; 3],
+            data,
+        }
     }
 }
 
@@ -62,7 +66,11 @@ impl Body for Identification {
         let mut reader = Reader::new(body);
         let kind = IdType(reader.u8("the ID type")?);
         let reserved = reader.array("RESERVED")?;
-        Ok(Self { kind, reserved, data: reader.rest().to_vec() })
+        Ok(Self {
+            kind,
+            reserved,
+            data: reader.rest().to_vec(),
+        })
     }
 
     fn emit(&self, out: &mut Writer) {

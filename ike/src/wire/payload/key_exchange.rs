@@ -28,9 +28,15 @@ impl Body for KeyExchange {
         let method = reader.u16("the key exchange method")?;
         reader.u16("RESERVED")?;
         if reader.is_empty() {
-            return Err(reader.fault(Fault::Length { what: "key exchange data of length", length: 0 }));
+            return Err(reader.fault(Fault::Length {
+                what: "key exchange data of length",
+                length: 0,
+            }));
         }
-        Ok(Self { method, data: reader.rest().to_vec() })
+        Ok(Self {
+            method,
+            data: reader.rest().to_vec(),
+        })
     }
 
     fn emit(&self, out: &mut Writer) {

@@ -28,7 +28,10 @@ impl Body for Nonce {
         if (Self::MIN..=Self::MAX).contains(&body.len()) {
             Ok(Self(body.to_vec()))
         } else {
-            Err(Reader::new(body).fault(Fault::Length { what: "a nonce of length", length: body.len() }))
+            Err(Reader::new(body).fault(Fault::Length {
+                what: "a nonce of length",
+                length: body.len(),
+            }))
         }
     }
 

@@ -39,12 +39,22 @@ impl Notify {
 
     /// Without SPI.
     pub fn with_data(kind: NotifyType, data: Vec<u8>) -> Self {
-        Self { protocol: ProtocolId::NONE, spi: Vec::new(), kind, data }
+        Self {
+            protocol: ProtocolId::NONE,
+            spi: Vec::new(),
+            kind,
+            data,
+        }
     }
 
     /// Of one ESP SA.
     pub fn of_esp(kind: NotifyType, spi: u32) -> Self {
-        Self { protocol: ProtocolId::ESP, spi: spi.to_be_bytes().to_vec(), kind, data: Vec::new() }
+        Self {
+            protocol: ProtocolId::ESP,
+            spi: spi.to_be_bytes().to_vec(),
+            kind,
+            data: Vec::new(),
+        }
     }
 
     /// The SPI, if it is one of ESP.
@@ -63,7 +73,12 @@ impl Body for Notify {
         let spi_size = usize::from(reader.u8("the SPI size")?);
         let kind = NotifyType(reader.u16("the notify message type")?);
         let spi = reader.take(spi_size, "the SPI")?.to_vec();
-        Ok(Self { protocol, spi, kind, data: reader.rest().to_vec() })
+        Ok(Self {
+            protocol,
+            spi,
+            kind,
+            data: reader.rest().to_vec(),
+        })
     }
 
     fn emit(&self, out: &mut Writer) {
@@ -132,9 +147,9 @@ notify_types! {
     TS_UNACCEPTABLE = 38;
     /// RFC 7296 3.10.1.
     INVALID_SELECTORS = 39;
-    /// RFC 4555 3.9.
+    /// RFC 4555 4.1.1.
     UNACCEPTABLE_ADDRESSES = 40;
-    /// RFC 4555 3.9.
+    /// RFC 4555 4.1.2.
     UNEXPECTED_NAT_DETECTED = 41;
     /// RFC 7296 2.25.
     TEMPORARY_FAILURE = 43;
@@ -167,19 +182,19 @@ notify_types! {
     ESP_TFC_PADDING_NOT_SUPPORTED = 16394;
     /// RFC 7296 1.3.1.
     NON_FIRST_FRAGMENTS_ALSO = 16395;
-    /// RFC 4555 3.3.
+    /// RFC 4555 4.2.1.
     MOBIKE_SUPPORTED = 16396;
-    /// RFC 4555 3.4.
+    /// RFC 4555 4.2.2.
     ADDITIONAL_IP4_ADDRESS = 16397;
-    /// RFC 4555 3.4.
+    /// RFC 4555 4.2.2.
     ADDITIONAL_IP6_ADDRESS = 16398;
-    /// RFC 4555 3.6.
+    /// RFC 4555 4.2.3.
     NO_ADDITIONAL_ADDRESSES = 16399;
-    /// RFC 4555 3.5.
+    /// RFC 4555 4.2.4.
     UPDATE_SA_ADDRESSES = 16400;
-    /// RFC 4555 3.7.
+    /// RFC 4555 4.2.5.
     COOKIE2 = 16401;
-    /// RFC 4555 3.9.
+    /// RFC 4555 4.2.6.
     NO_NATS_ALLOWED = 16402;
     /// RFC 4739.
     MULTIPLE_AUTH_SUPPORTED = 16404;

@@ -119,20 +119,40 @@ impl Attribute {
 impl Transform {
     /// A transform without attributes.
     pub fn new(kind: TransformType, id: u16) -> Self {
-        Self { kind, id, attributes: Vec::new() }
+        Self {
+            kind,
+            id,
+            attributes: Vec::new(),
+        }
     }
 
     /// A transform whose key has this many bits.
     pub fn with_key_length(kind: TransformType, id: u16, bits: u16) -> Self {
-        let key_length = Attribute { kind: Attribute::KEY_LENGTH, value: AttributeValue::Short(bits) };
-        Self { kind, id, attributes: vec![key_length] }
+        let key_length = Attribute {
+            kind: Attribute::KEY_LENGTH,
+            value: AttributeValue::Short(bits),
+        };
+        Self {
+            kind,
+            id,
+            attributes: vec![key_length],
+        }
     }
 
     /// The key length in bits, if exactly one is given in the short format the RFC demands.
     pub fn key_length(&self) -> Option<u16> {
-        let mut lengths = self.attributes.iter().filter(|attribute| attribute.kind == Attribute::KEY_LENGTH);
+        let mut lengths = self
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.kind == Attribute::KEY_LENGTH);
         match (lengths.next(), lengths.next()) {
-            (Some(Attribute { value: AttributeValue::Short(bits), .. }), None) => Some(*bits),
+            (
+                Some(Attribute {
+                    value: AttributeValue::Short(bits),
+                    ..
+                }),
+                None,
+            ) => Some(*bits),
             (Some(_), _) | (None, _) => None,
         }
     }
@@ -150,7 +170,10 @@ impl Body for SecurityAssociation {
         let mut proposals = Vec::new();
         loop {
             if proposals.len() == MAX_PROPOSALS {
-                return Err(reader.fault(Fault::TooMany { what: "proposals", limit: MAX_PROPOSALS }));
+                return Err(reader.fault(Fault::TooMany {
+                    what: "proposals",
+                    limit: MAX_PROPOSALS,
+                }));
             }
             let (proposal, more) = parse_proposal(&mut reader)?;
             proposals.push(proposal);
@@ -177,25 +200,45 @@ fn parse_proposal(reader: &mut Reader<'_>) -> Result<(Proposal, bool), Malformed
     let spi_size = inner.u8("the SPI size")?;
     let count = usize::from(inner.u8("the number of transforms")?);
     if !matches!(spi_size, 0 | 4 | 8) {
-        return Err(inner.fault(Fault::Value { what: "the SPI size", value: u64::from(spi_size) }));
+        return Err(inner.fault(Fault::Value {
+            what: "the SPI size",
+            value: u64::from(spi_size),
+        }));
     }
     let spi = inner.take(usize::from(spi_size), "the SPI")?.to_vec();
     let mut transforms = Vec::new();
     while !inner.is_empty() {
         // A count is at most 255, so this also bounds the list.
         if transforms.len() == count {
-            return Err(inner.fault(Fault::Length { what: "the number of transforms", length: count }));
+            return Err(inner.fault(Fault::Length {
+                what: "the number of transforms",
+                length: count,
+            }));
         }
         let (transform, more) = parse_transform(&mut inner)?;
         if more == inner.is_empty() {
-            return Err(inner.fault(Fault::Value { what: "Last Substruc of a transform", value: u64::from(more) }));
+            return Err(inner.fault(Fault::Value {
+                what: "Last Substruc of a transform",
+                value: u64::from(more),
+            }));
         }
         transforms.push(transform);
     }
     if transforms.len() != count {
-        return Err(inner.fault(Fault::Length { what: "the number of transforms", length: count }));
+        return Err(inner.fault(Fault::Length {
+            what: "the number of transforms",
+            length: count,
+        }));
     }
-    Ok((Proposal { number, protocol, spi, transforms }, more))
+    Ok((
+        Proposal {
+            number,
+            protocol,
+            spi,
+            transforms,
+        },
+        more,
+    ))
 }
 
 fn parse_transform(reader: &mut Reader<'_>) -> Result<(Transform, bool), Malformed> {
@@ -206,7 +249,10 @@ fn parse_transform(reader: &mut Reader<'_>) -> Result<(Transform, bool), Malform
     let mut attributes = Vec::new();
     while !inner.is_empty() {
         if attributes.len() == MAX_ATTRIBUTES {
-            return Err(inner.fault(Fault::TooMany { what: "attributes of a transform", limit: MAX_ATTRIBUTES }));
+            return Err(inner.fault(Fault::TooMany {
+                what: "attributes of a transform",
+                limit: MAX_ATTRIBUTES,
+            }));
         }
         attributes.push(parse_attribute(&mut inner)?);
     }
@@ -234,12 +280,24 @@ fn substructure<'a>(
     let start = reader.offset();
     let last = reader.u8(names.last)?;
     if last != 0 && last != more {
-        return Err(Malformed::new(Fault::Value { what: names.last, value: u64::from(last) }, start));
+        return Err(Malformed::new(
+            Fault::Value {
+                what: names.last,
+                value: u64::from(last),
+            },
+            start,
+        ));
     }
     reader.u8("RESERVED")?;
     let length = usize::from(reader.u16(names.length)?);
     let Some(inner) = length.checked_sub(SUBSTRUCTURE_HEADER) else {
-        return Err(Malformed::new(Fault::Length { what: names.length, length }, start));
+        return Err(Malformed::new(
+            Fault::Length {
+                what: names.length,
+                length,
+            },
+            start,
+        ));
     };
     Ok((reader.part(inner, names.whole)?, last == more))
 }

@@ -61,7 +61,13 @@ pub struct Range<A> {
 impl<A> Range<A> {
     /// All traffic of these addresses.
     pub fn addresses(start: A, end: A) -> Self {
-        Self { protocol: 0, start_port: 0, end_port: u16::MAX, start, end }
+        Self {
+            protocol: 0,
+            start_port: 0,
+            end_port: u16::MAX,
+            start,
+            end,
+        }
     }
 
     /// RFC 7296 3.13.1: start 65535 and end 0 is OPAQUE: only packets whose ports cannot be seen.
@@ -75,7 +81,9 @@ impl Body for TrafficSelectors {
         let mut reader = Reader::new(body);
         let count = reader.u8("the number of traffic selectors")?;
         reader.array::<3>("RESERVED")?;
-        let selectors = (0..count).map(|_| parse_selector(&mut reader)).collect::<Result<_, _>>()?;
+        let selectors = (0..count)
+            .map(|_| parse_selector(&mut reader))
+            .collect::<Result<_, _>>()?;
         reader.finish("last traffic selector")?;
         Ok(Self(selectors))
     }
@@ -95,17 +103,27 @@ fn parse_selector(reader: &mut Reader<'_>) -> Result<Selector, Malformed> {
     let second = reader.u8("the IP protocol")?;
     let length = usize::from(reader.u16("the selector length")?);
     let Some(inner) = length.checked_sub(SELECTOR_HEADER) else {
-        return Err(Malformed::new(Fault::Length { what: "the selector length", length }, start));
+        return Err(Malformed::new(
+            Fault::Length {
+                what: "the selector length",
+                length,
+            },
+            start,
+        ));
     };
     let mut inner = reader.part(inner, "a traffic selector")?;
     let selector = match kind {
-        IPV4_ADDR_RANGE => {
-            Selector::Ipv4(parse_range(second, &mut inner, |octets: [u8; 4]| Ipv4Addr::from(octets))?)
-        }
-        IPV6_ADDR_RANGE => {
-            Selector::Ipv6(parse_range(second, &mut inner, |octets: [u8; 16]| Ipv6Addr::from(octets))?)
-        }
-        kind => Selector::Unknown { kind, second, data: inner.rest().to_vec() },
+        IPV4_ADDR_RANGE => Selector::Ipv4(parse_range(second, &mut inner, |octets: [u8; 4]| {
+            Ipv4Addr::from(octets)
+        })?),
+        IPV6_ADDR_RANGE => Selector::Ipv6(parse_range(second, &mut inner, |octets: [u8; 16]| {
+            Ipv6Addr::from(octets)
+        })?),
+        kind => Selector::Unknown {
+            kind,
+            second,
+            data: inner.rest().to_vec(),
+        },
     };
     inner.finish("traffic selector")?;
     Ok(selector)
@@ -128,10 +146,22 @@ fn parse_range<const N: usize, A>(
 fn emit_selector(selector: &Selector, out: &mut Writer) {
     match selector {
         Selector::Ipv4(range) => {
-            emit_range(IPV4_ADDR_RANGE, range, &range.start.octets(), &range.end.octets(), out);
+            emit_range(
+                IPV4_ADDR_RANGE,
+                range,
+                &range.start.octets(),
+                &range.end.octets(),
+                out,
+            );
         }
         Selector::Ipv6(range) => {
-            emit_range(IPV6_ADDR_RANGE, range, &range.start.octets(), &range.end.octets(), out);
+            emit_range(
+                IPV6_ADDR_RANGE,
+                range,
+                &range.start.octets(),
+                &range.end.octets(),
+                out,
+            );
         }
         Selector::Unknown { kind, second, data } => {
             out.u8(*kind);
