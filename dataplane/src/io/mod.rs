@@ -4,7 +4,49 @@
 
 pub mod esp_raw;
 pub mod fault;
+mod memory;
 pub mod poll;
 pub(crate) mod sys;
 pub mod tun;
 pub mod udp;
+
+use std::io;
+
+use crate::api::TunnelId;
+use crate::buffer::{Batch, Pool};
+
+pub use memory::MemoryPort;
+
+/// One side of a queue: a TUN, a UDP socket, a raw ESP socket, memory.
+///
+/// The TUN side carries IP packets with [`Meta::tunnel`](crate::buffer::Meta::tunnel) set. The wire side carries the
+/// payload of UDP, or what follows the IP header without UDP, with `path` and `tos` set as received or to be sent.
+pub trait Port {
+    /// Adds packets to `batch` until nothing is there to be read or [`Batch::vacancy`] is used up. Never waits.
+    ///
+    /// Returns how many were added; 0 is "nothing there". An error means the port is lost, not a packet.
+    fn recv(&mut self, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize>;
+
+    /// Takes all of `batch` and returns the packets to `pool`. Never waits: what cannot be sent now is lost and counted.
+    fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent;
+}
+
+/// What became of a batch that was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets that left.
+    pub packets: usize,
+    /// Packets that did not.
+    pub lost: usize,
+    /// A packet was longer than its path takes (EMSGSIZE).
+    pub too_big: Option<TooBig>,
+}
+
+/// A path takes less than was thought: to be told to [`Tables::lower_path_mtu`](crate::tables::Tables::lower_path_mtu).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooBig {
+    /// Whose path.
+    pub tunnel: TunnelId,
+    /// The longest outer IP packet it takes.
+    pub path_mtu: u16,
+}

@@ -2,3 +2,7 @@
 
 pub mod affinity;
 pub mod punt;
+pub mod worker;
+
+pub use punt::PuntReceiver;
+pub use worker::Workers;

@@ -1,0 +1,13 @@
+//! Packets, batches of them, and the pool they come from.
+//!
+//! A packet is one owned allocation with room before and after its octets, so that ESP is written around an inner
+//! packet where it lies. Packets travel from a queue's [`Pool`] through [`Batch`]es and back; after warm-up nothing on
+//! the packet path allocates.
+
+mod batch;
+mod packet;
+mod pool;
+
+pub use batch::Batch;
+pub use packet::{HEADROOM, MAX_LEN, Meta, Packet, TAILROOM};
+pub use pool::Pool;

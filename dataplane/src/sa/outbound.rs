@@ -1,0 +1,119 @@
+//! An outbound SA: reserves sequence numbers, seals.
+
+use std::fmt;
+
+use super::aead::Transform;
+use super::{BadKeys, Selectors, Sequence, SequenceBlock, UsageCounter};
+use crate::api::{OutboundSpec, Spi, TunnelId};
+use crate::buffer::Packet;
+use crate::discard::Discard;
+use crate::esp::layout::{Layout, TRAILER};
+use crate::esp::padding;
+use crate::ip::header;
+
+/// What is needed to send on one CHILD SA. Where to send is not part of it: paths change, SAs stay.
+///
+/// Concurrency: shared by all queues; sequence numbers and usage are atomics.
+pub struct OutboundSa {
+    tunnel: TunnelId,
+    spi: Spi,
+    inbound_spi: Spi,
+    esn: bool,
+    selectors: Selectors,
+    transform: Transform,
+    sequence: Sequence,
+    usage: UsageCounter,
+}
+
+impl OutboundSa {
+    /// An SA that has sent nothing yet.
+    pub fn new(spec: &OutboundSpec) -> Result<Self, BadKeys> {
+        Ok(Self {
+            tunnel: spec.tunnel,
+            spi: spec.spi,
+            inbound_spi: spec.inbound_spi,
+            esn: spec.esn,
+            selectors: Selectors {
+                local: spec.local.clone(),
+                remote: spec.remote.clone(),
+            },
+            transform: Transform::new(spec.suite, &spec.keys)?,
+            sequence: Sequence::new(spec.esn),
+            usage: UsageCounter::default(),
+        })
+    }
+
+    /// The same, with `last` as the last sequence number used. For tests near the end of the numbers.
+    pub fn after(spec: &OutboundSpec, last: u64) -> Result<Self, BadKeys> {
+        Ok(Self {
+            sequence: Sequence::after(last, spec.esn),
+            ..Self::new(spec)?
+        })
+    }
+
+    /// Reserves `count` sequence numbers for a run of packets, or those that are left.
+    pub fn reserve(&self, count: u64) -> Result<SequenceBlock, Discard> {
+        self.sequence.reserve(count)
+    }
+
+    /// Makes an ESP packet of an inner IP packet, in place. `seq` was reserved and is used once.
+    pub fn seal(&self, seq: u64, packet: &mut Packet) -> Result<(), Discard> {
+        let next_header = match header::version(packet.octets()) {
+            Some(4) => IPV4,
+            Some(6) => IPV6,
+            Some(_) | None => return Err(Discard::MalformedInner),
+        };
+        let layout = self.transform.layout();
+        let pad = layout.padding(packet.len());
+        let tail = packet
+            .grow_back(pad + TRAILER + layout.icv)
+            .ok_or(Discard::NoRoom)?;
+        padding::emit(&mut tail[..pad + TRAILER], next_header);
+        packet.grow_front(layout.front()).ok_or(Discard::NoRoom)?;
+        self.transform
+            .seal(self.spi.0, seq, self.esn, packet.octets_mut())
+    }
+
+    /// Whose TUN it serves.
+    pub fn tunnel(&self) -> TunnelId {
+        self.tunnel
+    }
+
+    /// The peer's SPI.
+    pub fn spi(&self) -> Spi {
+        self.spi
+    }
+
+    /// Our SPI of the same CHILD SA.
+    pub fn inbound_spi(&self) -> Spi {
+        self.inbound_spi
+    }
+
+    /// What it may carry.
+    pub fn selectors(&self) -> &Selectors {
+        &self.selectors
+    }
+
+    /// Lengths of its ESP packets.
+    pub fn layout(&self) -> Layout {
+        self.transform.layout()
+    }
+
+    /// What it has carried.
+    pub fn usage(&self) -> &UsageCounter {
+        &self.usage
+    }
+}
+
+impl fmt::Debug for OutboundSa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundSa")
+            .field("tunnel", &self.tunnel)
+            .field("spi", &self.spi)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Next header values of tunnel mode (RFC 4303 2.6).
+pub(super) const IPV4: u8 = 4;
+pub(super) const IPV6: u8 = 41;

@@ -1,0 +1,92 @@
+//! A tunnel: one TUN, one peer, its outbound SAs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::api::{Encapsulation, Path, Spi, TunnelSpec};
+use crate::sa::OutboundSa;
+
+/// One tunnel of a [`Tables`](crate::tables::Tables).
+///
+/// Concurrency: shared by all queues. Only the learnt path MTU changes in place.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// What the caller asked for.
+    pub spec: TunnelSpec,
+    /// Newest first: the first whose selectors match carries a packet.
+    pub outbound: Vec<Outbound>,
+    path_mtu: Arc<AtomicU16>,
+}
+
+/// An outbound SA and where it goes.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// The SA, shared with earlier and later tables: its sequence numbers go on.
+    pub sa: Arc<OutboundSa>,
+    /// Where it goes.
+    pub path: Path,
+}
+
+impl Tunnel {
+    /// A tunnel without SAs: everything sent into it is refused.
+    pub fn new(spec: TunnelSpec) -> Self {
+        let path_mtu = Arc::new(AtomicU16::new(spec.path_mtu.max(MIN_PATH_MTU)));
+        Self {
+            spec,
+            outbound: Vec::new(),
+            path_mtu,
+        }
+    }
+
+    /// The longest outer packet, as learnt so far.
+    pub fn path_mtu(&self) -> u16 {
+        self.path_mtu.load(Ordering::Relaxed)
+    }
+
+    /// Takes a lower path MTU, but not below what IPv4 must carry: a forged ICMP must not stop the tunnel.
+    pub fn lower_path_mtu(&self, mtu: u16) {
+        self.path_mtu.fetch_min(mtu.max(MIN_PATH_MTU), Ordering::Relaxed);
+    }
+
+    /// A new path: what was learnt of the old one is forgotten.
+    pub(crate) fn forget_path_mtu(&mut self) {
+        self.path_mtu = Arc::new(AtomicU16::new(self.spec.path_mtu.max(MIN_PATH_MTU)));
+    }
+
+    /// The SAs of one CHILD SA by its selectors: newer ones take over.
+    pub(crate) fn install(&mut self, sa: Arc<OutboundSa>, path: Path) {
+        self.outbound.retain(|other| other.sa.spi() != sa.spi());
+        self.outbound.insert(0, Outbound { sa, path });
+    }
+
+    pub(crate) fn remove(&mut self, spi: Spi) {
+        self.outbound.retain(|other| other.sa.spi() != spi);
+    }
+
+    /// The longest inner packet that the newest SA carries on the path as known now. `None` without an SA.
+    pub fn inner_mtu(&self) -> Option<u16> {
+        self.outbound
+            .first()
+            .map(|outbound| outbound.inner_mtu(self.path_mtu()))
+    }
+}
+
+impl Outbound {
+    /// The longest inner packet on a path that takes outer packets of `path_mtu` octets.
+    pub fn inner_mtu(&self, path_mtu: u16) -> u16 {
+        let outer = match self.path.remote {
+            SocketAddr::V4(_) => 20,
+            SocketAddr::V6(_) => 40,
+        };
+        let udp = match self.path.encapsulation {
+            Encapsulation::Udp => 8,
+            Encapsulation::None => 0,
+        };
+        let esp = usize::from(path_mtu).saturating_sub(outer + udp);
+        u16::try_from(self.sa.layout().inner(esp)).unwrap_or(u16::MAX)
+    }
+}
+
+/// Below this nothing is learnt (the smallest MTU of IPv4 that is seen in practice, RFC 1191 7).
+pub const MIN_PATH_MTU: u16 = 576;
