@@ -4,3 +4,4 @@ pub mod admin;
 pub mod config;
 pub mod daemon;
 pub mod log;
+pub mod testbed;

@@ -1,0 +1,60 @@
+//! Two clouds on one machine: network namespaces joined by veth pairs, NAT, a sniffer on the public wire, pings and
+//! transfers. `xvpn demo` shows itself on it, and the tests in `tests/` stand on it. No root and no tools needed
+//! where the machine allows user namespaces.
+//!
+//! Call [`enter`] first, while the process has a single thread; then build a [`TwoClouds`].
+
+mod classify;
+mod daemon;
+mod link;
+mod namespace;
+mod nat;
+mod netlink;
+mod ping;
+mod privilege;
+mod sniffer;
+mod sys;
+mod topology;
+mod transfer;
+
+pub use classify::Kind;
+pub use daemon::{Daemon, Ended, end_orphan};
+pub use link::{add_route, inventory, set_mtu, set_sysctl};
+pub use namespace::Namespace;
+pub use ping::{Answer, Ping, ping};
+pub use privilege::{Refused, enter};
+pub use sniffer::{Seen, Sniffer};
+pub use topology::{Cloud, TwoClouds};
+pub use transfer::{Digest, Transfer, make_file, measure, send_file};
+
+use std::time::{Duration, Instant};
+
+/// From now on Ctrl-C, SIGTERM and SIGHUP do not end this process: see [`interrupted`].
+pub fn remember_interrupts() -> std::io::Result<()> {
+    sys::remember_interrupts()
+}
+
+/// Whether somebody wants us to stop.
+pub fn interrupted() -> bool {
+    sys::interrupted()
+}
+
+/// Sends a signal (`libc::SIG*`) to a process.
+pub fn signal(pid: u32, signal: i32) -> std::io::Result<()> {
+    sys::signal(pid, signal)
+}
+
+/// Asks `condition` every few milliseconds until it holds, `patience` is over or somebody interrupts. True if it
+/// held.
+pub fn wait_until(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= end || interrupted() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
