@@ -91,10 +91,10 @@ fn sealed_plaintext(toy: &Toy, first: PayloadType, plaintext: &[u8]) -> Vec<u8> 
     let iv = vec![1; toy.iv];
     let body = iv.len() + plaintext.len() + toy.icv;
     let mut bytes = seal(&header(), &Payloads::new(), toy, &iv)[..28].to_vec();
-    let total = u32::try_from(32 + body).unwrap();
+    let total = u32::try_from(32 + body).expect("short");
     bytes[24..28].copy_from_slice(&total.to_be_bytes());
     bytes.extend([first.0, 0]);
-    bytes.extend(u16::try_from(4 + body).unwrap().to_be_bytes());
+    bytes.extend(u16::try_from(4 + body).expect("short").to_be_bytes());
     let mut text = plaintext.to_vec();
     toy.seal(&iv, &bytes, &mut text);
     bytes.extend(iv);

@@ -160,7 +160,11 @@ impl Transform {
     /// It has an attribute other than the key length, or the key length not just once and short. RFC 7296 3.3.6:
     /// such a transform is not acceptable.
     pub fn has_unknown_attribute(&self) -> bool {
-        !self.attributes.is_empty() && !(self.attributes.len() == 1 && self.key_length().is_some())
+        match self.attributes.as_slice() {
+            [] => false,
+            [_] => self.key_length().is_none(),
+            [_, ..] => true,
+        }
     }
 }
 
