@@ -9,6 +9,7 @@ pub mod poll;
 pub(crate) mod sys;
 pub mod tun;
 pub mod udp;
+pub mod wire;
 
 use std::io;
 

@@ -2,7 +2,11 @@
 
 pub mod affinity;
 pub mod punt;
-pub mod worker;
+mod start;
+mod turn;
+mod worker;
 
-pub use punt::PuntReceiver;
-pub use worker::Workers;
+pub use crate::io::udp::IkeSocket;
+pub use punt::{PuntReceiver, PuntSender};
+pub use start::Workers;
+pub use turn::Queue;

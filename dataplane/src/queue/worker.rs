@@ -1,30 +1,165 @@
-//! The threads: one per queue.
+//! The thread of a queue: wait, read, run to completion, send.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
 
-use super::punt::PuntReceiver;
-use crate::api::{Config, TunnelId, TunnelSpec};
+use super::{Queue, affinity};
+use crate::api::TunnelId;
 use crate::control::Shared;
-use crate::io::udp::IkeSocket;
+use crate::io::poll::{Events, Poll, Waker};
+use crate::io::tun::{TunPort, TunQueue};
+use crate::io::wire::WirePort;
 
-/// The running queue threads.
-pub struct Workers(());
+/// What control asks of a worker.
+pub(super) enum Order {
+    /// Read and write this queue of a tunnel's interface.
+    Open(TunnelId, TunQueue),
+    /// Close the queue of a tunnel's interface, then say so.
+    Close(TunnelId, SyncSender<()>),
+    /// Close everything and return.
+    Stop,
+}
 
-impl Workers {
-    /// Binds the sockets and starts one thread per queue.
-    pub fn start(_config: &Config, _shared: Arc<Shared>) -> io::Result<(Self, PuntReceiver, Vec<IkeSocket>)> {
-        Err(io::ErrorKind::Unsupported.into())
+/// Control's line to a worker.
+///
+/// Concurrency: used by control only; the worker looks at it between batches.
+#[derive(Clone)]
+pub(super) struct Line {
+    orders: Sender<Order>,
+    waker: Waker,
+}
+
+impl Line {
+    /// Gives an order. It is done after the batch in hand. A worker that is gone takes none.
+    pub(super) fn order(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            self.waker.wake();
+        }
+    }
+}
+
+/// A worker, before its thread runs.
+pub(super) struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    queue: Queue<TunPort, WirePort>,
+    orders: Receiver<Order>,
+    waker: Waker,
+    poll: Poll,
+}
+
+impl Worker {
+    /// The worker of queue `index`, and the line to it.
+    pub(super) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        queue: Queue<TunPort, WirePort>,
+    ) -> io::Result<(Self, Line)> {
+        let (sender, orders) = channel();
+        let waker = Waker::new()?;
+        let poll = Poll::new()?;
+        poll.add(waker.as_fd(), Token::Orders.pack())?;
+        for (socket, fd) in queue.wire.descriptors() {
+            poll.add(fd, Token::Socket(socket).pack())?;
+        }
+        let line = Line { orders: sender, waker: waker.clone() };
+        Ok((Self { index, shared, queue, orders, waker, poll }, line))
     }
 
-    /// Creates the TUN of a tunnel and gives each queue its descriptor.
-    pub fn open_tunnel(&self, _spec: &TunnelSpec) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Works until told to stop, or until waiting itself fails.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        affinity::pin(self.index);
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.poll.wait(&mut events, None)?;
+            let mut ordered = false;
+            for ready in events.iter() {
+                match Token::unpack(ready.token) {
+                    Token::Orders => ordered = true,
+                    Token::Socket(socket) => self.queue.wire.mark_ready(socket),
+                    Token::Tun(tunnel) => self.queue.tun.mark_ready(tunnel),
+                }
+            }
+            // Each descriptor that was ready gives one batch; then the others have their turn. What is left makes the next
+            // wait return at once.
+            while self.queue.turn(&self.shared.tables.load())? > 0 {}
+            if ordered && self.obey()? {
+                return Ok(());
+            }
+        }
     }
 
-    /// Closes a TUN.
-    pub fn close_tunnel(&self, _id: TunnelId) {}
+    /// Does what was ordered. True: to stop.
+    fn obey(&mut self) -> io::Result<bool> {
+        self.waker.drain();
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Open(tunnel, queue)) => {
+                    self.queue.tun.insert(tunnel, queue);
+                    if let Some(fd) = self.queue.tun.descriptor(tunnel) {
+                        self.poll.add(fd, Token::Tun(tunnel).pack())?;
+                    }
+                }
+                Ok(Order::Close(tunnel, done)) => {
+                    // Closing takes it out of the poll, too: there is no other descriptor of it.
+                    self.queue.tun.remove(tunnel);
+                    // Nobody may be waiting any more.
+                    let _ = done.try_send(());
+                }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
+                Err(TryRecvError::Empty) => return Ok(false),
+            }
+        }
+    }
+}
 
-    /// Stops and joins the threads.
-    pub fn stop(self) {}
+/// What an epoll entry stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Orders,
+    Socket(usize),
+    Tun(TunnelId),
+}
+
+impl Token {
+    fn pack(self) -> u64 {
+        match self {
+            Self::Orders => 0,
+            Self::Socket(index) => 1 << 32 | u64::from(u32::try_from(index).unwrap_or(u32::MAX)),
+            Self::Tun(tunnel) => 2 << 32 | u64::from(tunnel.0),
+        }
+    }
+
+    fn unpack(token: u64) -> Self {
+        // The mask leaves 32 bits.
+        let low = u32::try_from(token & 0xffff_ffff).unwrap_or(0);
+        match token >> 32 {
+            1 => Self::Socket(usize::try_from(low).unwrap_or(usize::MAX)),
+            2 => Self::Tun(TunnelId(low)),
+            _ => Self::Orders,
+        }
+    }
+}
+
+/// Descriptors looked at per wait; more only wait for the next.
+const EVENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_epoll() {
+        for token in [
+            Token::Orders,
+            Token::Socket(0),
+            Token::Socket(9),
+            Token::Tun(TunnelId(0)),
+            Token::Tun(TunnelId(u32::MAX)),
+        ] {
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+    }
 }

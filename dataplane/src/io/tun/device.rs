@@ -213,6 +213,19 @@ impl AsFd for TunQueue {
     }
 }
 
+impl From<TunError> for io::Error {
+    fn from(error: TunError) -> Self {
+        let kind = match &error {
+            TunError::Missing(_) => io::ErrorKind::NotFound,
+            TunError::Closed(_) | TunError::Forbidden(_) => io::ErrorKind::PermissionDenied,
+            TunError::Taken(_) => io::ErrorKind::AlreadyExists,
+            TunError::Name(_) => io::ErrorKind::InvalidInput,
+            TunError::System { source, .. } => source.kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
 fn device_error(device: &Path, name: &str, error: io::Error) -> TunError {
     match error.raw_os_error() {
         // ENODEV and ENXIO: the node is there, its driver is not.

@@ -23,6 +23,7 @@ impl UdpSocket {
     ///
     /// `buffer` is the size of the socket buffers to ask for.
     pub fn group(address: SocketAddr, count: usize, buffer: usize) -> io::Result<Vec<Self>> {
+        claim(address)?;
         let mut sockets = Vec::with_capacity(count.max(1));
         let mut address = address;
         for _ in 0..count.max(1) {
@@ -97,6 +98,17 @@ pub fn path_mtu(local: IpAddr, remote: SocketAddr) -> io::Result<u32> {
         SocketAddr::V6(_) => sys::get_option(probe.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU),
     }?;
     u32::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Fails if anybody holds the address: with SO_REUSEPORT a second daemon of the same user would join the group, and each would
+/// get half of the peers.
+fn claim(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let alone = sys::socket(sys::domain(address.ip()), libc::SOCK_DGRAM, 0)?;
+    separate_families(alone.as_fd(), address.ip())?;
+    sys::bind(alone.as_fd(), address)
 }
 
 /// What every socket of ours is asked before it is bound: to name the local address and traffic class of each datagram.

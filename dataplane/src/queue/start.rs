@@ -1,0 +1,187 @@
+//! Starting and stopping the workers, and giving them interfaces.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::punt::{self, PuntReceiver};
+use super::worker::{Line, Order, Worker};
+use super::{IkeSocket, Queue};
+use crate::api::{Config, TunnelId, TunnelSpec};
+use crate::control::Shared;
+use crate::io::esp_raw::{Family, RawEsp};
+use crate::io::tun::{TunPort, TunQueue};
+use crate::io::udp::UdpSocket;
+use crate::io::wire::WirePort;
+
+/// The threads of all queues. Dropped, they stop.
+///
+/// Concurrency: for control; the orders are handed over, never shared.
+pub struct Workers {
+    threads: Vec<Thread>,
+    tun_device: PathBuf,
+}
+
+struct Thread {
+    line: Line,
+    handle: JoinHandle<io::Result<()>>,
+}
+
+impl Workers {
+    /// Binds the sockets and starts a thread per queue.
+    ///
+    /// Also gives the ring of what they hand up, and a socket per UDP address to send IKE messages with.
+    pub fn start(config: &Config, shared: Arc<Shared>) -> io::Result<(Self, PuntReceiver, Vec<IkeSocket>)> {
+        let queues = config.queues.max(1);
+        let mut sockets = Sockets::open(config, queues)?;
+        let ike = std::mem::take(&mut sockets.ike);
+        let (punt, punts) = punt::ring()?;
+        let mut workers = Self { threads: Vec::with_capacity(queues), tun_device: config.tun_device.clone() };
+        for (index, (udp, raw)) in sockets.of_queues.into_iter().enumerate() {
+            let stats = shared.queue_stats(index);
+            let wire = WirePort::new(udp, raw, Arc::clone(&stats));
+            let queue = Queue::new(TunPort::new(), wire, stats, punt.clone());
+            let (worker, line) = Worker::new(index, Arc::clone(&shared), queue)?;
+            let handle = Builder::new().name(format!("xvpn-q{index}")).spawn(move || worker.run())?;
+            workers.threads.push(Thread { line, handle });
+        }
+        Ok((workers, punts, ike))
+    }
+
+    /// Makes the interface of a tunnel and gives each worker a queue of it.
+    ///
+    /// Returns a note for the operator if the kernel lacks a feature.
+    pub fn open_tunnel(&self, spec: &TunnelSpec) -> io::Result<Option<String>> {
+        let open = TunQueue::open(&self.tun_device, &spec.interface, self.threads.len())?;
+        for (thread, queue) in self.threads.iter().zip(open.queues) {
+            thread.line.order(Order::Open(spec.id, queue));
+        }
+        Ok(open.note)
+    }
+
+    /// Closes the interface of a tunnel. When this returns the name is free again.
+    pub fn close_tunnel(&self, id: TunnelId) {
+        let (done, closed) = sync_channel(self.threads.len());
+        for thread in &self.threads {
+            thread.line.order(Order::Close(id, done.clone()));
+        }
+        drop(done);
+        for _ in &self.threads {
+            // A worker obeys after the batch in hand; one that is gone has dropped its end.
+            if closed.recv_timeout(CLOSING).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Why a worker ended although nobody stopped it.
+    pub fn failure(&self) -> Option<String> {
+        let index = self.threads.iter().position(|thread| thread.handle.is_finished())?;
+        Some(format!("the thread of queue {index} ended"))
+    }
+
+    /// Stops all, waits for them, and says how the first that failed did.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.stop_all()
+    }
+
+    fn stop_all(&mut self) -> io::Result<()> {
+        for thread in &self.threads {
+            thread.line.order(Order::Stop);
+        }
+        let mut result = Ok(());
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            let ended = thread.handle.join().unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                Err(io::Error::other(format!("queue {index} panicked: {text}")))
+            });
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // Who wants to know calls stop().
+        let _ = self.stop_all();
+    }
+}
+
+/// The sockets of all queues.
+struct Sockets {
+    of_queues: Vec<(Vec<UdpSocket>, Vec<RawEsp>)>,
+    ike: Vec<IkeSocket>,
+}
+
+impl Sockets {
+    fn open(config: &Config, queues: usize) -> io::Result<Self> {
+        let mut sockets = Self { of_queues: Vec::new(), ike: Vec::new() };
+        sockets.of_queues.resize_with(queues, Default::default);
+        for &address in &config.udp {
+            match UdpSocket::group(address, queues, config.socket_buffer) {
+                Ok(group) => sockets.add_udp(group)?,
+                // `[::]` is in everyone's configuration, IPv6 is not in every kernel.
+                Err(error) if address.ip().is_unspecified() && no_family(&error) && config.udp.len() > 1 => {}
+                Err(error) => return Err(explain_udp(address, &error)),
+            }
+        }
+        if config.raw_esp {
+            sockets.open_raw(Family::V4, config.socket_buffer).map_err(|error| explain_raw(&error))?;
+            match sockets.open_raw(Family::V6, config.socket_buffer) {
+                Err(error) if !no_family(&error) => return Err(explain_raw(&error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn add_udp(&mut self, group: Vec<UdpSocket>) -> io::Result<()> {
+        if let Some(first) = group.first() {
+            self.ike.push(first.share()?);
+        }
+        for ((udp, _), socket) in self.of_queues.iter_mut().zip(group) {
+            udp.push(socket);
+        }
+        Ok(())
+    }
+
+    fn open_raw(&mut self, family: Family, buffer: usize) -> io::Result<()> {
+        let count = u32::try_from(self.of_queues.len()).unwrap_or(u32::MAX);
+        for ((_, raw), socket) in self.of_queues.iter_mut().zip(RawEsp::group(family, count, buffer)?) {
+            raw.push(socket);
+        }
+        Ok(())
+    }
+}
+
+fn no_family(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn explain_udp(address: SocketAddr, error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another IKE daemon holds it (strongSwan, Libreswan, Openswan or another xvpn: `ss -lunp` tells): stop it"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this host does not have that address: correct the listen address",
+        io::ErrorKind::PermissionDenied => "; run as root or with CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("UDP {address}: {error}{remedy}"))
+}
+
+fn explain_raw(error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run with CAP_NET_RAW, or let every tunnel use UDP encapsulation",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("raw socket for ESP (IP protocol 50): {error}{remedy}"))
+}
+
+const CLOSING: Duration = Duration::from_secs(1);
