@@ -77,7 +77,9 @@ impl Control {
     }
 
     /// Creates the TUN of a tunnel and attaches its queues. Packets into it are refused until an SA is installed.
-    pub fn open_tunnel(&self, spec: &TunnelSpec) -> io::Result<()> {
+    ///
+    /// Gives a note for the operator if the kernel lacks a feature. The interface is down and has no address yet.
+    pub fn open_tunnel(&self, spec: &TunnelSpec) -> io::Result<Option<String>> {
         self.change(|tables| tables.open_tunnel(spec.clone()));
         self.workers
             .open_tunnel(spec)
@@ -110,9 +112,14 @@ impl Control {
         self.shared.tables.load().tunnel(tunnel)?.inner_mtu()
     }
 
-    /// Stops the queues and closes everything.
-    pub fn stop(self) {
-        self.workers.stop();
+    /// Why a queue ended although nobody stopped it; `None` while all is well. Its peers carry on without it.
+    pub fn failure(&self) -> Option<String> {
+        self.workers.failure()
+    }
+
+    /// Stops the queues and closes everything. An error says how a queue had failed before.
+    pub fn stop(self) -> io::Result<()> {
+        self.workers.stop()
     }
 
     fn change(&self, change: impl FnOnce(&mut Tables)) {

@@ -38,8 +38,17 @@ enum Socket {
 impl WirePort {
     /// A port with these sockets.
     pub fn new(udp: Vec<UdpSocket>, raw: Vec<RawEsp>, stats: Arc<QueueStats>) -> Self {
-        let sockets = udp.into_iter().map(Socket::Udp).chain(raw.into_iter().map(Socket::Raw)).collect();
-        Self { sockets, ready: Vec::new(), rooms: Vec::with_capacity(BATCH), stats }
+        let sockets = udp
+            .into_iter()
+            .map(Socket::Udp)
+            .chain(raw.into_iter().map(Socket::Raw))
+            .collect();
+        Self {
+            sockets,
+            ready: Vec::new(),
+            rooms: Vec::with_capacity(BATCH),
+            stats,
+        }
     }
 
     /// What to wait for, each with the name to mark it ready by.
@@ -54,7 +63,9 @@ impl WirePort {
 
     /// Receives one batch from one socket.
     fn receive(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
-        let Some(socket) = self.sockets.get_mut(index) else { return Ok(0) };
+        let Some(socket) = self.sockets.get_mut(index) else {
+            return Ok(0);
+        };
         let want = batch.vacancy().min(BATCH);
         while self.rooms.len() < want {
             self.rooms.push(pool.take());
@@ -74,7 +85,11 @@ impl WirePort {
                     packet.commit(meta.len);
                     packet.trim_front(socket.header_len(packet.octets()));
                     packet.meta = Meta {
-                        path: Path { local: meta.local, remote: meta.remote, encapsulation },
+                        path: Path {
+                            local: meta.local,
+                            remote: meta.remote,
+                            encapsulation,
+                        },
                         tos: meta.traffic_class,
                         ..Meta::default()
                     };
@@ -92,18 +107,24 @@ impl WirePort {
     /// The socket for a path: the one bound to its address, else the one bound to any address with its port.
     fn socket_for(&self, path: &Path) -> Option<usize> {
         let fits = |exact: bool| {
-            self.sockets.iter().position(|socket| match (socket, path.encapsulation) {
-                (Socket::Udp(udp), Encapsulation::Udp) => serves(udp.bound(), path, exact),
-                (Socket::Raw(raw), Encapsulation::None) => (raw.family() == Family::V6) == path.remote.is_ipv6(),
-                (Socket::Udp(_), Encapsulation::None) | (Socket::Raw(_), Encapsulation::Udp) => false,
-            })
+            self.sockets
+                .iter()
+                .position(|socket| match (socket, path.encapsulation) {
+                    (Socket::Udp(udp), Encapsulation::Udp) => serves(udp.bound(), path, exact),
+                    (Socket::Raw(raw), Encapsulation::None) => {
+                        (raw.family() == Family::V6) == path.remote.is_ipv6()
+                    }
+                    (Socket::Udp(_), Encapsulation::None) | (Socket::Raw(_), Encapsulation::Udp) => false,
+                })
         };
         fits(true).or_else(|| fits(false))
     }
 
     /// Sends `run` packets from `start` on through one socket.
     fn send_run(&mut self, index: usize, batch: &Batch, start: usize, run: usize, sent: &mut Sent) {
-        let Some(socket) = self.sockets.get_mut(index) else { return };
+        let Some(socket) = self.sockets.get_mut(index) else {
+            return;
+        };
         let outgoing = batch.iter().skip(start).take(run).map(|packet| Outgoing {
             bytes: packet.octets(),
             local: packet.meta.path.local.ip(),
@@ -140,8 +161,16 @@ impl Port for WirePort {
             let path = first.meta.path;
             let index = self.socket_for(&path);
             // Packets of one path share its socket; usually the whole batch has one path.
-            let same = |packet: &&Packet| packet.meta.path.local == path.local && same_socket(&packet.meta.path, &path);
-            let run = batch.iter().skip(start).take(BATCH).take_while(same).count().max(1);
+            let same = |packet: &&Packet| {
+                packet.meta.path.local == path.local && same_socket(&packet.meta.path, &path)
+            };
+            let run = batch
+                .iter()
+                .skip(start)
+                .take(BATCH)
+                .take_while(same)
+                .count()
+                .max(1);
             if let Some(index) = index {
                 self.send_run(index, batch, start, run, &mut sent);
             }
@@ -202,7 +231,11 @@ impl Socket {
 /// Whether a socket bound to `bound` may send along `path`.
 pub(crate) fn serves(bound: SocketAddr, path: &Path, exact: bool) -> bool {
     let family = bound.is_ipv6() == path.remote.is_ipv6();
-    let address = if exact { bound.ip() == path.local.ip() } else { bound.ip().is_unspecified() };
+    let address = if exact {
+        bound.ip() == path.local.ip()
+    } else {
+        bound.ip().is_unspecified()
+    };
     // A path whose local port is not known yet leaves through whatever there is.
     family && address && (bound.port() == path.local.port() || path.local.port() == 0)
 }
@@ -214,5 +247,8 @@ fn same_socket(one: &Path, other: &Path) -> bool {
 fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {
     let path = packet.meta.path;
     let mtu = path_mtu(path.local.ip(), path.remote).ok()?;
-    Some(TooBig { tunnel: packet.meta.tunnel, path_mtu: u16::try_from(mtu).unwrap_or(u16::MAX) })
+    Some(TooBig {
+        tunnel: packet.meta.tunnel,
+        path_mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+    })
 }

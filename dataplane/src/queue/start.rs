@@ -40,13 +40,18 @@ impl Workers {
         let mut sockets = Sockets::open(config, queues)?;
         let ike = std::mem::take(&mut sockets.ike);
         let (punt, punts) = punt::ring()?;
-        let mut workers = Self { threads: Vec::with_capacity(queues), tun_device: config.tun_device.clone() };
+        let mut workers = Self {
+            threads: Vec::with_capacity(queues),
+            tun_device: config.tun_device.clone(),
+        };
         for (index, (udp, raw)) in sockets.of_queues.into_iter().enumerate() {
             let stats = shared.queue_stats(index);
             let wire = WirePort::new(udp, raw, Arc::clone(&stats));
             let queue = Queue::new(TunPort::new(), wire, stats, punt.clone());
             let (worker, line) = Worker::new(index, Arc::clone(&shared), queue)?;
-            let handle = Builder::new().name(format!("xvpn-q{index}")).spawn(move || worker.run())?;
+            let handle = Builder::new()
+                .name(format!("xvpn-q{index}"))
+                .spawn(move || worker.run())?;
             workers.threads.push(Thread { line, handle });
         }
         Ok((workers, punts, ike))
@@ -80,7 +85,10 @@ impl Workers {
 
     /// Why a worker ended although nobody stopped it.
     pub fn failure(&self) -> Option<String> {
-        let index = self.threads.iter().position(|thread| thread.handle.is_finished())?;
+        let index = self
+            .threads
+            .iter()
+            .position(|thread| thread.handle.is_finished())?;
         Some(format!("the thread of queue {index} ended"))
     }
 
@@ -97,7 +105,9 @@ impl Workers {
         for (index, thread) in self.threads.drain(..).enumerate() {
             let ended = thread.handle.join().unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                let text = text
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
                 Err(io::Error::other(format!("queue {index} panicked: {text}")))
             });
             result = result.and(ended);
@@ -121,7 +131,10 @@ struct Sockets {
 
 impl Sockets {
     fn open(config: &Config, queues: usize) -> io::Result<Self> {
-        let mut sockets = Self { of_queues: Vec::new(), ike: Vec::new() };
+        let mut sockets = Self {
+            of_queues: Vec::new(),
+            ike: Vec::new(),
+        };
         sockets.of_queues.resize_with(queues, Default::default);
         for &address in &config.udp {
             match UdpSocket::group(address, queues, config.socket_buffer) {
@@ -132,7 +145,9 @@ impl Sockets {
             }
         }
         if config.raw_esp {
-            sockets.open_raw(Family::V4, config.socket_buffer).map_err(|error| explain_raw(&error))?;
+            sockets
+                .open_raw(Family::V4, config.socket_buffer)
+                .map_err(|error| explain_raw(&error))?;
             match sockets.open_raw(Family::V6, config.socket_buffer) {
                 Err(error) if !no_family(&error) => return Err(explain_raw(&error)),
                 Ok(()) | Err(_) => {}
@@ -153,7 +168,11 @@ impl Sockets {
 
     fn open_raw(&mut self, family: Family, buffer: usize) -> io::Result<()> {
         let count = u32::try_from(self.of_queues.len()).unwrap_or(u32::MAX);
-        for ((_, raw), socket) in self.of_queues.iter_mut().zip(RawEsp::group(family, count, buffer)?) {
+        for ((_, raw), socket) in self
+            .of_queues
+            .iter_mut()
+            .zip(RawEsp::group(family, count, buffer)?)
+        {
             raw.push(socket);
         }
         Ok(())
@@ -169,7 +188,9 @@ fn explain_udp(address: SocketAddr, error: &io::Error) -> io::Error {
         io::ErrorKind::AddrInUse => {
             "; another IKE daemon holds it (strongSwan, Libreswan, Openswan or another xvpn: `ss -lunp` tells): stop it"
         }
-        io::ErrorKind::AddrNotAvailable => "; this host does not have that address: correct the listen address",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this host does not have that address: correct the listen address"
+        }
         io::ErrorKind::PermissionDenied => "; run as root or with CAP_NET_BIND_SERVICE",
         _ => "",
     };
@@ -178,10 +199,15 @@ fn explain_udp(address: SocketAddr, error: &io::Error) -> io::Error {
 
 fn explain_raw(error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => "; run with CAP_NET_RAW, or let every tunnel use UDP encapsulation",
+        io::ErrorKind::PermissionDenied => {
+            "; run with CAP_NET_RAW, or let every tunnel use UDP encapsulation"
+        }
         _ => "",
     };
-    io::Error::new(error.kind(), format!("raw socket for ESP (IP protocol 50): {error}{remedy}"))
+    io::Error::new(
+        error.kind(),
+        format!("raw socket for ESP (IP protocol 50): {error}{remedy}"),
+    )
 }
 
 const CLOSING: Duration = Duration::from_secs(1);

@@ -66,7 +66,8 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             return Ok(0);
         }
         let (to_wire, to_tun) = (&mut self.to_wire, &mut self.to_tun);
-        self.outbound.run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
+        self.outbound
+            .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
         if !self.to_wire.is_empty() {
             let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
             self.count_wire(&sent);
@@ -91,7 +92,14 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
                 stats.discard(Discard::PuntFull);
             }
         };
-        self.inbound.run(now, tables, &mut self.received, &mut self.to_tun, &mut hand_up, &mut self.pool);
+        self.inbound.run(
+            now,
+            tables,
+            &mut self.received,
+            &mut self.to_tun,
+            &mut hand_up,
+            &mut self.pool,
+        );
         self.send_to_tun();
         Ok(count)
     }
@@ -107,7 +115,8 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         // One batch tells of at most one too long packet; the others of it count as refused.
         let too_big = usize::from(sent.too_big.is_some()).min(sent.lost);
         self.stats.discard_many(Discard::PathTooBig, count(too_big));
-        self.stats.discard_many(Discard::WireRefused, count(sent.lost - too_big));
+        self.stats
+            .discard_many(Discard::WireRefused, count(sent.lost - too_big));
     }
 }
 

@@ -64,8 +64,21 @@ impl Worker {
         for (socket, fd) in queue.wire.descriptors() {
             poll.add(fd, Token::Socket(socket).pack())?;
         }
-        let line = Line { orders: sender, waker: waker.clone() };
-        Ok((Self { index, shared, queue, orders, waker, poll }, line))
+        let line = Line {
+            orders: sender,
+            waker: waker.clone(),
+        };
+        Ok((
+            Self {
+                index,
+                shared,
+                queue,
+                orders,
+                waker,
+                poll,
+            },
+            line,
+        ))
     }
 
     /// Works until told to stop, or until waiting itself fails.

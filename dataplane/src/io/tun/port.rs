@@ -54,7 +54,9 @@ impl TunPort {
     /// Reads one interface until it is empty or the batch is full.
     fn read_all(&mut self, tunnel: TunnelId, batch: &mut Batch, pool: &mut Pool) -> usize {
         let mut count = 0;
-        let Some(queue) = self.interfaces.get(&tunnel) else { return 0 };
+        let Some(queue) = self.interfaces.get(&tunnel) else {
+            return 0;
+        };
         let mut refused = 0;
         while batch.vacancy() > 0 {
             let mut packet = self.spare.take().unwrap_or_else(|| pool.take());
@@ -105,7 +107,10 @@ impl Port for TunPort {
     fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent {
         let mut sent = Sent::default();
         for packet in batch.drain() {
-            let written = self.interfaces.get(&packet.meta.tunnel).is_some_and(|tun| tun.write(packet.octets()).is_ok());
+            let written = self
+                .interfaces
+                .get(&packet.meta.tunnel)
+                .is_some_and(|tun| tun.write(packet.octets()).is_ok());
             sent.packets += usize::from(written);
             sent.lost += usize::from(!written);
             pool.give(packet);
