@@ -1,17 +1,20 @@
 //! Whole datagrams: random ones, and good ones with something wrong, through everything that reads the network.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use xvpn_ike::message::{
     AuthRequest, AuthResponse, CreateChildRequest, CreateChildResponse, Informational, InitNotifies,
-    InitRequest, InitResponse, Protect, build_plain, open,
+    InitRequest, InitResponse, Protect, build_plain, open, seal,
 };
 use xvpn_ike::wire::payload::{
-    KeyExchange, Nonce, Notify, NotifyType, Proposal, ProtocolId, SecurityAssociation, Transform,
-    TransformType, VendorId,
+    AuthMethod, Authentication, Delete, IdType, Identification, KeyExchange, Nonce, Notify, NotifyType,
+    Proposal, ProtocolId, Range, SecurityAssociation, Selector, TrafficSelectors, Transform, TransformType,
+    VendorId,
 };
-use xvpn_ike::wire::{Chain, ExchangeType, Flags, Header, IkeSpi, NotAuthentic};
+use xvpn_ike::wire::{Chain, ExchangeType, Flags, Header, IkeSpi, NotAuthentic, PayloadType, Payloads};
 
 /// Finds everything authentic and leaves it as it is: the worst case for the parsers behind it.
 struct Believer {
@@ -147,6 +150,66 @@ fn good_request() -> Vec<u8> {
     build_plain(&header, &request.emit())
 }
 
+/// An IKE_AUTH request with a bit of everything, in an SK payload that [`Believer`] reads.
+fn good_sealed_request() -> Vec<u8> {
+    let transforms = vec![Transform::with_key_length(TransformType::ENCRYPTION, 20, 256)];
+    let proposal = Proposal {
+        number: 1,
+        protocol: ProtocolId::ESP,
+        spi: vec![1, 2, 3, 4],
+        transforms,
+    };
+    let (v4, v6) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+    let selectors = TrafficSelectors(vec![
+        Selector::Ipv4(Range::addresses(v4, v4)),
+        Selector::Ipv6(Range::addresses(v6, v6)),
+    ]);
+    let mut payloads = Payloads::new();
+    payloads.push(PayloadType::DELETE, &Delete::Esp(vec![256, 257]));
+    payloads.push(PayloadType::NOTIFY, &Notify::of_esp(NotifyType::REKEY_SA, 258));
+    payloads.push(
+        PayloadType::IDI,
+        &Identification::new(IdType::FQDN, b"alice".to_vec()),
+    );
+    payloads.push(
+        PayloadType::AUTH,
+        &Authentication {
+            method: AuthMethod::PSK,
+            data: vec![6; 32],
+        },
+    );
+    payloads.push(
+        PayloadType::SA,
+        &SecurityAssociation {
+            proposals: vec![proposal],
+        },
+    );
+    payloads.push(PayloadType::NONCE, &Nonce(vec![8; 32]));
+    payloads.push(PayloadType::TSI, &selectors);
+    payloads.push(PayloadType::TSR, &selectors);
+    let header = Header {
+        initiator_spi: IkeSpi(1),
+        responder_spi: IkeSpi(2),
+        exchange: ExchangeType::IKE_AUTH,
+        flags: Flags {
+            initiator: true,
+            ..Flags::default()
+        },
+        message_id: 1,
+    };
+    seal(&header, &payloads, &Believer { block: 1 }, &[0; 8])
+}
+
+#[test]
+fn reads_the_good_requests_as_what_they_are() {
+    let plain = good_request();
+    let (_, chain) = Chain::parse_message(&plain).expect("a good request");
+    assert!(InitRequest::parse(&chain).is_ok());
+    let opened = open(&good_sealed_request(), &Believer { block: 1 }).expect("a good request");
+    let chain = opened.chain().expect("a good request");
+    assert!(AuthRequest::parse(&chain).is_ok() && CreateChildRequest::parse(&chain).is_ok());
+}
+
 #[test]
 fn reads_every_prefix_of_a_good_request() {
     let good = good_request();
@@ -161,12 +224,13 @@ fn reads_every_prefix_of_a_good_request() {
 
 #[test]
 fn reads_a_good_request_with_any_octet_at_its_limits() {
-    let good = good_request();
-    for at in 0..good.len() {
-        for value in [0, 1, 2, 3, 4, 0x7f, 0x80, 0xff] {
-            let mut bytes = good.clone();
-            bytes[at] = value;
-            read_in_every_way(&bytes);
+    for good in [good_request(), good_sealed_request()] {
+        for at in 0..good.len() {
+            for value in [0, 1, 2, 3, 4, 0x7f, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] = value;
+                read_in_every_way(&bytes);
+            }
         }
     }
 }
@@ -201,8 +265,8 @@ proptest! {
     }
 
     #[test]
-    fn a_good_request_with_three_wrong_octets(wrong in vec((any::<Index>(), any::<u8>()), 3)) {
-        let mut bytes = good_request();
+    fn a_good_request_with_three_wrong_octets(sealed: bool, wrong in vec((any::<Index>(), any::<u8>()), 3)) {
+        let mut bytes = if sealed { good_sealed_request() } else { good_request() };
         let length = bytes.len();
         for (at, value) in wrong {
             bytes[at.index(length)] = value;
