@@ -177,7 +177,7 @@ const UNSUPPORTED: [(&[&str], &str, &str); 7] = [
     (&["md5", "prfmd5"], "MD5 is broken", "`sha256`"),
     (&["modp768", "dh1", "modp1536", "dh5"], "this MODP group is too small", "`modp2048` (`dh14`)"),
     (&["modp6144", "dh17", "modp8192", "dh18"], "this MODP group is slower than it is stronger", "`ecp384`"),
-    (&["aes192", "aes192gcm16", "aes192gcm"], "192-bit keys are not offered by anyone", "the 256-bit variant"),
+    (&["aes192", "aes192gcm16", "aes192gcm"], "192-bit keys are not spoken", "the 256-bit variant"),
     (&["aes128gcm8", "aes256gcm8", "aes128gcm12", "aes256gcm12"], "short ICVs are not spoken", "`aes256gcm16`"),
 ];
 

@@ -1,0 +1,106 @@
+//! Key derivation and AUTH.
+
+mod vectors;
+
+use vectors::{hex, keymat};
+use xvpn_ike::auth::psk::{self, SignedOctets};
+use xvpn_ike::config::Secret;
+use xvpn_ike::negotiate::proposal::{EspSuite, IkeSuite};
+use xvpn_ike::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod, Prf};
+use xvpn_ike::sa::keymat::{ChildKeys, IkeKeys, Seeds};
+
+const CBC: IkeSuite = IkeSuite {
+    encryption: Encryption::AesCbc256,
+    integrity: Some(Integrity::HmacSha2_256_128),
+    prf: Prf::HmacSha2_256,
+    key_exchange: KeyExchangeMethod::Curve25519,
+};
+const GCM: IkeSuite = IkeSuite {
+    encryption: Encryption::AesGcm16_256,
+    integrity: None,
+    prf: Prf::HmacSha2_384,
+    key_exchange: KeyExchangeMethod::Curve25519,
+};
+const SHARED: [u8; 32] = [0x11; 32];
+const NONCES: ([u8; 32], [u8; 32]) = ([0x22; 32], [0x33; 32]);
+const SEEDS: Seeds<'static> = Seeds {
+    nonce_i: &NONCES.0,
+    nonce_r: &NONCES.1,
+    spi_i: 0x0102_0304_0506_0708,
+    spi_r: 0x1112_1314_1516_1718,
+};
+
+fn all(keys: &IkeKeys) -> Vec<Vec<u8>> {
+    let keys = [&keys.sk_d, &keys.sk_ai, &keys.sk_ar, &keys.sk_ei, &keys.sk_er, &keys.sk_pi, &keys.sk_pr];
+    keys.iter().map(|key| key.to_vec()).collect()
+}
+
+#[test]
+fn ike_keys_agree_with_an_independent_computation() {
+    assert_eq!(all(&IkeKeys::derive(&CBC, &SHARED, SEEDS).unwrap()), keymat::AES256_SHA256.map(hex));
+    assert_eq!(all(&IkeKeys::derive(&GCM, &SHARED, SEEDS).unwrap()), keymat::AES256GCM_SHA384.map(hex));
+}
+
+#[test]
+fn a_rekeyed_ike_sa_takes_its_seed_from_the_old_prf_and_its_keys_from_the_new_one() {
+    let old = IkeKeys::derive(&CBC, &SHARED, SEEDS).unwrap();
+    let new = IkeKeys::rekey(CBC.prf, &old.sk_d, &GCM, &SHARED, SEEDS).unwrap();
+    assert_eq!(all(&new), keymat::REKEYED.map(hex));
+}
+
+#[test]
+fn child_keys_come_initiator_first_and_encryption_before_integrity() {
+    let sk_d = hex(keymat::AES256_SHA256[0]);
+    let suite = EspSuite {
+        encryption: Encryption::AesCbc128,
+        integrity: Some(Integrity::HmacSha1_96),
+        esn: false,
+        key_exchange: None,
+    };
+    let nonces = (&NONCES.0[..], &NONCES.1[..]);
+    let keys = ChildKeys::derive(CBC.prf, &sk_d, &suite, None, nonces).unwrap();
+    let (i, r) = (&keys.initiator, &keys.responder);
+    let keys = [&i.encryption, &i.integrity, &r.encryption, &r.integrity].map(|key| key.to_vec());
+    assert_eq!(keys, keymat::CHILD.map(hex));
+}
+
+#[test]
+fn child_keys_with_pfs_put_the_new_secret_before_the_nonces() {
+    let sk_d = hex(keymat::AES256_SHA256[0]);
+    let suite = EspSuite {
+        encryption: Encryption::AesGcm16_256,
+        integrity: None,
+        esn: true,
+        key_exchange: Some(KeyExchangeMethod::Curve25519),
+    };
+    let nonces = (&NONCES.0[..], &NONCES.1[..]);
+    let keys = ChildKeys::derive(CBC.prf, &sk_d, &suite, Some(&SHARED), nonces).unwrap();
+    assert_eq!([keys.initiator.encryption.to_vec(), keys.responder.encryption.to_vec()], keymat::CHILD_PFS.map(hex));
+    assert!(keys.initiator.integrity.is_empty() && keys.responder.integrity.is_empty());
+}
+
+#[test]
+fn the_ciphers_of_an_ike_sa_fit_its_keys() {
+    for suite in [CBC, GCM] {
+        assert!(IkeKeys::derive(&suite, &SHARED, SEEDS).unwrap().ciphers(&suite).is_ok());
+    }
+}
+
+#[test]
+fn auth_agrees_with_an_independent_computation() {
+    let keys = IkeKeys::derive(&CBC, &SHARED, SEEDS).unwrap();
+    let signed = SignedOctets {
+        message: b"IKE_SA_INIT",
+        nonce: &NONCES.1,
+        sk_p: &keys.sk_pi,
+        rest_of_id: b"\x02\0\0\0gw.example.org",
+    };
+    let data = psk::authentication_data(CBC.prf, &Secret::new(b"secret".to_vec()), signed);
+    assert_eq!(data.to_vec(), hex(keymat::AUTH));
+}
+
+#[test]
+fn shows_no_keys_when_printed() {
+    let keys = IkeKeys::derive(&CBC, &SHARED, SEEDS).unwrap();
+    assert_eq!(format!("{keys:?}"), "IkeKeys(..)");
+}
