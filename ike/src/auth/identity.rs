@@ -72,8 +72,12 @@ impl Identity {
     pub fn from_wire(id_type: u8, data: &[u8]) -> Result<Self, IdentityWireError> {
         let malformed = IdentityWireError::Malformed(id_type);
         match id_type {
-            ID_IPV4_ADDR => <[u8; 4]>::try_from(data).map(|a| Self::Ipv4(a.into())).map_err(|_| malformed),
-            ID_IPV6_ADDR => <[u8; 16]>::try_from(data).map(|a| Self::Ipv6(a.into())).map_err(|_| malformed),
+            ID_IPV4_ADDR => <[u8; 4]>::try_from(data)
+                .map(|a| Self::Ipv4(a.into()))
+                .map_err(|_| malformed),
+            ID_IPV6_ADDR => <[u8; 16]>::try_from(data)
+                .map(|a| Self::Ipv6(a.into()))
+                .map_err(|_| malformed),
             ID_FQDN => printable(data).map(Self::Fqdn).ok_or(malformed),
             ID_RFC822_ADDR => printable(data).map(Self::Rfc822).ok_or(malformed),
             ID_KEY_ID if !data.is_empty() => Ok(Self::KeyId(data.to_vec())),
@@ -179,12 +183,18 @@ fn looks_like_an_address(host: &str) -> bool {
 
 fn hex(digits: &str) -> Result<Vec<u8>, IdentityError> {
     let malformed = || IdentityError::Hex(digits.to_owned());
-    let nibbles: Option<Vec<u8>> = digits.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let nibbles: Option<Vec<u8>> = digits
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect();
     let nibbles = nibbles.ok_or_else(malformed)?;
     if nibbles.is_empty() || nibbles.len() % 2 != 0 {
         return Err(malformed());
     }
-    Ok(nibbles.chunks_exact(2).map(|pair| pair.iter().fold(0, |octet, nibble| (octet << 4) | nibble)).collect())
+    Ok(nibbles
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |octet, nibble| (octet << 4) | nibble))
+        .collect())
 }
 
 fn write_hex(f: &mut fmt::Formatter<'_>, prefix: &str, octets: &[u8]) -> fmt::Result {
@@ -221,16 +231,35 @@ mod tests {
 
     #[test]
     fn refuses_text_that_is_no_identity() {
-        for text in ["", "10.0.0.300", "a b", "@", "user@", "keyid:", "keyid:0x123", "keyid:0xé", "%any"] {
+        for text in [
+            "",
+            "10.0.0.300",
+            "a b",
+            "@",
+            "user@",
+            "keyid:",
+            "keyid:0x123",
+            "keyid:0xé",
+            "%any",
+        ] {
             assert!(text.parse::<Identity>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn refuses_a_name_that_would_forge_log_lines() {
-        assert_eq!(Identity::from_wire(2, b"gw\nroot"), Err(IdentityWireError::Malformed(2)));
-        assert_eq!(Identity::from_wire(1, &[1, 2, 3]), Err(IdentityWireError::Malformed(1)));
-        assert_eq!(Identity::from_wire(201, b"x"), Err(IdentityWireError::UnknownType(201)));
+        assert_eq!(
+            Identity::from_wire(2, b"gw\nroot"),
+            Err(IdentityWireError::Malformed(2))
+        );
+        assert_eq!(
+            Identity::from_wire(1, &[1, 2, 3]),
+            Err(IdentityWireError::Malformed(1))
+        );
+        assert_eq!(
+            Identity::from_wire(201, b"x"),
+            Err(IdentityWireError::UnknownType(201))
+        );
     }
 
     #[test]
@@ -243,6 +272,9 @@ mod tests {
 
     #[test]
     fn the_body_of_the_payload_has_three_reserved_octets() {
-        assert_eq!("1.2.3.4".parse::<Identity>().unwrap().rest_of_id(), [1, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(
+            "1.2.3.4".parse::<Identity>().unwrap().rest_of_id(),
+            [1, 0, 0, 0, 1, 2, 3, 4]
+        );
     }
 }

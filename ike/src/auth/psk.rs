@@ -46,7 +46,11 @@ pub fn verify(
     received: &[u8],
 ) -> Result<AuthVerified, AuthMismatch> {
     let expected = authentication_data(prf, secret, signed);
-    if bool::from(expected.as_slice().ct_eq(received)) { Ok(AuthVerified(())) } else { Err(AuthMismatch) }
+    if bool::from(expected.as_slice().ct_eq(received)) {
+        Ok(AuthVerified(()))
+    } else {
+        Err(AuthMismatch)
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +58,12 @@ mod tests {
     use super::*;
 
     fn signed(message: &'static [u8]) -> SignedOctets<'static> {
-        SignedOctets { message, nonce: &[7; 32], sk_p: &[9; 32], rest_of_id: &[2, 0, 0, 0, b'a'] }
+        SignedOctets {
+            message,
+            nonce: &[7; 32],
+            sk_p: &[9; 32],
+            rest_of_id: &[2, 0, 0, 0, b'a'],
+        }
     }
 
     #[test]
@@ -63,8 +72,24 @@ mod tests {
         let data = authentication_data(Prf::HmacSha2_256, &secret, signed(b"init"));
         assert!(verify(Prf::HmacSha2_256, &secret, signed(b"init"), &data).is_ok());
         assert!(verify(Prf::HmacSha2_256, &secret, signed(b"Init"), &data).is_err());
-        assert!(verify(Prf::HmacSha2_256, &Secret::new(b"wrong".to_vec()), signed(b"init"), &data).is_err());
-        assert!(verify(Prf::HmacSha2_256, &secret, signed(b"init"), data.get(..31).unwrap()).is_err());
+        assert!(
+            verify(
+                Prf::HmacSha2_256,
+                &Secret::new(b"wrong".to_vec()),
+                signed(b"init"),
+                &data
+            )
+            .is_err()
+        );
+        assert!(
+            verify(
+                Prf::HmacSha2_256,
+                &secret,
+                signed(b"init"),
+                data.get(..31).unwrap()
+            )
+            .is_err()
+        );
         assert!(verify(Prf::HmacSha2_256, &secret, signed(b"init"), &[]).is_err());
     }
 }

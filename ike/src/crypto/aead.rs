@@ -66,7 +66,9 @@ impl SkCipher {
         let kind = match encryption {
             Encryption::AesGcm16_128 => keyed(sk_e).map(|(cipher, salt)| Kind::Aes128Gcm(cipher, salt)),
             Encryption::AesGcm16_256 => keyed(sk_e).map(|(cipher, salt)| Kind::Aes256Gcm(cipher, salt)),
-            Encryption::ChaCha20Poly1305 => keyed(sk_e).map(|(cipher, salt)| Kind::ChaCha20Poly1305(cipher, salt)),
+            Encryption::ChaCha20Poly1305 => {
+                keyed(sk_e).map(|(cipher, salt)| Kind::ChaCha20Poly1305(cipher, salt))
+            }
             Encryption::AesCbc128 => mac().map(Kind::Aes128Cbc),
             Encryption::AesCbc256 => mac().map(Kind::Aes256Cbc),
         }?;
@@ -81,7 +83,9 @@ impl Protect for SkCipher {
 
     fn icv_len(&self) -> usize {
         match &self.kind {
-            Kind::Aes128Gcm(..) | Kind::Aes256Gcm(..) | Kind::ChaCha20Poly1305(..) => self.encryption.icv_len(),
+            Kind::Aes128Gcm(..) | Kind::Aes256Gcm(..) | Kind::ChaCha20Poly1305(..) => {
+                self.encryption.icv_len()
+            }
             Kind::Aes128Cbc(mac) | Kind::Aes256Cbc(mac) => mac.integrity.icv_len(),
         }
     }
@@ -137,7 +141,9 @@ fn nonce<A: AeadCore>(salt: &Salt, iv: &[u8]) -> Option<Nonce<A>> {
 
 fn aead_seal<A: AeadInOut>(cipher: &A, salt: &Salt, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let nonce = nonce::<A>(salt, iv)?;
-    let tag = cipher.encrypt_inout_detached(&nonce, aad, text.as_mut_slice().into()).ok()?;
+    let tag = cipher
+        .encrypt_inout_detached(&nonce, aad, text.as_mut_slice().into())
+        .ok()?;
     text.extend_from_slice(&tag);
     Some(())
 }
@@ -147,7 +153,9 @@ fn aead_open<A: AeadInOut>(cipher: &A, salt: &Salt, iv: &[u8], aad: &[u8], text:
     let length = text.len().checked_sub(TAG_LEN)?;
     let (text, tag) = text.split_at_mut_checked(length)?;
     let tag = Tag::<A>::try_from(&*tag).ok()?;
-    cipher.decrypt_inout_detached(&nonce, aad, text.into(), &tag).ok()?;
+    cipher
+        .decrypt_inout_detached(&nonce, aad, text.into(), &tag)
+        .ok()?;
     Some(length)
 }
 
@@ -174,7 +182,7 @@ impl EncryptThenMac {
 /// Whole blocks only; the padding is the caller's.
 fn cbc_encrypt<C: BlockModeEncrypt + KeyIvInit>(key: &[u8], iv: &[u8], text: &mut [u8]) -> Option<()> {
     let mut cipher = C::new_from_slices(key, iv).ok()?;
-    if text.len() % CBC_BLOCK_LEN != 0 {
+    if !text.len().is_multiple_of(CBC_BLOCK_LEN) {
         return None;
     }
     text.chunks_exact_mut(CBC_BLOCK_LEN).try_for_each(|block| {
@@ -185,7 +193,7 @@ fn cbc_encrypt<C: BlockModeEncrypt + KeyIvInit>(key: &[u8], iv: &[u8], text: &mu
 
 fn cbc_decrypt<C: BlockModeDecrypt + KeyIvInit>(key: &[u8], iv: &[u8], text: &mut [u8]) -> Option<()> {
     let mut cipher = C::new_from_slices(key, iv).ok()?;
-    if text.len() % CBC_BLOCK_LEN != 0 {
+    if !text.len().is_multiple_of(CBC_BLOCK_LEN) {
         return None;
     }
     text.chunks_exact_mut(CBC_BLOCK_LEN).try_for_each(|block| {

@@ -25,7 +25,12 @@ impl Prf {
     }
 
     /// prf+(key, seed): T1 | T2 | ..., Tn = prf(key, Tn-1 | seed | n) (RFC 7296 2.13).
-    pub fn plus(self, key: &[u8], seed: &[&[u8]], len: usize) -> Result<Zeroizing<Vec<u8>>, PrfPlusExhausted> {
+    pub fn plus(
+        self,
+        key: &[u8],
+        seed: &[&[u8]],
+        len: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, PrfPlusExhausted> {
         // Allocated once: a growing vector would leave copies of key material behind.
         let mut output = Zeroizing::new(Vec::with_capacity(len));
         let mut block = Zeroizing::new(Vec::new());
@@ -60,7 +65,9 @@ impl Integrity {
 
 fn hmac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     // HMAC takes keys of any length (RFC 2104 2); the error of this constructor is for other MACs.
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Zeroizing::new(Vec::new()) };
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
+        return Zeroizing::new(Vec::new());
+    };
     parts.iter().for_each(|part| mac.update(part));
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
 }

@@ -7,7 +7,11 @@ use super::transform::{Encryption, Integrity, KeyExchangeMethod, Prf, TransformT
 /// A proposal, such as `aes256gcm16-prfsha256-modp1024`.
 pub fn proposal(proposal: &Proposal) -> String {
     let names: Vec<String> = proposal.transforms.iter().map(transform).collect();
-    let names = if names.is_empty() { "nothing".to_owned() } else { names.join("-") };
+    let names = if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join("-")
+    };
     match proposal.protocol {
         ProtocolId::IKE | ProtocolId::ESP => names,
         other => format!("{other}:{names}"),
@@ -51,7 +55,12 @@ pub fn transform(transform: &Transform) -> String {
             _ => None,
         },
     };
-    let foreign = || FOREIGN.iter().find(|row| row.0 == kind && row.1 == id).map(|row| row.2);
+    let foreign = || {
+        FOREIGN
+            .iter()
+            .find(|row| row.0 == kind && row.1 == id)
+            .map(|row| row.2)
+    };
     match (ours.or_else(foreign), bits) {
         (Some(name), _) if ours.is_some() => name.to_owned(),
         (Some(name), Some(bits)) => format!("{name}_{bits}"),

@@ -78,16 +78,41 @@ mod tests {
         let private = detection_hash(1, 0, end("10.0.0.5:500"));
         let destination = detection_hash(1, 0, end(BOB));
         let status = detect((1, 0), (end(BOB), end(ALICE)), [&private[..]], Some(&destination));
-        assert_eq!(status, Some(NatStatus { nat_local: false, nat_remote: true }));
-        let status = detect((1, 0), (end("10.0.0.9:500"), end(ALICE)), [&private[..]], Some(&destination));
-        assert_eq!(status, Some(NatStatus { nat_local: true, nat_remote: true }));
+        assert_eq!(
+            status,
+            Some(NatStatus {
+                nat_local: false,
+                nat_remote: true
+            })
+        );
+        let status = detect(
+            (1, 0),
+            (end("10.0.0.9:500"), end(ALICE)),
+            [&private[..]],
+            Some(&destination),
+        );
+        assert_eq!(
+            status,
+            Some(NatStatus {
+                nat_local: true,
+                nat_remote: true
+            })
+        );
     }
 
     #[test]
     fn one_matching_source_of_many_is_enough() {
-        let (other, right) = (detection_hash(1, 2, end("[2001:db8::1]:500")), detection_hash(1, 2, end(ALICE)));
+        let (other, right) = (
+            detection_hash(1, 2, end("[2001:db8::1]:500")),
+            detection_hash(1, 2, end(ALICE)),
+        );
         let destination = detection_hash(1, 2, end(BOB));
-        let status = detect((1, 2), (end(BOB), end(ALICE)), [&other[..], &right[..]], Some(&destination));
+        let status = detect(
+            (1, 2),
+            (end(BOB), end(ALICE)),
+            [&other[..], &right[..]],
+            Some(&destination),
+        );
         assert_eq!(status, Some(NatStatus::default()));
     }
 

@@ -20,7 +20,9 @@ pub fn ike_offer(proposals: &[IkeProposal], spi: Option<u64>) -> SecurityAssocia
             .map(to_wire)
             .collect(),
     });
-    SecurityAssociation { proposals: proposals.collect() }
+    SecurityAssociation {
+        proposals: proposals.collect(),
+    }
 }
 
 /// Our offer for a CHILD SA with our SPI. In IKE_AUTH give [`EspProposal::without_key_exchange`].
@@ -36,7 +38,9 @@ pub fn esp_offer(proposals: &[EspProposal], spi: Spi) -> SecurityAssociation {
             .map(to_wire)
             .collect(),
     });
-    SecurityAssociation { proposals: proposals.collect() }
+    SecurityAssociation {
+        proposals: proposals.collect(),
+    }
 }
 
 /// Our answer: the suite we picked, under the number of the proposal it was in.
@@ -47,8 +51,15 @@ pub fn ike_answer(number: u8, suite: &IkeSuite, spi: Option<u64>) -> SecurityAss
         .chain([suite.key_exchange.transform()])
         .map(to_wire)
         .collect();
-    let answer = Proposal { number, protocol: ProtocolId::IKE, spi: ike_spi(spi), transforms };
-    SecurityAssociation { proposals: vec![answer] }
+    let answer = Proposal {
+        number,
+        protocol: ProtocolId::IKE,
+        spi: ike_spi(spi),
+        transforms,
+    };
+    SecurityAssociation {
+        proposals: vec![answer],
+    }
 }
 
 /// Our answer for a CHILD SA, with our SPI.
@@ -59,8 +70,15 @@ pub fn esp_answer(number: u8, suite: &EspSuite, spi: Spi) -> SecurityAssociation
         .chain([esn_transform(suite.esn)])
         .map(to_wire)
         .collect();
-    let answer = Proposal { number, protocol: ProtocolId::ESP, spi: spi.0.to_be_bytes().to_vec(), transforms };
-    SecurityAssociation { proposals: vec![answer] }
+    let answer = Proposal {
+        number,
+        protocol: ProtocolId::ESP,
+        spi: spi.0.to_be_bytes().to_vec(),
+        transforms,
+    };
+    SecurityAssociation {
+        proposals: vec![answer],
+    }
 }
 
 fn ike_spi(spi: Option<u64>) -> Vec<u8> {

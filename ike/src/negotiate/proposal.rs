@@ -73,16 +73,34 @@ pub fn default_ike() -> Vec<IkeProposal> {
         KeyExchangeMethod::Modp3072,
         KeyExchangeMethod::Modp4096,
     ];
-    let aead = IkeProposal { encryption: aead(), integrity: vec![], prf, key_exchange };
-    let cbc = IkeProposal { encryption: cbc(), integrity: sha2(), ..aead.clone() };
+    let aead = IkeProposal {
+        encryption: aead(),
+        integrity: vec![],
+        prf,
+        key_exchange,
+    };
+    let cbc = IkeProposal {
+        encryption: cbc(),
+        integrity: sha2(),
+        ..aead.clone()
+    };
     vec![aead, cbc]
 }
 
 /// What we offer for CHILD SAs unless told otherwise. Without PFS: the first CHILD SA cannot have it, and
 /// rekeying the IKE SA renews the source of all keys.
 pub fn default_esp() -> Vec<EspProposal> {
-    let aead = EspProposal { encryption: aead(), integrity: vec![], esn: vec![true, false], key_exchange: vec![] };
-    let cbc = EspProposal { encryption: cbc(), integrity: sha2(), ..aead.clone() };
+    let aead = EspProposal {
+        encryption: aead(),
+        integrity: vec![],
+        esn: vec![true, false],
+        key_exchange: vec![],
+    };
+    let cbc = EspProposal {
+        encryption: cbc(),
+        integrity: sha2(),
+        ..aead.clone()
+    };
     vec![aead, cbc]
 }
 
@@ -107,7 +125,11 @@ pub fn legacy_esp() -> Vec<EspProposal> {
 }
 
 fn aead() -> Vec<Encryption> {
-    vec![Encryption::AesGcm16_256, Encryption::AesGcm16_128, Encryption::ChaCha20Poly1305]
+    vec![
+        Encryption::AesGcm16_256,
+        Encryption::AesGcm16_128,
+        Encryption::ChaCha20Poly1305,
+    ]
 }
 
 fn cbc() -> Vec<Encryption> {
@@ -115,7 +137,11 @@ fn cbc() -> Vec<Encryption> {
 }
 
 fn sha2() -> Vec<Integrity> {
-    vec![Integrity::HmacSha2_256_128, Integrity::HmacSha2_384_192, Integrity::HmacSha2_512_256]
+    vec![
+        Integrity::HmacSha2_256_128,
+        Integrity::HmacSha2_384_192,
+        Integrity::HmacSha2_512_256,
+    ]
 }
 
 impl IkeProposal {
@@ -145,7 +171,10 @@ impl EspProposal {
 
     /// As it is offered in IKE_AUTH, where there is no key exchange (RFC 7296 1.2).
     pub fn without_key_exchange(&self) -> Self {
-        Self { key_exchange: Vec::new(), ..self.clone() }
+        Self {
+            key_exchange: Vec::new(),
+            ..self.clone()
+        }
     }
 }
 
@@ -161,8 +190,12 @@ impl FromStr for IkeProposal {
 
     fn from_str(text: &str) -> Result<Self, ProposalError> {
         let words = token::words(text)?;
-        let mut proposal =
-            Self { encryption: Vec::new(), integrity: Vec::new(), prf: Vec::new(), key_exchange: Vec::new() };
+        let mut proposal = Self {
+            encryption: Vec::new(),
+            integrity: Vec::new(),
+            prf: Vec::new(),
+            key_exchange: Vec::new(),
+        };
         for word in &words {
             match word.token {
                 Token::Encryption(e) => token::push(&mut proposal.encryption, e, word)?,
@@ -192,8 +225,12 @@ impl FromStr for EspProposal {
 
     fn from_str(text: &str) -> Result<Self, ProposalError> {
         let words = token::words(text)?;
-        let mut proposal =
-            Self { encryption: Vec::new(), integrity: Vec::new(), esn: Vec::new(), key_exchange: Vec::new() };
+        let mut proposal = Self {
+            encryption: Vec::new(),
+            integrity: Vec::new(),
+            esn: Vec::new(),
+            key_exchange: Vec::new(),
+        };
         for word in &words {
             match word.token {
                 Token::Encryption(e) => token::push(&mut proposal.encryption, e, word)?,

@@ -118,7 +118,12 @@ pub fn select_esp(
 /// The initiator's part for an IKE SA. `sent` is what went into the offer, in the same order.
 pub fn accept_ike(sent: &[IkeProposal], answer: &SecurityAssociation) -> Result<ChosenIke, BadAnswer> {
     use TransformType as T;
-    accept(sent, answer, &[T::Encryption, T::Prf, T::Integrity, T::KeyExchange], meet_ike)
+    accept(
+        sent,
+        answer,
+        &[T::Encryption, T::Prf, T::Integrity, T::KeyExchange],
+        meet_ike,
+    )
 }
 
 /// The initiator's part for a CHILD SA. `sent` is what went into the offer, in the same order.
@@ -128,8 +133,15 @@ pub fn accept_esp(
     exchange: ChildExchange,
 ) -> Result<ChosenEsp, BadAnswer> {
     use TransformType as T;
-    let kinds = [T::Encryption, T::Integrity, T::KeyExchange, T::ExtendedSequenceNumbers];
-    accept(sent, answer, &kinds, |sent, answer| meet_esp(sent, answer, exchange))
+    let kinds = [
+        T::Encryption,
+        T::Integrity,
+        T::KeyExchange,
+        T::ExtendedSequenceNumbers,
+    ];
+    accept(sent, answer, &kinds, |sent, answer| {
+        meet_esp(sent, answer, exchange)
+    })
 }
 
 fn select<P: fmt::Display, C>(
@@ -143,7 +155,11 @@ fn select<P: fmt::Display, C>(
             match meet(own, theirs) {
                 Ok(chosen) => return Ok(chosen),
                 // The pair that got furthest says best what is in the way.
-                Err(difference) if nearest.as_ref().is_none_or(|best| best.depth() < difference.depth()) => {
+                Err(difference)
+                    if nearest
+                        .as_ref()
+                        .is_none_or(|best| best.depth() < difference.depth()) =>
+                {
                     nearest = Some(difference);
                 }
                 Err(_) => {}
@@ -168,11 +184,23 @@ fn accept<P: fmt::Display, C>(
         return Err(BadAnswer::Count(answer.proposals.len()));
     };
     let index = usize::from(proposal.number).checked_sub(1);
-    let offered = index.and_then(|index| sent.get(index)).ok_or(BadAnswer::Number(proposal.number))?;
+    let offered = index
+        .and_then(|index| sent.get(index))
+        .ok_or(BadAnswer::Number(proposal.number))?;
     // What is missing is found below; here: no type may be answered twice.
-    let twice = |kind: &&TransformType| proposal.transforms.iter().filter(|t| t.kind.0 == kind.id()).count() > 1;
+    let twice = |kind: &&TransformType| {
+        proposal
+            .transforms
+            .iter()
+            .filter(|t| t.kind.0 == kind.id())
+            .count()
+            > 1
+    };
     if let Some(kind) = kinds.iter().find(twice) {
-        return Err(BadAnswer::NotOne { kind: *kind, answer: describe::proposal(proposal) });
+        return Err(BadAnswer::NotOne {
+            kind: *kind,
+            answer: describe::proposal(proposal),
+        });
     }
     let not_offered = |difference| BadAnswer::NotOffered {
         offered: offered.to_string(),
@@ -190,7 +218,11 @@ fn accept<P: fmt::Display, C>(
 /// Does one of our proposals meet one of theirs, and in which suite?
 fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Result<ChosenIke, Difference> {
     use TransformType as T;
-    let offer = Offer::read(theirs, ProtocolId::IKE, &[T::Encryption, T::Prf, T::Integrity, T::KeyExchange])?;
+    let offer = Offer::read(
+        theirs,
+        ProtocolId::IKE,
+        &[T::Encryption, T::Prf, T::Integrity, T::KeyExchange],
+    )?;
     let spi = match <[u8; 8]>::try_from(theirs.spi.as_slice()) {
         Ok(octets) => Some(u64::from_be_bytes(octets)),
         Err(_) if theirs.spi.is_empty() => None,
@@ -198,16 +230,36 @@ fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Result<ChosenIke, Differen
     };
     let (encryption, integrity) = offer.cipher(&ours.encryption, &ours.integrity)?;
     let prf = offer.first(T::Prf, &ours.prf, Prf::id, Prf::name)?;
-    let key_exchange =
-        offer.first(T::KeyExchange, &ours.key_exchange, KeyExchangeMethod::id, KeyExchangeMethod::name)?;
-    Ok(ChosenIke { number: theirs.number, suite: IkeSuite { encryption, integrity, prf, key_exchange }, spi })
+    let key_exchange = offer.first(
+        T::KeyExchange,
+        &ours.key_exchange,
+        KeyExchangeMethod::id,
+        KeyExchangeMethod::name,
+    )?;
+    Ok(ChosenIke {
+        number: theirs.number,
+        suite: IkeSuite {
+            encryption,
+            integrity,
+            prf,
+            key_exchange,
+        },
+        spi,
+    })
 }
 
 fn meet_esp(ours: &EspProposal, theirs: &Proposal, exchange: ChildExchange) -> Result<ChosenEsp, Difference> {
     use TransformType as T;
-    let kinds = [T::Encryption, T::Integrity, T::KeyExchange, T::ExtendedSequenceNumbers];
+    let kinds = [
+        T::Encryption,
+        T::Integrity,
+        T::KeyExchange,
+        T::ExtendedSequenceNumbers,
+    ];
     let offer = Offer::read(theirs, ProtocolId::ESP, &kinds)?;
-    let spi = <[u8; 4]>::try_from(theirs.spi.as_slice()).map(u32::from_be_bytes).unwrap_or_default();
+    let spi = <[u8; 4]>::try_from(theirs.spi.as_slice())
+        .map(u32::from_be_bytes)
+        .unwrap_or_default();
     if spi <= HIGHEST_RESERVED_SPI {
         return Err(Difference::Spi);
     }
@@ -215,27 +267,46 @@ fn meet_esp(ours: &EspProposal, theirs: &Proposal, exchange: ChildExchange) -> R
     let key_exchange = match exchange {
         ChildExchange::IkeAuth => None,
         // RFC 7296 3.3.6: NONE, or nothing of that type, is a choice like any other.
-        ChildExchange::CreateChildSa if ours.key_exchange.is_empty() && offer.allows_none(T::KeyExchange) => None,
+        ChildExchange::CreateChildSa if ours.key_exchange.is_empty() && offer.allows_none(T::KeyExchange) => {
+            None
+        }
         ChildExchange::CreateChildSa => {
             let (id, name) = (KeyExchangeMethod::id, KeyExchangeMethod::name);
             Some(offer.first(T::KeyExchange, &ours.key_exchange, id, name)?)
         }
     };
     let esn = offer.esn(&ours.esn)?;
-    let suite = EspSuite { encryption, integrity, esn, key_exchange };
-    Ok(ChosenEsp { number: theirs.number, suite, spi: Spi(spi) })
+    let suite = EspSuite {
+        encryption,
+        integrity,
+        esn,
+        key_exchange,
+    };
+    Ok(ChosenEsp {
+        number: theirs.number,
+        suite,
+        spi: Spi(spi),
+    })
 }
 
 /// A proposal of the peer that is for the right protocol and has no transform type that does not belong.
 struct Offer<'a>(&'a Proposal);
 
 impl<'a> Offer<'a> {
-    fn read(proposal: &'a Proposal, protocol: ProtocolId, kinds: &[TransformType]) -> Result<Self, Difference> {
+    fn read(
+        proposal: &'a Proposal,
+        protocol: ProtocolId,
+        kinds: &[TransformType],
+    ) -> Result<Self, Difference> {
         if proposal.protocol != protocol {
             return Err(Difference::Protocol(proposal.protocol.0));
         }
         // RFC 7296 3.3.6: a proposal with a transform type that is not understood is not acceptable.
-        match proposal.transforms.iter().find(|t| !kinds.iter().any(|kind| kind.id() == t.kind.0)) {
+        match proposal
+            .transforms
+            .iter()
+            .find(|t| !kinds.iter().any(|kind| kind.id() == t.kind.0))
+        {
             Some(foreign) => Err(Difference::UnknownType(foreign.kind.0)),
             None => Ok(Self(proposal)),
         }
@@ -244,7 +315,11 @@ impl<'a> Offer<'a> {
     /// ID and key length of each acceptable transform of a type.
     fn of(&self, kind: TransformType) -> impl Iterator<Item = (u16, Option<u16>)> {
         // RFC 7296 3.3.6: a transform with an attribute that is not understood is not acceptable.
-        let acceptable = self.0.transforms.iter().filter(move |t| t.kind.0 == kind.id() && !t.has_unknown_attribute());
+        let acceptable = self
+            .0
+            .transforms
+            .iter()
+            .filter(move |t| t.kind.0 == kind.id() && !t.has_unknown_attribute());
         acceptable.map(|t| (t.id, t.key_length()))
     }
 
@@ -254,12 +329,17 @@ impl<'a> Offer<'a> {
         encryption: &[Encryption],
         integrity: &[Integrity],
     ) -> Result<(Encryption, Option<Integrity>), Difference> {
-        let offered = |e: &&Encryption| self.of(TransformType::Encryption).any(|t| t == (e.id(), e.key_length()));
+        let offered = |e: &&Encryption| {
+            self.of(TransformType::Encryption)
+                .any(|t| t == (e.id(), e.key_length()))
+        };
         let mut common = encryption.iter().filter(offered).peekable();
         if common.peek().is_none() {
             return Err(self.difference(TransformType::Encryption, encryption, Encryption::name));
         }
-        let suitable = integrity.iter().find(|i| self.of(TransformType::Integrity).any(|t| t == (i.id(), None)));
+        let suitable = integrity
+            .iter()
+            .find(|i| self.of(TransformType::Integrity).any(|t| t == (i.id(), None)));
         common
             .find_map(|e| match suitable {
                 // Some peers put AEADs and integrity algorithms into one proposal, against RFC 5282 8. An AEAD
@@ -280,7 +360,10 @@ impl<'a> Offer<'a> {
         name: fn(T) -> &'static str,
     ) -> Result<T, Difference> {
         let offered = |own: &&T| self.of(kind).any(|t| t == (id(**own), None));
-        ours.iter().find(offered).copied().ok_or_else(|| self.difference(kind, ours, name))
+        ours.iter()
+            .find(offered)
+            .copied()
+            .ok_or_else(|| self.difference(kind, ours, name))
     }
 
     fn esn(&self, ours: &[bool]) -> Result<bool, Difference> {
@@ -297,17 +380,39 @@ impl<'a> Offer<'a> {
         offered.peek().is_none() || offered.any(|(id, _)| id == 0)
     }
 
-    fn difference<T: Copy>(&self, kind: TransformType, ours: &[T], name: fn(T) -> &'static str) -> Difference {
+    fn difference<T: Copy>(
+        &self,
+        kind: TransformType,
+        ours: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Difference {
         let ours: Vec<&str> = ours.iter().map(|own| name(*own)).collect();
-        let ours = if ours.is_empty() { "none".to_owned() } else { ours.join(", ") };
-        Difference::Transform { kind, ours, theirs: listed(self.0, kind) }
+        let ours = if ours.is_empty() {
+            "none".to_owned()
+        } else {
+            ours.join(", ")
+        };
+        Difference::Transform {
+            kind,
+            ours,
+            theirs: listed(self.0, kind),
+        }
     }
 }
 
 fn listed(proposal: &Proposal, kind: TransformType) -> String {
-    let names = proposal.transforms.iter().filter(|t| t.kind.0 == kind.id()).take(MOST_LISTED).map(describe::transform);
+    let names = proposal
+        .transforms
+        .iter()
+        .filter(|t| t.kind.0 == kind.id())
+        .take(MOST_LISTED)
+        .map(describe::transform);
     let names: Vec<String> = names.collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn aead_with_integrity(proposal: &Proposal) -> bool {

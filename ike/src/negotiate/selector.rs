@@ -72,13 +72,21 @@ impl TrafficSelector {
 
     /// Any protocol and port between two addresses; `None` if they are of two families or out of order.
     pub fn range(start: IpAddr, end: IpAddr) -> Option<Self> {
-        let range = Self { start, end, protocol: 0, start_port: 0, end_port: u16::MAX };
+        let range = Self {
+            start,
+            end,
+            protocol: 0,
+            start_port: 0,
+            end_port: u16::MAX,
+        };
         range.is_valid().then_some(range)
     }
 
     /// One family, and neither range out of order.
     pub fn is_valid(&self) -> bool {
-        self.start.is_ipv4() == self.end.is_ipv4() && self.start <= self.end && (self.is_opaque() || self.start_port <= self.end_port)
+        self.start.is_ipv4() == self.end.is_ipv4()
+            && self.start <= self.end
+            && (self.is_opaque() || self.start_port <= self.end_port)
     }
 
     /// From a TS payload. `None` for a TS Type we do not know and for a range out of order: neither ever matches
@@ -106,14 +114,27 @@ impl TrafficSelector {
 
     /// For a TS payload. `None` if the two addresses are of different families.
     pub fn to_wire(&self) -> Option<Selector> {
-        let Self { protocol, start_port, end_port, .. } = *self;
+        let Self {
+            protocol,
+            start_port,
+            end_port,
+            ..
+        } = *self;
         match (self.start, self.end) {
-            (IpAddr::V4(start), IpAddr::V4(end)) => {
-                Some(Selector::Ipv4(Range { protocol, start_port, end_port, start, end }))
-            }
-            (IpAddr::V6(start), IpAddr::V6(end)) => {
-                Some(Selector::Ipv6(Range { protocol, start_port, end_port, start, end }))
-            }
+            (IpAddr::V4(start), IpAddr::V4(end)) => Some(Selector::Ipv4(Range {
+                protocol,
+                start_port,
+                end_port,
+                start,
+                end,
+            })),
+            (IpAddr::V6(start), IpAddr::V6(end)) => Some(Selector::Ipv6(Range {
+                protocol,
+                start_port,
+                end_port,
+                start,
+                end,
+            })),
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
         }
     }
@@ -141,7 +162,13 @@ impl TrafficSelector {
             _ => return None,
         };
         let (start_port, end_port) = common_ports(self.ports(), other.ports())?;
-        (start <= end).then_some(Self { start, end, protocol, start_port, end_port })
+        (start <= end).then_some(Self {
+            start,
+            end,
+            protocol,
+            start_port,
+            end_port,
+        })
     }
 
     /// The prefix it is, if it is one.
@@ -165,7 +192,13 @@ impl TrafficSelector {
 
 impl From<IpNet> for TrafficSelector {
     fn from(net: IpNet) -> Self {
-        Self { start: net.network(), end: net.broadcast(), protocol: 0, start_port: 0, end_port: u16::MAX }
+        Self {
+            start: net.network(),
+            end: net.broadcast(),
+            protocol: 0,
+            start_port: 0,
+            end_port: u16::MAX,
+        }
     }
 }
 
@@ -199,9 +232,15 @@ impl fmt::Display for TrafficSelector {
 /// The responder's part: the traffic that both sides want, in the order of our preference (RFC 7296 2.9).
 ///
 /// The answer is a subset of both lists, without a selector that lies within another.
-pub fn narrow(ours: &[TrafficSelector], offered: &[TrafficSelector]) -> Result<Vec<TrafficSelector>, NoOverlap> {
+pub fn narrow(
+    ours: &[TrafficSelector],
+    offered: &[TrafficSelector],
+) -> Result<Vec<TrafficSelector>, NoOverlap> {
     let mut narrowed: Vec<TrafficSelector> = Vec::new();
-    for common in ours.iter().flat_map(|own| offered.iter().filter_map(|theirs| own.intersection(theirs))) {
+    for common in ours
+        .iter()
+        .flat_map(|own| offered.iter().filter_map(|theirs| own.intersection(theirs)))
+    {
         if narrowed.iter().any(|kept| kept.contains(&common)) {
             continue;
         }
@@ -211,7 +250,10 @@ pub fn narrow(ours: &[TrafficSelector], offered: &[TrafficSelector]) -> Result<V
         }
     }
     if narrowed.is_empty() {
-        return Err(NoOverlap { ours: ours.to_vec(), offered: offered.to_vec() });
+        return Err(NoOverlap {
+            ours: ours.to_vec(),
+            offered: offered.to_vec(),
+        });
     }
     Ok(narrowed)
 }
@@ -220,7 +262,10 @@ pub fn narrow(ours: &[TrafficSelector], offered: &[TrafficSelector]) -> Result<V
 pub fn check_answer(offered: &[TrafficSelector], answered: &[TrafficSelector]) -> Result<(), NotOffered> {
     let within = |answer: &TrafficSelector| offered.iter().any(|offer| offer.contains(answer));
     if answered.is_empty() || !answered.iter().all(within) {
-        return Err(NotOffered { offered: offered.to_vec(), answered: answered.to_vec() });
+        return Err(NotOffered {
+            offered: offered.to_vec(),
+            answered: answered.to_vec(),
+        });
     }
     Ok(())
 }
@@ -232,7 +277,13 @@ pub fn from_payload(payload: &TrafficSelectors) -> Vec<TrafficSelector> {
 
 /// The TS payload of these selectors.
 pub fn to_payload(selectors: &[TrafficSelector]) -> TrafficSelectors {
-    TrafficSelectors(selectors.iter().filter_map(TrafficSelector::to_wire).take(MOST).collect())
+    TrafficSelectors(
+        selectors
+            .iter()
+            .filter_map(TrafficSelector::to_wire)
+            .take(MOST)
+            .collect(),
+    )
 }
 
 /// Selectors as an operator reads them: `10.0.0.0/8, 192.0.2.1/32[tcp/22]`.
@@ -240,7 +291,11 @@ pub fn list(selectors: &[TrafficSelector]) -> String {
     if selectors.is_empty() {
         return "nothing".to_owned();
     }
-    selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    selectors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn common_ports(a: (u16, u16), b: (u16, u16)) -> Option<(u16, u16)> {
@@ -258,7 +313,11 @@ fn prefix_len(start: u128, end: u128, bits: u32) -> Option<u8> {
     let host = start ^ end;
     let host_bits = 128 - host.leading_zeros();
     let exact = start & host == 0 && (host == 0 || host.trailing_ones() == host_bits);
-    if exact { u8::try_from(bits.checked_sub(host_bits)?).ok() } else { None }
+    if exact {
+        u8::try_from(bits.checked_sub(host_bits)?).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -277,36 +336,77 @@ mod tests {
         assert_eq!(net("192.0.2.7/32").to_string(), "192.0.2.7/32");
         let range = TrafficSelector::range("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()).unwrap();
         assert_eq!(range.to_string(), "10.0.0.1-10.0.0.2");
-        let ssh = TrafficSelector { protocol: 6, start_port: 22, end_port: 22, ..net("10.0.0.0/24") };
+        let ssh = TrafficSelector {
+            protocol: 6,
+            start_port: 22,
+            end_port: 22,
+            ..net("10.0.0.0/24")
+        };
         assert_eq!(ssh.to_string(), "10.0.0.0/24[tcp/22]");
-        let opaque = TrafficSelector { start_port: 65535, end_port: 0, ..net("10.0.0.0/24") };
+        let opaque = TrafficSelector {
+            start_port: 65535,
+            end_port: 0,
+            ..net("10.0.0.0/24")
+        };
         assert_eq!(opaque.to_string(), "10.0.0.0/24[any/opaque]");
     }
 
     #[test]
     fn narrows_to_the_smaller_of_two_networks_whoever_has_it() {
-        assert_eq!(narrow(&[net("10.1.0.0/16")], &[net("10.0.0.0/8")]), Ok(vec![net("10.1.0.0/16")]));
-        assert_eq!(narrow(&[net("10.0.0.0/8")], &[net("10.1.0.0/16")]), Ok(vec![net("10.1.0.0/16")]));
-        assert_eq!(narrow(&[net("10.0.0.0/8")], &[TrafficSelector::ANY_IPV4]), Ok(vec![net("10.0.0.0/8")]));
+        assert_eq!(
+            narrow(&[net("10.1.0.0/16")], &[net("10.0.0.0/8")]),
+            Ok(vec![net("10.1.0.0/16")])
+        );
+        assert_eq!(
+            narrow(&[net("10.0.0.0/8")], &[net("10.1.0.0/16")]),
+            Ok(vec![net("10.1.0.0/16")])
+        );
+        assert_eq!(
+            narrow(&[net("10.0.0.0/8")], &[TrafficSelector::ANY_IPV4]),
+            Ok(vec![net("10.0.0.0/8")])
+        );
     }
 
     #[test]
     fn drops_the_triggering_packet_selector_when_a_wider_one_covers_it() {
         // RFC 7296 2.9: the first selector may be the very packet that wants the SA.
-        let packet = TrafficSelector { protocol: 17, start_port: 53, end_port: 53, ..net("10.1.2.3/32") };
-        assert_eq!(narrow(&[net("10.1.0.0/16")], &[packet, net("10.1.2.0/24")]), Ok(vec![net("10.1.2.0/24")]));
+        let packet = TrafficSelector {
+            protocol: 17,
+            start_port: 53,
+            end_port: 53,
+            ..net("10.1.2.3/32")
+        };
+        assert_eq!(
+            narrow(&[net("10.1.0.0/16")], &[packet, net("10.1.2.0/24")]),
+            Ok(vec![net("10.1.2.0/24")])
+        );
     }
 
     #[test]
     fn says_what_both_sides_wanted_when_nothing_is_common() {
-        let error = narrow(&[net("10.1.0.0/16")], &[net("172.16.0.0/12"), TrafficSelector::ANY_IPV6]).unwrap_err();
-        assert_eq!(error.to_string(), "they offer 172.16.0.0/12, ::/0, we have 10.1.0.0/16");
+        let error = narrow(
+            &[net("10.1.0.0/16")],
+            &[net("172.16.0.0/12"), TrafficSelector::ANY_IPV6],
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "they offer 172.16.0.0/12, ::/0, we have 10.1.0.0/16"
+        );
     }
 
     #[test]
     fn opaque_ports_meet_only_opaque_and_any() {
-        let opaque = TrafficSelector { start_port: 65535, end_port: 0, ..net("10.0.0.0/24") };
-        let port = TrafficSelector { start_port: 65535, end_port: 65535, ..net("10.0.0.0/24") };
+        let opaque = TrafficSelector {
+            start_port: 65535,
+            end_port: 0,
+            ..net("10.0.0.0/24")
+        };
+        let port = TrafficSelector {
+            start_port: 65535,
+            end_port: 65535,
+            ..net("10.0.0.0/24")
+        };
         assert_eq!(opaque.intersection(&net("10.0.0.0/8")), Some(opaque));
         assert_eq!(opaque.intersection(&port), None);
         assert!(opaque.contains(&opaque));

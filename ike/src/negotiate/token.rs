@@ -44,7 +44,9 @@ pub enum ProposalErrorKind {
     #[error("this cipher needs an integrity algorithm; add one such as `sha256`")]
     NoIntegrity,
     /// An AEAD together with an integrity algorithm.
-    #[error("an AEAD protects integrity itself (RFC 5282 8); drop this, or name a PRF such as `prfsha256` instead")]
+    #[error(
+        "an AEAD protects integrity itself (RFC 5282 8); drop this, or name a PRF such as `prfsha256` instead"
+    )]
     IntegrityWithAead,
     /// AEADs and other ciphers in one proposal.
     #[error("AEADs and other ciphers must not share a proposal (RFC 5282 8); write two proposals")]
@@ -83,13 +85,21 @@ pub(super) struct Word<'a> {
 
 impl Word<'_> {
     pub(super) fn error(&self, kind: ProposalErrorKind) -> ProposalError {
-        ProposalError { token: self.text.to_owned(), offset: self.offset, kind }
+        ProposalError {
+            token: self.text.to_owned(),
+            offset: self.offset,
+            kind,
+        }
     }
 }
 
 /// An error that no single word is to blame for.
 pub(super) fn whole(text: &str, kind: ProposalErrorKind) -> ProposalError {
-    ProposalError { token: text.to_owned(), offset: 0, kind }
+    ProposalError {
+        token: text.to_owned(),
+        offset: 0,
+        kind,
+    }
 }
 
 /// Cuts the string at its hyphens.
@@ -100,8 +110,16 @@ pub(super) fn words(text: &str) -> Result<Vec<Word<'_>>, ProposalError> {
         let start = offset + (piece.len() - piece.trim_start().len());
         offset += piece.len() + 1;
         let word = piece.trim();
-        let token = read(word).map_err(|kind| ProposalError { token: word.to_owned(), offset: start, kind })?;
-        words.push(Word { text: word, offset: start, token });
+        let token = read(word).map_err(|kind| ProposalError {
+            token: word.to_owned(),
+            offset: start,
+            kind,
+        })?;
+        words.push(Word {
+            text: word,
+            offset: start,
+            token,
+        });
     }
     Ok(words)
 }
@@ -172,13 +190,33 @@ fn read(word: &str) -> Result<Token, ProposalErrorKind> {
 
 /// Names that operators bring along from other programs, and why they do not work here.
 const UNSUPPORTED: [(&[&str], &str, &str); 7] = [
-    (&["3des", "des", "blowfish", "cast128"], "64-bit block ciphers are broken (Sweet32)", "`aes128`"),
+    (
+        &["3des", "des", "blowfish", "cast128"],
+        "64-bit block ciphers are broken (Sweet32)",
+        "`aes128`",
+    ),
     (&["null"], "NULL encryption hides nothing", "`aes128gcm16`"),
     (&["md5", "prfmd5"], "MD5 is broken", "`sha256`"),
-    (&["modp768", "dh1", "modp1536", "dh5"], "this MODP group is too small", "`modp2048` (`dh14`)"),
-    (&["modp6144", "dh17", "modp8192", "dh18"], "this MODP group is slower than it is stronger", "`ecp384`"),
-    (&["aes192", "aes192gcm16", "aes192gcm"], "192-bit keys are not spoken", "the 256-bit variant"),
-    (&["aes128gcm8", "aes256gcm8", "aes128gcm12", "aes256gcm12"], "short ICVs are not spoken", "`aes256gcm16`"),
+    (
+        &["modp768", "dh1", "modp1536", "dh5"],
+        "this MODP group is too small",
+        "`modp2048` (`dh14`)",
+    ),
+    (
+        &["modp6144", "dh17", "modp8192", "dh18"],
+        "this MODP group is slower than it is stronger",
+        "`ecp384`",
+    ),
+    (
+        &["aes192", "aes192gcm16", "aes192gcm"],
+        "192-bit keys are not spoken",
+        "the 256-bit variant",
+    ),
+    (
+        &["aes128gcm8", "aes256gcm8", "aes128gcm12", "aes256gcm12"],
+        "short ICVs are not spoken",
+        "`aes256gcm16`",
+    ),
 ];
 
 fn explain(word: &str) -> ProposalErrorKind {
@@ -189,8 +227,12 @@ fn explain(word: &str) -> ProposalErrorKind {
         .chain(Integrity::ALL.iter().flat_map(|i| i.names()))
         .chain(Prf::ALL.iter().flat_map(|p| p.names()))
         .chain(KeyExchangeMethod::ALL.iter().flat_map(|k| k.names()));
-    let nearest = known.map(|name| (distance(word, name), *name)).min_by_key(|(far, _)| *far);
-    let suggestion = nearest.filter(|(far, _)| *far <= 2.max(word.len() / 4)).map(|(_, name)| name);
+    let nearest = known
+        .map(|name| (distance(word, name), *name))
+        .min_by_key(|(far, _)| *far);
+    let suggestion = nearest
+        .filter(|(far, _)| *far <= 2.max(word.len() / 4))
+        .map(|(_, name)| name);
     ProposalErrorKind::Unknown { suggestion }
 }
 

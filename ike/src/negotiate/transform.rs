@@ -71,7 +71,11 @@ pub struct TransformId {
 impl TransformId {
     /// A transform without attributes.
     pub const fn new(kind: TransformType, id: u16) -> Self {
-        Self { kind: kind.id(), id, key_length: None }
+        Self {
+            kind: kind.id(),
+            id,
+            key_length: None,
+        }
     }
 }
 
@@ -110,8 +114,13 @@ struct EncryptionRow {
 
 impl Encryption {
     /// Every row of the registry.
-    pub const ALL: [Self; 5] =
-        [Self::AesGcm16_256, Self::AesGcm16_128, Self::ChaCha20Poly1305, Self::AesCbc256, Self::AesCbc128];
+    pub const ALL: [Self; 5] = [
+        Self::AesGcm16_256,
+        Self::AesGcm16_128,
+        Self::ChaCha20Poly1305,
+        Self::AesCbc256,
+        Self::AesCbc128,
+    ];
 
     const fn row(self) -> EncryptionRow {
         const CBC: EncryptionRow = EncryptionRow {
@@ -138,7 +147,14 @@ impl Encryption {
             Self::AesCbc128 => EncryptionRow {
                 key_length: Some(128),
                 key_len: 16,
-                names: &["aes128", "aes", "aescbc128", "aes_cbc_128", "aes_cbc128", "aes_128"],
+                names: &[
+                    "aes128",
+                    "aes",
+                    "aescbc128",
+                    "aes_cbc_128",
+                    "aes_cbc128",
+                    "aes_128",
+                ],
                 ..CBC
             },
             Self::AesCbc256 => EncryptionRow {
@@ -150,13 +166,27 @@ impl Encryption {
             Self::AesGcm16_128 => EncryptionRow {
                 key_length: Some(128),
                 key_len: 20,
-                names: &["aes128gcm16", "aes128gcm", "aes128gcm128", "aes_gcm_16_128", "aes_gcm128", "aes_gcm_128"],
+                names: &[
+                    "aes128gcm16",
+                    "aes128gcm",
+                    "aes128gcm128",
+                    "aes_gcm_16_128",
+                    "aes_gcm128",
+                    "aes_gcm_128",
+                ],
                 ..AEAD
             },
             Self::AesGcm16_256 => EncryptionRow {
                 key_length: Some(256),
                 key_len: 36,
-                names: &["aes256gcm16", "aes256gcm", "aes256gcm128", "aes_gcm_16_256", "aes_gcm256", "aes_gcm_256"],
+                names: &[
+                    "aes256gcm16",
+                    "aes256gcm",
+                    "aes256gcm128",
+                    "aes_gcm_16_256",
+                    "aes_gcm256",
+                    "aes_gcm_256",
+                ],
                 ..AEAD
             },
             Self::ChaCha20Poly1305 => EncryptionRow {
@@ -211,18 +241,28 @@ impl Encryption {
     /// Only for old peers: an operator must ask for it.
     pub const fn is_legacy(self) -> bool {
         match self {
-            Self::AesCbc128 | Self::AesCbc256 | Self::AesGcm16_128 | Self::AesGcm16_256 | Self::ChaCha20Poly1305 => false,
+            Self::AesCbc128
+            | Self::AesCbc256
+            | Self::AesGcm16_128
+            | Self::AesGcm16_256
+            | Self::ChaCha20Poly1305 => false,
         }
     }
 
     /// The algorithm of a transform. AES without a Key Length is none (RFC 7296 3.3.5).
     pub fn from_wire(id: u16, key_length: Option<u16>) -> Option<Self> {
-        Self::ALL.into_iter().find(|e| e.id() == id && e.key_length() == key_length)
+        Self::ALL
+            .into_iter()
+            .find(|e| e.id() == id && e.key_length() == key_length)
     }
 
     /// The whole transform.
     pub const fn transform(self) -> TransformId {
-        TransformId { kind: TransformType::Encryption.id(), id: self.id(), key_length: self.key_length() }
+        TransformId {
+            kind: TransformType::Encryption.id(),
+            id: self.id(),
+            key_length: self.key_length(),
+        }
     }
 
     /// Its keyword, then its other spellings.
@@ -255,8 +295,12 @@ struct IntegrityRow {
 
 impl Integrity {
     /// Every row of the registry.
-    pub const ALL: [Self; 4] =
-        [Self::HmacSha2_256_128, Self::HmacSha2_384_192, Self::HmacSha2_512_256, Self::HmacSha1_96];
+    pub const ALL: [Self; 4] = [
+        Self::HmacSha2_256_128,
+        Self::HmacSha2_384_192,
+        Self::HmacSha2_512_256,
+        Self::HmacSha1_96,
+    ];
 
     const fn row(self) -> IntegrityRow {
         match self {
@@ -356,11 +400,20 @@ struct PrfRow {
 
 impl Prf {
     /// Every row of the registry.
-    pub const ALL: [Self; 4] = [Self::HmacSha2_256, Self::HmacSha2_384, Self::HmacSha2_512, Self::HmacSha1];
+    pub const ALL: [Self; 4] = [
+        Self::HmacSha2_256,
+        Self::HmacSha2_384,
+        Self::HmacSha2_512,
+        Self::HmacSha1,
+    ];
 
     const fn row(self) -> PrfRow {
         match self {
-            Self::HmacSha1 => PrfRow { id: 2, output_len: 20, names: &["prfsha1", "prfsha", "prf_hmac_sha1"] },
+            Self::HmacSha1 => PrfRow {
+                id: 2,
+                output_len: 20,
+                names: &["prfsha1", "prfsha", "prf_hmac_sha1"],
+            },
             Self::HmacSha2_256 => PrfRow {
                 id: 5,
                 output_len: 32,
@@ -455,14 +508,46 @@ impl KeyExchangeMethod {
 
     const fn row(self) -> KeyExchangeRow {
         match self {
-            Self::Modp1024 => KeyExchangeRow { id: 2, public_len: 128, names: &["modp1024", "dh2"] },
-            Self::Modp2048 => KeyExchangeRow { id: 14, public_len: 256, names: &["modp2048", "dh14"] },
-            Self::Modp3072 => KeyExchangeRow { id: 15, public_len: 384, names: &["modp3072", "dh15"] },
-            Self::Modp4096 => KeyExchangeRow { id: 16, public_len: 512, names: &["modp4096", "dh16"] },
-            Self::Ecp256 => KeyExchangeRow { id: 19, public_len: 64, names: &["ecp256", "dh19"] },
-            Self::Ecp384 => KeyExchangeRow { id: 20, public_len: 96, names: &["ecp384", "dh20"] },
-            Self::Ecp521 => KeyExchangeRow { id: 21, public_len: 132, names: &["ecp521", "dh21"] },
-            Self::Curve25519 => KeyExchangeRow { id: 31, public_len: 32, names: &["x25519", "curve25519", "dh31"] },
+            Self::Modp1024 => KeyExchangeRow {
+                id: 2,
+                public_len: 128,
+                names: &["modp1024", "dh2"],
+            },
+            Self::Modp2048 => KeyExchangeRow {
+                id: 14,
+                public_len: 256,
+                names: &["modp2048", "dh14"],
+            },
+            Self::Modp3072 => KeyExchangeRow {
+                id: 15,
+                public_len: 384,
+                names: &["modp3072", "dh15"],
+            },
+            Self::Modp4096 => KeyExchangeRow {
+                id: 16,
+                public_len: 512,
+                names: &["modp4096", "dh16"],
+            },
+            Self::Ecp256 => KeyExchangeRow {
+                id: 19,
+                public_len: 64,
+                names: &["ecp256", "dh19"],
+            },
+            Self::Ecp384 => KeyExchangeRow {
+                id: 20,
+                public_len: 96,
+                names: &["ecp384", "dh20"],
+            },
+            Self::Ecp521 => KeyExchangeRow {
+                id: 21,
+                public_len: 132,
+                names: &["ecp521", "dh21"],
+            },
+            Self::Curve25519 => KeyExchangeRow {
+                id: 31,
+                public_len: 32,
+                names: &["x25519", "curve25519", "dh31"],
+            },
         }
     }
 
@@ -584,7 +669,12 @@ mod tests {
     fn only_sha1_and_modp1024_are_legacy() {
         let legacy: Vec<&str> = (Integrity::ALL.iter().filter(|i| i.is_legacy()).map(|i| i.name()))
             .chain(Prf::ALL.iter().filter(|p| p.is_legacy()).map(|p| p.name()))
-            .chain(KeyExchangeMethod::ALL.iter().filter(|k| k.is_legacy()).map(|k| k.name()))
+            .chain(
+                KeyExchangeMethod::ALL
+                    .iter()
+                    .filter(|k| k.is_legacy())
+                    .map(|k| k.name()),
+            )
             .collect();
         assert_eq!(legacy, ["sha1", "prfsha1", "modp1024"]);
     }

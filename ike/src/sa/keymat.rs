@@ -73,7 +73,11 @@ impl IkeKeys {
 
     /// {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
     fn expand(suite: &IkeSuite, skeyseed: &[u8], seeds: Seeds<'_>) -> Result<Self, PrfPlusExhausted> {
-        let (prf, a, e) = (suite.prf.output_len(), integrity_len(suite.integrity), suite.encryption.key_len());
+        let (prf, a, e) = (
+            suite.prf.output_len(),
+            integrity_len(suite.integrity),
+            suite.encryption.key_len(),
+        );
         let (spi_i, spi_r) = (seeds.spi_i.to_be_bytes(), seeds.spi_r.to_be_bytes());
         let seed: [&[u8]; 4] = [seeds.nonce_i, seeds.nonce_r, &spi_i, &spi_r];
         let keymat = suite.prf.plus(skeyseed, &seed, 3 * prf + 2 * a + 2 * e)?;
@@ -121,8 +125,14 @@ impl ChildKeys {
         let keymat = prf.plus(sk_d, &seed, 2 * (e + a))?;
         let mut keymat = Cutter(&keymat);
         // All keys of the initiator's direction first; in each direction encryption before integrity.
-        let initiator = SaKeys { encryption: keymat.take(e), integrity: keymat.take(a) };
-        let responder = SaKeys { encryption: keymat.take(e), integrity: keymat.take(a) };
+        let initiator = SaKeys {
+            encryption: keymat.take(e),
+            integrity: keymat.take(a),
+        };
+        let responder = SaKeys {
+            encryption: keymat.take(e),
+            integrity: keymat.take(a),
+        };
         Ok(Self { initiator, responder })
     }
 }

@@ -13,9 +13,15 @@ use xvpn_ike::api::Random;
 
 /// Octets of a hexadecimal text.
 pub fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap()).collect();
-    assert!(digits.len() % 2 == 0, "{text}");
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap())
+        .collect();
+    assert!(digits.len().is_multiple_of(2), "{text}");
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
 }
 
 /// "Randomness" that is given: octets from a list, over and over.

@@ -59,7 +59,10 @@ pub(super) fn shared(private: &Private, peer_public: &[u8]) -> Option<Zeroizing<
     point.extend_from_slice(peer_public);
     // The library refuses a point that is not on the curve (RFC 6989 2.3).
     let peer = UnparsedPublicKey::new(private.0.algorithm(), point);
-    agreement::agree(&private.0, &peer, (), |shared| Ok(Zeroizing::new(shared.to_vec()))).ok()
+    agreement::agree(&private.0, &peer, (), |shared| {
+        Ok(Zeroizing::new(shared.to_vec()))
+    })
+    .ok()
 }
 
 fn pair(curve: Curve, scalar: &[u8]) -> Option<(Private, Vec<u8>)> {

@@ -66,7 +66,11 @@ impl KeyPair {
             KeyExchangeMethod::Modp3072 => modp_pair(modp::Group::Modp3072, random),
             KeyExchangeMethod::Modp4096 => modp_pair(modp::Group::Modp4096, random),
         };
-        Ok(Self { method, private, public })
+        Ok(Self {
+            method,
+            private,
+            public,
+        })
     }
 
     /// The method it is for.
@@ -84,7 +88,11 @@ impl KeyPair {
         let method = self.method;
         let expected = method.public_len();
         if peer_public.len() != expected {
-            return Err(KexError::Length { method, expected, got: peer_public.len() });
+            return Err(KexError::Length {
+                method,
+                expected,
+                got: peer_public.len(),
+            });
         }
         match self.private {
             Private::Curve25519(private) => x25519::shared(private, peer_public),

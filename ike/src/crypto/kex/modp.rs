@@ -68,7 +68,10 @@ pub(super) fn generate(group: Group, random: &mut dyn Random) -> (Private, Vec<u
     }
     let exponent = Zeroizing::new(U512::from_be_slice(octets.as_slice()));
     // The generator is in range, so there is always a power.
-    let public = group.power(&group.generator(), &exponent).map(|power| power.to_vec()).unwrap_or_default();
+    let public = group
+        .power(&group.generator(), &exponent)
+        .map(|power| power.to_vec())
+        .unwrap_or_default();
     (Private { group, exponent }, public)
 }
 
@@ -102,7 +105,7 @@ fn power<const LIMBS: usize>(
 
 fn params<const LIMBS: usize>(prime: Uint<LIMBS>) -> FixedMontyParams<LIMBS> {
     // The lowest bit of each prime below is set, which is all that can be asked of a constant here.
-    FixedMontyParams::new_vartime(Odd::new(prime | Uint::ONE).unwrap_or(Odd::default()))
+    FixedMontyParams::new_vartime(Odd::new(prime | Uint::ONE).unwrap_or_default())
 }
 
 const EXPONENT_LEN: usize = 64;

@@ -19,5 +19,7 @@ pub(super) fn shared(private: Private, peer_public: &[u8]) -> Option<Zeroizing<V
     let peer = <[u8; 32]>::try_from(peer_public).ok()?;
     let shared = private.diffie_hellman(&PublicKey::from(peer));
     // RFC 8031 3.1: all zeros come of a point of small order.
-    shared.was_contributory().then(|| Zeroizing::new(shared.as_bytes().to_vec()))
+    shared
+        .was_contributory()
+        .then(|| Zeroizing::new(shared.as_bytes().to_vec()))
 }
