@@ -1,0 +1,190 @@
+//! The ciphers we speak, one row each.
+
+use super::{TransformId, TransformType};
+
+/// Encryption algorithms (transform type 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encryption {
+    /// ENCR_AES_CBC, 128 bits (RFC 3602).
+    AesCbc128,
+    /// ENCR_AES_CBC, 256 bits (RFC 3602).
+    AesCbc256,
+    /// ENCR_AES_GCM_16, 128 bits (RFC 4106, RFC 5282).
+    AesGcm16_128,
+    /// ENCR_AES_GCM_16, 256 bits (RFC 4106, RFC 5282).
+    AesGcm16_256,
+    /// ENCR_CHACHA20_POLY1305 (RFC 7634).
+    ChaCha20Poly1305,
+}
+
+struct EncryptionRow {
+    id: u16,
+    key_length: Option<u16>,
+    /// Octets of key in KEYMAT, the salt included.
+    key_len: usize,
+    salt_len: usize,
+    iv_len: usize,
+    block_len: usize,
+    /// Octets of the cipher's own ICV; 0 if it needs an integrity algorithm.
+    icv_len: usize,
+    names: &'static [&'static str],
+}
+
+impl Encryption {
+    /// Every row of the registry.
+    pub const ALL: [Self; 5] = [
+        Self::AesGcm16_256,
+        Self::AesGcm16_128,
+        Self::ChaCha20Poly1305,
+        Self::AesCbc256,
+        Self::AesCbc128,
+    ];
+
+    const fn row(self) -> EncryptionRow {
+        const CBC: EncryptionRow = EncryptionRow {
+            id: 12,
+            key_length: None,
+            key_len: 0,
+            salt_len: 0,
+            iv_len: 16,
+            block_len: 16,
+            icv_len: 0,
+            names: &[],
+        };
+        const AEAD: EncryptionRow = EncryptionRow {
+            id: 20,
+            key_length: None,
+            key_len: 0,
+            salt_len: 4,
+            iv_len: 8,
+            block_len: 1,
+            icv_len: 16,
+            names: &[],
+        };
+        match self {
+            Self::AesCbc128 => EncryptionRow {
+                key_length: Some(128),
+                key_len: 16,
+                names: &[
+                    "aes128",
+                    "aes",
+                    "aescbc128",
+                    "aes_cbc_128",
+                    "aes_cbc128",
+                    "aes_128",
+                ],
+                ..CBC
+            },
+            Self::AesCbc256 => EncryptionRow {
+                key_length: Some(256),
+                key_len: 32,
+                names: &["aes256", "aescbc256", "aes_cbc_256", "aes_cbc256", "aes_256"],
+                ..CBC
+            },
+            Self::AesGcm16_128 => EncryptionRow {
+                key_length: Some(128),
+                key_len: 20,
+                names: &[
+                    "aes128gcm16",
+                    "aes128gcm",
+                    "aes128gcm128",
+                    "aes_gcm_16_128",
+                    "aes_gcm128",
+                    "aes_gcm_128",
+                ],
+                ..AEAD
+            },
+            Self::AesGcm16_256 => EncryptionRow {
+                key_length: Some(256),
+                key_len: 36,
+                names: &[
+                    "aes256gcm16",
+                    "aes256gcm",
+                    "aes256gcm128",
+                    "aes_gcm_16_256",
+                    "aes_gcm256",
+                    "aes_gcm_256",
+                ],
+                ..AEAD
+            },
+            Self::ChaCha20Poly1305 => EncryptionRow {
+                id: 28,
+                key_len: 36,
+                names: &["chacha20poly1305", "chacha20_poly1305"],
+                ..AEAD
+            },
+        }
+    }
+
+    /// The transform ID.
+    pub const fn id(self) -> u16 {
+        self.row().id
+    }
+
+    /// The Key Length attribute, in bits; `None` where the RFC fixes the length (RFC 7296 3.3.5).
+    pub const fn key_length(self) -> Option<u16> {
+        self.row().key_length
+    }
+
+    /// Octets of key material, the salt of an AEAD included (RFC 5282 7.1, RFC 7634 2).
+    pub const fn key_len(self) -> usize {
+        self.row().key_len
+    }
+
+    /// Octets of salt at the end of the key material.
+    pub const fn salt_len(self) -> usize {
+        self.row().salt_len
+    }
+
+    /// Octets of explicit IV in front of the ciphertext.
+    pub const fn iv_len(self) -> usize {
+        self.row().iv_len
+    }
+
+    /// What the plaintext's length must be a multiple of.
+    pub const fn block_len(self) -> usize {
+        self.row().block_len
+    }
+
+    /// Octets of an AEAD's ICV; 0 for a cipher that needs an integrity algorithm.
+    pub const fn icv_len(self) -> usize {
+        self.row().icv_len
+    }
+
+    /// It protects integrity by itself; no integrity algorithm goes with it (RFC 5282 8).
+    pub const fn is_aead(self) -> bool {
+        self.row().icv_len != 0
+    }
+
+    /// Only for old peers: an operator must ask for it.
+    pub const fn is_legacy(self) -> bool {
+        match self {
+            Self::AesCbc128
+            | Self::AesCbc256
+            | Self::AesGcm16_128
+            | Self::AesGcm16_256
+            | Self::ChaCha20Poly1305 => false,
+        }
+    }
+
+    /// The algorithm of a transform. AES without a Key Length is none (RFC 7296 3.3.5).
+    pub fn from_wire(id: u16, key_length: Option<u16>) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|e| e.id() == id && e.key_length() == key_length)
+    }
+
+    /// The whole transform.
+    pub const fn transform(self) -> TransformId {
+        TransformId {
+            kind: TransformType::Encryption.id(),
+            id: self.id(),
+            key_length: self.key_length(),
+        }
+    }
+
+    /// Its keyword, then its other spellings.
+    pub const fn names(self) -> &'static [&'static str] {
+        self.row().names
+    }
+}
