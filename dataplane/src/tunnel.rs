@@ -1,10 +1,10 @@
 //! A tunnel: one TUN, one peer, its outbound SAs.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::api::{Encapsulation, Path, Spi, TunnelSpec};
+use crate::api::{Path, Spi, TunnelSpec};
+use crate::ip::mtu;
 use crate::sa::OutboundSa;
 
 /// One tunnel of a [`Tables`](crate::tables::Tables).
@@ -75,16 +75,12 @@ impl Tunnel {
 impl Outbound {
     /// The longest inner packet on a path that takes outer packets of `path_mtu` octets.
     pub fn inner_mtu(&self, path_mtu: u16) -> u16 {
-        let outer = match self.path.remote {
-            SocketAddr::V4(_) => 20,
-            SocketAddr::V6(_) => 40,
-        };
-        let udp = match self.path.encapsulation {
-            Encapsulation::Udp => 8,
-            Encapsulation::None => 0,
-        };
-        let esp = usize::from(path_mtu).saturating_sub(outer + udp);
-        u16::try_from(self.sa.layout().inner(esp)).unwrap_or(u16::MAX)
+        mtu::inner_mtu(
+            self.sa.layout(),
+            self.path.encapsulation,
+            self.path.remote.is_ipv6(),
+            path_mtu,
+        )
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn emit(tail: &mut [u8], next_header: u8) {
     else {
         return;
     };
-    for (octet, value) in padding.iter_mut().zip(1..) {
+    for (octet, value) in padding.iter_mut().zip(1..=u8::MAX) {
         *octet = value;
     }
     // The caller pads to a block of at most 16 octets.
@@ -36,8 +36,8 @@ pub(crate) fn parse(payload: &[u8]) -> Result<(usize, u8), Discard> {
     let padding = padded.get(len..).unwrap_or_default();
     if padding
         .iter()
-        .zip(1..)
-        .any(|(octet, value): (&u8, u8)| *octet != value)
+        .zip(1..=u8::MAX)
+        .any(|(octet, value)| *octet != value)
     {
         return Err(Discard::BadPadding);
     }

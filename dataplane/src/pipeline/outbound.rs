@@ -1,36 +1,200 @@
 //! From the TUN to the wire.
+//!
+//! 1. (per batch) the caller takes one snapshot of the tables
+//! 2. (per packet) parse the inner header, cut what lies behind the packet
+//! 3. (per packet) tunnel, selectors -> outbound SA; none: ICMP prohibited
+//! 4. (per packet) MTU: too long and not to be cut: ICMP too big; too long: fragments; MSS of a SYN; outer TOS
+//! 5. (per run of packets of one SA) one block of sequence numbers, one addition to the usage
+//! 6. (per packet) pad, header, seal in place; path and TOS for the port
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::buffer::{Batch, Pool};
+use crate::buffer::{Batch, Packet, Pool};
+use crate::discard::Discard;
+use crate::ip::icmp::{self, Allowance, MIN_IPV6_MTU, Problem};
+use crate::ip::{Header, ecn, fragment, mtu, selector};
 use crate::stats::QueueStats;
 use crate::tables::Tables;
+use crate::tunnel::{self, Tunnel};
 
 /// The outbound pipeline of one queue.
 ///
 /// Concurrency: owned by one queue thread.
 pub struct Outbound {
     stats: Arc<QueueStats>,
+    allowance: Allowance,
+    /// Ready to be sealed on one SA. Empty between batches; kept for its memory.
+    run: Vec<Packet>,
 }
 
 impl Outbound {
     /// A pipeline that counts into `stats`.
     pub fn new(stats: Arc<QueueStats>) -> Self {
-        Self { stats }
+        Self {
+            stats,
+            allowance: Allowance::new(Instant::now()),
+            run: Vec::with_capacity(2 * Batch::LIMIT),
+        }
     }
 
     /// Takes all of `from_tun` (each packet with `meta.tunnel` set). ESP packets go to `to_wire`, with path, TOS and DF;
     /// ICMP errors for the senders go to `to_tun`; the rest is counted and goes back to the pool.
     pub fn run(
         &mut self,
-        _now: Instant,
-        _tables: &Tables,
-        _from_tun: &mut Batch,
-        _to_wire: &mut Batch,
-        _to_tun: &mut Batch,
-        _pool: &mut Pool,
+        now: Instant,
+        tables: &Tables,
+        from_tun: &mut Batch,
+        to_wire: &mut Batch,
+        to_tun: &mut Batch,
+        pool: &mut Pool,
     ) {
-        let _ = &self.stats;
+        let mut current: Option<&tunnel::Outbound> = None;
+        for mut packet in from_tun.drain() {
+            let found = match prepare(tables, &mut packet) {
+                Ok(found) => found,
+                Err(refusal) => {
+                    self.refuse(now, refusal, packet, to_tun, pool);
+                    continue;
+                }
+            };
+            if let Some(before) = current.replace(found.outbound)
+                && !std::ptr::eq(before, found.outbound)
+            {
+                self.seal(before, to_wire, pool);
+            }
+            match found.fit {
+                Fit::Whole => self.run.push(packet),
+                Fit::Cut(mtu) => {
+                    let run = &mut self.run;
+                    if fragment::fragment(&packet, &found.header, mtu, pool, |piece| run.push(piece))
+                        .is_none()
+                    {
+                        self.stats.discard(Discard::MalformedInner);
+                    }
+                    pool.give(packet);
+                }
+            }
+        }
+        if let Some(outbound) = current {
+            self.seal(outbound, to_wire, pool);
+        }
     }
+
+    /// Stages 5 and 6 for the packets of one SA.
+    fn seal(&mut self, outbound: &tunnel::Outbound, to_wire: &mut Batch, pool: &mut Pool) {
+        let sa = &outbound.sa;
+        let (mut packets, mut bytes) = (0, 0);
+        let block = sa.reserve(self.run.len() as u64);
+        let mut numbers = block.into_iter().flat_map(|block| block.iter());
+        for mut packet in self.run.drain(..) {
+            let len = packet.len() as u64;
+            let sealed = match numbers.next() {
+                Some(seq) => sa.seal(seq, &mut packet),
+                None => Err(Discard::SequenceExhausted),
+            };
+            match sealed {
+                Ok(()) => {
+                    packets += 1;
+                    bytes += len;
+                    packet.meta.path = outbound.path;
+                    to_wire.push(packet);
+                }
+                Err(reason) => {
+                    self.stats.discard(reason);
+                    pool.give(packet);
+                }
+            }
+        }
+        sa.usage().add(packets, bytes);
+    }
+
+    /// Counts, and tells the sender if it is to be told.
+    fn refuse(
+        &mut self,
+        now: Instant,
+        refusal: Refusal,
+        packet: Packet,
+        to_tun: &mut Batch,
+        pool: &mut Pool,
+    ) {
+        self.stats.discard(refusal.reason);
+        if let Some((problem, header)) = refusal.answer
+            && self.allowance.take(now)
+        {
+            let mut answer = pool.take();
+            answer.meta.tunnel = packet.meta.tunnel;
+            match icmp::emit(problem, &header, packet.octets(), &mut answer) {
+                Some(()) => to_tun.push(answer),
+                None => pool.give(answer),
+            }
+        }
+        pool.give(packet);
+    }
+}
+
+/// A packet that may leave, and how.
+struct Found<'a> {
+    outbound: &'a tunnel::Outbound,
+    header: Header,
+    fit: Fit,
+}
+
+enum Fit {
+    Whole,
+    Cut(u16),
+}
+
+/// A packet that may not leave.
+struct Refusal {
+    reason: Discard,
+    answer: Option<(Problem, Header)>,
+}
+
+/// Stages 2 to 4 for one packet.
+fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Refusal> {
+    let header = Header::parse(packet.octets()).map_err(|reason| Refusal { reason, answer: None })?;
+    packet.truncate(header.total_len);
+    let prohibited = || Refusal {
+        reason: Discard::NoOutboundSa,
+        answer: Some((Problem::Prohibited, header)),
+    };
+    let tunnel = tables.tunnel(packet.meta.tunnel).ok_or_else(prohibited)?;
+    let outbound = select(tunnel, &header).ok_or_else(prohibited)?;
+
+    let inner_mtu = outbound.inner_mtu(tunnel.path_mtu());
+    packet.meta.tos = ecn::encapsulate(header.tos, tunnel.spec.copy_dscp);
+    packet.meta.dont_fragment = true;
+    if tunnel.spec.clamp_mss {
+        mtu::clamp_mss(packet.octets_mut(), &header, inner_mtu);
+    }
+    let fit = if header.total_len <= usize::from(inner_mtu) {
+        Fit::Whole
+    } else if !header.dont_fragment {
+        Fit::Cut(inner_mtu)
+    } else if header.is_ipv6() && header.total_len <= MIN_IPV6_MTU {
+        // RFC 2473 7.1: an IPv6 packet of 1280 octets must pass; over such a path only the outer packet can be cut.
+        packet.meta.dont_fragment = false;
+        Fit::Whole
+    } else {
+        let least = if header.is_ipv6() { MIN_IPV6_MTU } else { 0 };
+        let mtu = inner_mtu.max(u16::try_from(least).unwrap_or(u16::MAX));
+        return Err(Refusal {
+            reason: Discard::TooBig,
+            answer: Some((Problem::TooBig { mtu }, header)),
+        });
+    };
+    Ok(Found {
+        outbound,
+        header,
+        fit,
+    })
+}
+
+/// RFC 4301 5.1: the first SA, newest first, whose selectors take the packet.
+fn select<'a>(tunnel: &'a Tunnel, header: &Header) -> Option<&'a tunnel::Outbound> {
+    tunnel.outbound.iter().find(|outbound| {
+        let selectors = outbound.sa.selectors();
+        selector::permits_outbound(&selectors.local, &selectors.remote, header)
+    })
 }
