@@ -14,7 +14,7 @@ use crate::negotiate::transform::{Integrity, Prf};
 pub struct PrfPlusExhausted;
 
 impl Prf {
-    /// prf(key, parts[0] | parts[1] | ...).
+    /// `prf(key, parts[0] | parts[1] | ...)`.
     pub fn compute(self, key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         match self {
             Self::HmacSha1 => hmac::<Hmac<Sha1>>(key, parts),
@@ -50,7 +50,7 @@ impl Prf {
 }
 
 impl Integrity {
-    /// The ICV of parts[0] | parts[1] | ..., truncated as the algorithm demands.
+    /// The ICV of the parts, one behind the other, truncated as the algorithm demands.
     pub fn compute(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
         let mut icv = self.prf().compute(key, parts).to_vec();
         icv.truncate(self.icv_len());

@@ -110,7 +110,7 @@ pub struct ChildKeys {
 }
 
 impl ChildKeys {
-    /// KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr), with the IKE SA's prf (RFC 7296 2.17).
+    /// `KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr)`, with the IKE SA's prf (RFC 7296 2.17).
     ///
     /// `initiator` and the nonces are those of the exchange that makes the CHILD SA, whoever began the IKE SA.
     pub fn derive(
