@@ -6,6 +6,7 @@
 
 mod classify;
 mod daemon;
+mod gateway;
 mod link;
 mod namespace;
 mod nat;
@@ -19,10 +20,11 @@ mod transfer;
 
 pub use classify::Kind;
 pub use daemon::{Daemon, Ended, end_orphan};
+pub use gateway::{Gateway, write_secret};
 pub use link::{add_route, inventory, set_mtu, set_sysctl};
 pub use namespace::Namespace;
 pub use ping::{Answer, Ping, ping};
-pub use privilege::{Refused, enter};
+pub use privilege::{Refused, enter, is_machine_root};
 pub use sniffer::{Seen, Sniffer};
 pub use topology::{Cloud, TwoClouds};
 pub use transfer::{Digest, Transfer, make_file, measure, send_file};
@@ -37,6 +39,11 @@ pub fn remember_interrupts() -> std::io::Result<()> {
 /// Whether somebody wants us to stop.
 pub fn interrupted() -> bool {
     sys::interrupted()
+}
+
+/// Takes note of an interrupt that was meant for somebody else, and waits for the next.
+pub fn forget_interrupt() {
+    sys::forget_interrupt();
 }
 
 /// Sends a signal (`libc::SIG*`) to a process.

@@ -27,6 +27,12 @@ pub fn enter() -> Result<(), Refused> {
     Ok(())
 }
 
+/// Whether we are root on the machine itself, not only in a user namespace.
+pub fn is_machine_root() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
 /// user_namespaces(7): outside we stay who we are, inside we are root.
 fn become_root(user: u32, group: u32) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;

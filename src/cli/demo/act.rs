@@ -1,0 +1,403 @@
+//! The steps of the demo, in order. Each one is verified; the first that fails ends it.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use super::Arguments;
+use super::files::{self, Folder};
+use super::screen::{Screen, Trouble};
+use crate::admin::api::TunnelState;
+use crate::testbed::{
+    self, Answer, Cloud, Gateway, Kind, Ping, Seen, Sniffer, TwoClouds, inventory, make_file, measure, ping,
+    send_file, write_secret,
+};
+
+/// Plays the demo to its end.
+pub(super) fn play(arguments: &Arguments) -> Result<(), Trouble> {
+    testbed::remember_interrupts()?;
+    let screen = Screen::new();
+    screen.heading("Two clouds on this machine, an xvpn gateway in each");
+    let folder = Folder::new()?;
+    let clouds = build(&screen)?;
+    let program = std::env::current_exe()?;
+    let mut aws = Gateway::new(
+        &clouds.aws.gateway,
+        &program,
+        &folder.path().join("aws"),
+        &files::aws(&clouds),
+    )?;
+    let mut azure = Gateway::new(
+        &clouds.azure.gateway,
+        &program,
+        &folder.path().join("azure"),
+        &files::azure(&clouds),
+    )?;
+    let outcome = perform(&screen, arguments, &clouds, folder.path(), &mut aws, &mut azure);
+    if outcome.is_err() && !testbed::interrupted() {
+        for gateway in [&aws, &azure] {
+            screen.heading(&format!("The last words of {}", gateway.machine.name()));
+            screen.quote(gateway.log_tail(25));
+        }
+    }
+    outcome
+}
+
+fn perform(
+    screen: &Screen,
+    arguments: &Arguments,
+    clouds: &TwoClouds,
+    folder: &Path,
+    aws: &mut Gateway<'_>,
+    azure: &mut Gateway<'_>,
+) -> Result<(), Trouble> {
+    let before = [inventory_of(aws)?, inventory_of(azure)?];
+    let wire = Sniffer::start(&clouds.internet)?;
+    start(screen, folder, aws, azure)?;
+    refuse(screen, clouds, &wire)?;
+    bring_up(screen, aws, azure)?;
+    send_pings(screen, clouds)?;
+    send_files(screen, clouds, folder, &wire)?;
+    judge(screen, &wire)?;
+    measure_throughput(screen, arguments, clouds, &wire)?;
+    show_status(screen, aws, azure)?;
+    if arguments.keep {
+        keep(screen, clouds);
+    }
+    tear_down(screen, aws, azure, before, &wire)?;
+    screen.verdict("Every step was verified, nothing is left behind.");
+    Ok(())
+}
+
+fn build(screen: &Screen) -> Result<TwoClouds, Trouble> {
+    screen
+        .step("build the clouds", || {
+            let clouds = TwoClouds::build(true)?;
+            let word = format!(
+                "{} machines, {} behind 1:1 NAT as {}",
+                clouds.machines().len(),
+                clouds.aws.own4,
+                clouds.aws.public4
+            );
+            Ok((clouds, word))
+        })
+        .inspect(|clouds| {
+            let [aws, azure] = clouds.clouds();
+            screen.quote(format!(
+                "aws-host {} -- aws-gw {} ~ {} == internet == {} azure-gw -- {} azure-host",
+                aws.host4, aws.own4, aws.public4, azure.public4, azure.host4
+            ));
+        })
+}
+
+fn start(
+    screen: &Screen,
+    folder: &Path,
+    aws: &mut Gateway<'_>,
+    azure: &mut Gateway<'_>,
+) -> Result<(), Trouble> {
+    screen.step("make a pre-shared key, check both files", || {
+        let key = succeeded("xvpn genpsk", &aws.xvpn(&["genpsk"])?)?;
+        for name in ["aws", "azure"] {
+            write_secret(&folder.join(name).join("psk"), key.trim().as_bytes())?;
+        }
+        for gateway in [&*aws, &*azure] {
+            succeeded("xvpn check", &gateway.xvpn(&["check"])?)?;
+        }
+        Ok(((), aws.configuration().display().to_string()))
+    })?;
+    screen.step("start `xvpn run` on both gateways", || {
+        aws.start()?;
+        azure.start()?;
+        let pids = [aws.pid(), azure.pid()].map(|pid| pid.unwrap_or_default());
+        Ok(((), format!("processes {} and {}", pids[0], pids[1])))
+    })
+}
+
+/// Before the tunnel is up nothing may pass it, and nothing may leave beside it.
+fn refuse(screen: &Screen, clouds: &TwoClouds, wire: &Sniffer) -> Result<(), Trouble> {
+    screen.step("no tunnel yet: packets are refused, not leaked", || {
+        let answer = ping_to(&clouds.aws, &clouds.azure, false, Duration::from_millis(300))?;
+        if answer.is_reply() {
+            return Err(Trouble::new("azure-host answered before there was a tunnel"));
+        }
+        innocent(&wire.seen())?;
+        Ok((
+            (),
+            match answer {
+                Answer::Unreachable { .. } => "destination unreachable, nothing on the wire".to_owned(),
+                Answer::Reply(_) | Answer::TooBig { .. } | Answer::Silence => {
+                    "no answer, nothing on the wire".to_owned()
+                }
+            },
+        ))
+    })
+}
+
+fn bring_up(screen: &Screen, aws: &Gateway<'_>, azure: &Gateway<'_>) -> Result<(), Trouble> {
+    let said = screen.step("bring it up with `xvpn up`", || {
+        let begun = Instant::now();
+        let said = succeeded("xvpn up", &aws.xvpn(&["up"])?)?;
+        let time = begun.elapsed();
+        if !azure.wait_for(TunnelState::Established, Duration::from_secs(2)) {
+            return Err(Trouble::new(
+                "xvpn up says the tunnel is up, but the azure side does not",
+            ));
+        }
+        Ok((
+            said,
+            format!("established {} ms after the command", time.as_millis()),
+        ))
+    })?;
+    screen.quote(said);
+    Ok(())
+}
+
+fn send_pings(screen: &Screen, clouds: &TwoClouds) -> Result<(), Trouble> {
+    for (v6, name) in [(false, "IPv4"), (true, "IPv6")] {
+        screen.step(&format!("20 pings from host to host, {name}"), || {
+            let mut times = Vec::new();
+            for _ in 0..20 {
+                match ping_to(&clouds.aws, &clouds.azure, v6, Duration::from_secs(2))? {
+                    Answer::Reply(time) => times.push(time),
+                    other @ (Answer::TooBig { .. } | Answer::Unreachable { .. } | Answer::Silence) => {
+                        return Err(Trouble::new(format!("ping {} of 20: {other:?}", times.len() + 1)));
+                    }
+                }
+            }
+            times.sort_unstable();
+            let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+            Ok((
+                (),
+                format!(
+                    "min {:.3} ms, median {:.3} ms",
+                    milliseconds(times[0]),
+                    milliseconds(times[10])
+                ),
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn send_files(screen: &Screen, clouds: &TwoClouds, folder: &Path, wire: &Sniffer) -> Result<(), Trouble> {
+    let file = folder.join("file");
+    let digest = screen.step("make a file with a text that must stay secret", || {
+        wire.look_for(SECRET);
+        let digest = make_file(&file, FILE_SIZE, SECRET)?;
+        Ok((digest, format!("64 MiB, SHA-256 {}...", hex(&digest[..6]))))
+    })?;
+    for (from, to) in [(&clouds.aws, &clouds.azure), (&clouds.azure, &clouds.aws)] {
+        screen.step(
+            &format!("send it from {} to {}", from.host.name(), to.host.name()),
+            || {
+                let transfer = send_file(&file, &from.host, &to.host, to.host4.into())?;
+                if transfer.digest != Some(digest) {
+                    return Err(Trouble::new(format!(
+                        "another file arrived: {} octets, another hash",
+                        transfer.bytes
+                    )));
+                }
+                Ok(((), format!("same hash, {:.2} Gbit/s", transfer.gigabits())))
+            },
+        )?;
+    }
+    screen.step("send that text in a single datagram, too", || {
+        let to = SocketAddr::new(clouds.azure.host4.into(), 7777);
+        let listener = clouds.azure.host.run(|| UdpSocket::bind(to))??;
+        listener.set_read_timeout(Some(Duration::from_secs(2)))?;
+        clouds
+            .aws
+            .host
+            .run(|| UdpSocket::bind("0.0.0.0:0")?.send_to(SECRET, to))??;
+        let mut received = [0; 256];
+        let length = listener.recv(&mut received)?;
+        if &received[..length] != SECRET {
+            return Err(Trouble::new("something else arrived"));
+        }
+        Ok(((), "arrived".to_owned()))
+    })
+}
+
+fn judge(screen: &Screen, wire: &Sniffer) -> Result<(), Trouble> {
+    screen.step("what an eavesdropper saw on the public wire", || {
+        // Let the sniffer read what its socket still holds.
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = wire.take();
+        innocent(&seen)?;
+        let (ike, esp) = (
+            seen.count(&Kind::Ike),
+            seen.count(&Kind::EspInUdp) + seen.count(&Kind::Esp),
+        );
+        if ike == 0 || esp == 0 {
+            return Err(Trouble::new(format!("too little to judge: {ike} IKE, {esp} ESP")));
+        }
+        Ok((
+            (),
+            format!("{ike} IKE, {esp} ESP, nothing else; the text: not once"),
+        ))
+    })
+}
+
+/// Nothing but IKE and ESP, and no secret.
+fn innocent(seen: &Seen) -> Result<(), Trouble> {
+    let strangers = seen.strangers();
+    if !strangers.is_empty() {
+        return Err(Trouble::new(format!(
+            "on the public wire: {}",
+            strangers.join(", ")
+        )));
+    }
+    if seen.needles > 0 {
+        return Err(Trouble::new(format!(
+            "the secret text was on the public wire, {} times",
+            seen.needles
+        )));
+    }
+    Ok(())
+}
+
+fn measure_throughput(
+    screen: &Screen,
+    arguments: &Arguments,
+    clouds: &TwoClouds,
+    wire: &Sniffer,
+) -> Result<(), Trouble> {
+    let time = Duration::from_secs(arguments.seconds);
+    wire.relax(true);
+    for (from, to) in [(&clouds.aws, &clouds.azure), (&clouds.azure, &clouds.aws)] {
+        screen.step(
+            &format!("throughput {} to {}", from.host.name(), to.host.name()),
+            || {
+                let transfer = measure(&from.host, &to.host, to.host4.into(), time)?;
+                Ok(((), format!("{:.2} Gbit/s, one TCP stream", transfer.gigabits())))
+            },
+        )?;
+    }
+    wire.relax(false);
+    Ok(())
+}
+
+fn show_status(screen: &Screen, aws: &Gateway<'_>, azure: &Gateway<'_>) -> Result<(), Trouble> {
+    for gateway in [aws, azure] {
+        let said = screen.step(&format!("`xvpn status` on {}", gateway.machine.name()), || {
+            let said = succeeded("xvpn status", &gateway.xvpn(&["status"])?)?;
+            let memory = gateway.resident_memory().unwrap_or_default();
+            Ok((said, format!("resident memory {:.1} MiB", memory as f64 / 1024.0)))
+        })?;
+        screen.quote(said);
+    }
+    Ok(())
+}
+
+fn keep(screen: &Screen, clouds: &TwoClouds) {
+    screen.heading("It keeps running until Ctrl-C. To enter a machine:");
+    let user = if !testbed::is_machine_root() {
+        format!("-U --preserve-credentials -t {} ", std::process::id())
+    } else {
+        String::new()
+    };
+    for machine in clouds.machines() {
+        screen.quote(format!(
+            "{:<11} nsenter {user}--net={}",
+            machine.name(),
+            machine.path().display()
+        ));
+    }
+    screen.quote(format!(
+        "then, on aws-host for example: ping {}",
+        clouds.azure.host4
+    ));
+    while !testbed::interrupted() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!();
+    testbed::forget_interrupt();
+}
+
+fn tear_down(
+    screen: &Screen,
+    aws: &mut Gateway<'_>,
+    azure: &mut Gateway<'_>,
+    before: [Inventory; 2],
+    wire: &Sniffer,
+) -> Result<(), Trouble> {
+    screen.step("SIGTERM: each says goodbye within 2 s", || {
+        let mut words = Vec::new();
+        let first = aws.stop(Duration::from_secs(2))?;
+        let told = azure.wait_for(TunnelState::Listening, Duration::from_secs(1));
+        if !told {
+            return Err(Trouble::new("aws-gw ended without telling azure-gw"));
+        }
+        let second = azure.stop(Duration::from_secs(2))?;
+        for ended in [first, second] {
+            if !ended.status.success() {
+                return Err(Trouble::new(format!("a gateway ended with {}", ended.status)));
+            }
+            words.push(format!("{} ms", ended.after.as_millis()));
+        }
+        for (gateway, before) in [&*aws, &*azure].into_iter().zip(&before) {
+            left_nothing(gateway, before)?;
+        }
+        innocent(&wire.seen())?;
+        Ok((
+            (),
+            format!(
+                "{}; no route, interface, sysctl or file left",
+                words.join(" and ")
+            ),
+        ))
+    })
+}
+
+fn left_nothing(gateway: &Gateway<'_>, before: &Inventory) -> Result<(), Trouble> {
+    let name = gateway.machine.name();
+    let after = inventory_of(gateway)?;
+    if let Some(left) = after.symmetric_difference(before).next() {
+        return Err(Trouble::new(format!("{name} is not as it was: {left}")));
+    }
+    let Ok(files) = gateway.state_dir().read_dir() else {
+        return Ok(());
+    };
+    match files.flatten().next() {
+        Some(file) => Err(Trouble::new(format!("{name} left {}", file.path().display()))),
+        None => Ok(()),
+    }
+}
+
+fn inventory_of(gateway: &Gateway<'_>) -> Result<Inventory, Trouble> {
+    Ok(gateway.machine.run(inventory)??)
+}
+
+fn ping_to(from: &Cloud, to: &Cloud, v6: bool, patience: Duration) -> Result<Answer, Trouble> {
+    Ok(from.host.run(|| {
+        ping(Ping {
+            patience,
+            ..Ping::to(to.host_address(v6))
+        })
+    })??)
+}
+
+/// What a command printed, if it succeeded.
+fn succeeded(command: &str, output: &Output) -> Result<String, Trouble> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Trouble::new(format!(
+        "{command} ended with {}:\n{}",
+        output.status,
+        said.trim_end()
+    )))
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+type Inventory = std::collections::BTreeSet<String>;
+
+/// What must never be seen on the public wire.
+const SECRET: &[u8] = b"xvpn demo: this text must never be seen on the public wire";
+const FILE_SIZE: usize = 64 << 20;
