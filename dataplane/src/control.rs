@@ -35,6 +35,11 @@ impl Shared {
         })
     }
 
+    /// How many queues there are.
+    pub fn queues(&self) -> usize {
+        self.stats.len().saturating_sub(1)
+    }
+
     /// The counters of queue `index`.
     pub fn queue_stats(&self, index: usize) -> Arc<QueueStats> {
         self.stats.get(index).cloned().unwrap_or_default()

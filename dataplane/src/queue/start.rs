@@ -211,3 +211,37 @@ fn explain_raw(error: &io::Error) -> io::Error {
 }
 
 const CLOSING: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Workers {
+        let (line, _orders) = Line::new().unwrap();
+        let handle = std::thread::spawn(work);
+        Workers {
+            threads: vec![Thread { line, handle }],
+            tun_device: PathBuf::new(),
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_queue_is_seen_while_running_and_when_stopping() {
+        let workers = workers(|| panic!("on purpose"));
+        while workers.failure().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(workers.failure().unwrap(), "the thread of queue 0 ended");
+        let error = workers.stop().unwrap_err();
+        assert_eq!(error.to_string(), "queue 0 panicked: on purpose");
+    }
+
+    #[test]
+    fn closing_a_tunnel_does_not_wait_for_a_queue_that_is_gone() {
+        let workers = workers(|| Ok(()));
+        let begin = std::time::Instant::now();
+        workers.close_tunnel(TunnelId(1));
+        assert!(begin.elapsed() < CLOSING);
+        workers.stop().unwrap();
+    }
+}

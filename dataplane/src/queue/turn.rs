@@ -68,6 +68,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         let (to_wire, to_tun) = (&mut self.to_wire, &mut self.to_tun);
         self.outbound
             .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
+        self.received.recycle(&mut self.pool);
         if !self.to_wire.is_empty() {
             let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
             self.count_wire(&sent);
@@ -122,4 +123,213 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
 
 fn count(packets: usize) -> u64 {
     u64::try_from(packets).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{
+        Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Selector, Spi, Suite, TunnelId, TunnelSpec,
+    };
+    use crate::buffer::Packet;
+    use crate::io::MemoryPort;
+    use crate::queue::punt::{self, PuntReceiver};
+    use crate::sa::{InboundSa, OutboundSa};
+
+    type MemoryQueue = Queue<MemoryPort, MemoryPort>;
+
+    fn queue() -> (MemoryQueue, PuntReceiver, Arc<QueueStats>) {
+        let (punt, punts) = punt::ring().unwrap();
+        let stats = Arc::new(QueueStats::new());
+        let queue = Queue::new(
+            MemoryPort::default(),
+            MemoryPort::default(),
+            Arc::clone(&stats),
+            punt,
+        );
+        (queue, punts, stats)
+    }
+
+    /// Tables that send on one SPI and receive on another, everything to everything.
+    fn tables(sending: u32, receiving: u32) -> Tables {
+        let any = || {
+            let (first, last) = ("0.0.0.0".parse().unwrap(), "255.255.255.255".parse().unwrap());
+            vec![Selector {
+                first,
+                last,
+                protocol: 0,
+                first_port: 0,
+                last_port: u16::MAX,
+            }]
+        };
+        let keys = || Keys {
+            encryption: vec![7; 36].into(),
+            integrity: Vec::new().into(),
+        };
+        let mut tables = Tables::default();
+        let spec = TunnelSpec {
+            id: TunnelId(1),
+            interface: "xvpn0".to_owned(),
+            path_mtu: 1500,
+            clamp_mss: false,
+            copy_dscp: false,
+        };
+        tables.open_tunnel(spec);
+        let inbound = InboundSpec {
+            tunnel: TunnelId(1),
+            spi: Spi(receiving),
+            suite: Suite::ChaCha20Poly1305,
+            keys: keys(),
+            esn: true,
+            replay_window: 64,
+            local: any(),
+            remote: any(),
+        };
+        tables.install_inbound(Arc::new(InboundSa::new(&inbound).unwrap()));
+        let outbound = OutboundSpec {
+            tunnel: TunnelId(1),
+            spi: Spi(sending),
+            inbound_spi: Spi(receiving),
+            suite: Suite::ChaCha20Poly1305,
+            keys: keys(),
+            esn: true,
+            local: any(),
+            remote: any(),
+            path: path(),
+        };
+        let sa = Arc::new(OutboundSa::new(&outbound).unwrap());
+        tables.install_outbound(sa, path());
+        tables
+    }
+
+    fn path() -> Path {
+        let (local, remote) = (
+            "192.0.2.1:4500".parse().unwrap(),
+            "192.0.2.2:4500".parse().unwrap(),
+        );
+        Path {
+            local,
+            remote,
+            encapsulation: Encapsulation::Udp,
+        }
+    }
+
+    fn packet(octets: &[u8]) -> Packet {
+        let mut packet = Packet::new();
+        packet.set(octets);
+        packet.meta.tunnel = TunnelId(1);
+        packet.meta.path = path();
+        packet
+    }
+
+    /// An IPv4 packet of protocol 253 with a right header checksum and one octet that tells it from others.
+    fn inner(mark: u8) -> Vec<u8> {
+        let mut octets = vec![
+            0x45, 0, 0, 21, 0, 0, 0x40, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, mark,
+        ];
+        let mut sum: u32 = octets[..20]
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+            .sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        let [.., high, low] = (!sum).to_be_bytes();
+        octets[10..12].copy_from_slice(&[high, low]);
+        octets
+    }
+
+    #[test]
+    fn packets_pass_from_tun_to_wire_to_tun_in_order() {
+        let (mut alice, ..) = queue();
+        let (mut bob, ..) = queue();
+        let sent: Vec<Vec<u8>> = (0..150).map(inner).collect();
+        alice
+            .tun
+            .arriving
+            .extend(sent.iter().map(|octets| packet(octets)));
+        let to_bob = tables(0x1000, 0x2000);
+        // A batch is 64 packets: the other side has its turn in between.
+        assert_eq!(alice.turn(&to_bob).unwrap(), 64);
+        while alice.turn(&to_bob).unwrap() > 0 {}
+        assert_eq!(alice.wire.sent.len(), 150);
+        for (esp, plain) in alice.wire.sent.iter().zip(&sent) {
+            assert_eq!(esp.octets()[..4], [0, 0, 0x10, 0]);
+            assert!(!esp.octets().windows(plain.len()).any(|window| window == plain));
+        }
+        bob.wire.arriving.extend(alice.wire.sent.drain(..));
+        let to_alice = tables(0x2000, 0x1000);
+        while bob.turn(&to_alice).unwrap() > 0 {}
+        let received: Vec<&[u8]> = bob.tun.sent.iter().map(Packet::octets).collect();
+        assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn ike_and_hints_go_up_and_a_full_ring_is_counted() {
+        let (mut queue, punts, stats) = queue();
+        queue.wire.arriving.push_back(packet(b"\0\0\0\0message"));
+        queue.wire.arriving.push_back(packet(&[0x77; 40]));
+        queue.turn(&Tables::default()).unwrap();
+        let message = Punted::Ike {
+            local: path().local,
+            remote: path().remote,
+            bytes: b"message".to_vec(),
+        };
+        assert_eq!(punts.pop(), Some(message));
+        assert_eq!(
+            punts.pop(),
+            Some(Punted::UnknownSpi {
+                spi: Spi(0x7777_7777),
+                remote: path().remote
+            })
+        );
+        assert_eq!(punts.pop(), None);
+
+        queue
+            .wire
+            .arriving
+            .extend((0..punt::CAPACITY + 3).map(|_| packet(b"\0\0\0\0message")));
+        while queue.turn(&Tables::default()).unwrap() > 0 {}
+        assert_eq!(stats.discarded(Discard::PuntFull), 3);
+    }
+
+    /// A wire that takes nothing.
+    struct Refusing(Sent);
+
+    impl Port for Refusing {
+        fn recv(&mut self, _batch: &mut Batch, _pool: &mut Pool) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent {
+            batch.recycle(pool);
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_path_that_takes_less_is_remembered_and_losses_are_counted() {
+        use crate::io::TooBig;
+        let too_big = Some(TooBig {
+            tunnel: TunnelId(1),
+            path_mtu: 1280,
+        });
+        let (punt, _punts) = punt::ring().unwrap();
+        let stats = Arc::new(QueueStats::new());
+        let wire = Refusing(Sent {
+            packets: 0,
+            lost: 2,
+            too_big,
+        });
+        let mut queue = Queue::new(MemoryPort::default(), wire, Arc::clone(&stats), punt);
+        queue.tun.arriving.extend([packet(&inner(1)), packet(&inner(2))]);
+        let tables = tables(0x1000, 0x2000);
+        queue.turn(&tables).unwrap();
+        assert_eq!(
+            tables.tunnel(TunnelId(1)).map(crate::tunnel::Tunnel::path_mtu),
+            Some(1280)
+        );
+        assert_eq!(stats.discarded(Discard::PathTooBig), 1);
+        assert_eq!(stats.discarded(Discard::WireRefused), 1);
+    }
 }

@@ -32,6 +32,18 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// A line, and the worker's end of it.
+    pub(super) fn new() -> io::Result<(Self, Receiver<Order>)> {
+        let (sender, orders) = channel();
+        Ok((
+            Self {
+                orders: sender,
+                waker: Waker::new()?,
+            },
+            orders,
+        ))
+    }
+
     /// Gives an order. It is done after the batch in hand. A worker that is gone takes none.
     pub(super) fn order(&self, order: Order) {
         if self.orders.send(order).is_ok() {
@@ -57,17 +69,13 @@ impl Worker {
         shared: Arc<Shared>,
         queue: Queue<TunPort, WirePort>,
     ) -> io::Result<(Self, Line)> {
-        let (sender, orders) = channel();
-        let waker = Waker::new()?;
+        let (line, orders) = Line::new()?;
         let poll = Poll::new()?;
-        poll.add(waker.as_fd(), Token::Orders.pack())?;
+        poll.add(line.waker.as_fd(), Token::Orders.pack())?;
         for (socket, fd) in queue.wire.descriptors() {
             poll.add(fd, Token::Socket(socket).pack())?;
         }
-        let line = Line {
-            orders: sender,
-            waker: waker.clone(),
-        };
+        let waker = line.waker.clone();
         Ok((
             Self {
                 index,
@@ -83,7 +91,9 @@ impl Worker {
 
     /// Works until told to stop, or until waiting itself fails.
     pub(super) fn run(mut self) -> io::Result<()> {
-        affinity::pin(self.index);
+        if self.shared.queues() > 1 {
+            affinity::pin(self.index);
+        }
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.poll.wait(&mut events, None)?;

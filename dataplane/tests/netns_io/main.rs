@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used)]
 
+mod gateways;
 mod netns;
 mod sockets;
 mod tun;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
                 }
             })
     };
-    let tests: Vec<Test> = [tun::TESTS, sockets::TESTS]
+    let tests: Vec<Test> = [tun::TESTS, sockets::TESTS, gateways::TESTS]
         .concat()
         .into_iter()
         .filter(|t| wanted(t.0))

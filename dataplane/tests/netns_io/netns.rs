@@ -23,6 +23,18 @@ pub(crate) fn enter_new() -> io::Result<()> {
     Ok(())
 }
 
+/// Moves the calling thread into a new network namespace.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: unshare(2) takes no pointer.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
+}
+
+/// Moves the calling thread into a network namespace.
+pub(crate) fn enter(namespace: &fs::File) -> io::Result<()> {
+    // SAFETY: setns(2) takes no pointer.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
 pub(crate) fn bring_up(interface: &str) -> io::Result<()> {
     let mut request = Request::named(interface);
     request.ioctl(libc::SIOCGIFFLAGS)?;
@@ -47,8 +59,9 @@ pub(crate) fn set_mtu(interface: &str, mtu: c_int) -> io::Result<()> {
     request.ioctl(libc::SIOCSIFMTU)
 }
 
+/// Whether the namespace of the calling thread has such an interface.
 pub(crate) fn exists(interface: &str) -> bool {
-    fs::read_to_string("/proc/net/dev")
+    fs::read_to_string("/proc/thread-self/net/dev")
         .unwrap()
         .lines()
         .any(|line| line.trim().starts_with(&format!("{interface}:")))

@@ -37,11 +37,11 @@ fn reads() {
     let tun = open("xr0", 2);
     assert_eq!(tun.note, None);
     assert!(tun.queues.iter().all(TunQueue::has_vnet_header));
+    let error = tun.queues[0].read(&mut [0; 0]).unwrap_err();
+    assert_eq!(Fault::of(&error), Fault::WouldBlock);
     configure("xr0", Ipv4Addr::new(10, 90, 0, 1)).unwrap();
 
     let mut room = [0; 2048];
-    let error = tun.queues[0].read(&mut [0; 0]).unwrap_err();
-    assert_eq!(Fault::of(&error), Fault::WouldBlock);
     // Many flows, so that the kernel's hash finds both queues.
     for flow in 0..64u8 {
         let socket = UdpSocket::bind("10.90.0.1:0").unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::vnet::{self, VnetHeader};
-use crate::io::sys::{check, check_len, retry};
+use crate::io::sys::{self, check, check_len, retry};
 
 /// One queue of a TUN interface: a descriptor of its own.
 ///
@@ -156,10 +156,10 @@ impl TunQueue {
         vnet: bool,
     ) -> Result<OpenTun, TunError> {
         let queues = (0..queues.max(1)).map(|index| Self::attach(device, name, request, vnet, index == 0));
-        Ok(OpenTun {
-            queues: queues.collect::<Result<_, _>>()?,
-            note: None,
-        })
+        let queues = queues.collect::<Result<_, _>>()?;
+        // Without it bursts are lost all the same, only sooner.
+        let _ = lengthen_queues(request);
+        Ok(OpenTun { queues, note: None })
     }
 
     /// One more queue of the interface; `first` makes it and must not find it made.
@@ -243,6 +243,17 @@ fn system(name: &str, doing: &'static str, source: io::Error) -> TunError {
     }
 }
 
+/// Gives every queue room for a burst: the default of 500 packets is less than one TCP window of a fast path.
+fn lengthen_queues(mut request: InterfaceRequest) -> io::Result<()> {
+    let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    // ifr_qlen is an int in the place of the flags.
+    let [a, b, c, d] = QUEUE_LENGTH.to_ne_bytes();
+    request.flags = u16::from_ne_bytes([a, b]);
+    [request.rest[0], request.rest[1]] = [c, d];
+    // SAFETY: SIOCSIFTXQLEN reads a struct ifreq, which InterfaceRequest has the size and layout of.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFTXQLEN, &raw const request) }).map(drop)
+}
+
 fn exists(name: &str) -> bool {
     let Ok(name) = std::ffi::CString::new(name) else {
         return false;
@@ -285,6 +296,8 @@ impl InterfaceRequest {
     }
 }
 
+/// Packets that wait in a queue for its thread.
+const QUEUE_LENGTH: c_int = 4000;
 const ATTACH: &str = "TUNSETIFF";
 const HEADER_SIZE: &str = "TUNSETVNETHDRSZ";
 const IFREQ_LEN: usize = size_of::<libc::ifreq>();

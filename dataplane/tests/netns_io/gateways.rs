@@ -1,0 +1,407 @@
+//! Two whole dataplanes with fixed keys: sockets on the loopback interface, each TUN in a namespace of its own.
+//!
+//! ```text
+//!   namespace A            namespace of the program             namespace B
+//!   10.70.0.1  xvpn0 --- Control A --- 127.0.0.1 / 127.0.0.2 --- Control B --- xvpn0  10.70.0.2
+//! ```
+//!
+//! A TUN belongs to the namespace of the thread that opens it, a socket to that of the thread that makes it.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xvpn_dataplane::{
+    Command, Config, Control, Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Punted, Selector, Spi,
+    Started, Suite, TunnelId, TunnelSpec,
+};
+
+use crate::netns::{self, TUN_DEVICE, until};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("udp_passes_both_ways_between_two_gateways", udp_passes),
+    ("a_file_passes_over_tcp_in_udp_over_ipv4", || {
+        transfers("127.0.0.1", "127.0.0.2", Encapsulation::Udp)
+    }),
+    ("a_file_passes_over_tcp_in_udp_over_ipv6", || {
+        transfers("::1", "::1", Encapsulation::Udp)
+    }),
+    ("a_file_passes_over_tcp_in_raw_esp_over_ipv4", || {
+        transfers("127.0.0.1", "127.0.0.2", Encapsulation::None)
+    }),
+    (
+        "ike_on_the_esp_port_is_handed_up_and_answered_from_there",
+        punts_ike,
+    ),
+    ("an_unknown_spi_is_handed_up_as_a_hint", punts_unknown_spi),
+    ("a_closed_tunnel_frees_its_name_and_the_others_go_on", closes),
+    (
+        "a_second_gateway_on_the_same_port_is_refused_with_a_remedy",
+        refuses_a_second,
+    ),
+    ("stopping_takes_no_time_and_leaves_no_interface", stops),
+];
+
+/// One gateway and the host behind it.
+struct Side {
+    started: Started,
+    host: Host,
+    udp: SocketAddr,
+}
+
+/// A network namespace to run something in.
+struct Host {
+    namespace: std::fs::File,
+}
+
+impl Host {
+    fn new() -> Self {
+        let made = thread::spawn(|| {
+            netns::unshare_network().unwrap();
+            netns::bring_up("lo").unwrap();
+            // Open, it keeps the namespace when the thread is gone.
+            std::fs::File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        Self {
+            namespace: made.join().unwrap(),
+        }
+    }
+
+    /// Runs `work` in the namespace while the caller waits.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                netns::enter(&self.namespace).unwrap();
+                work()
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+fn start(udp: SocketAddr, raw_esp: bool) -> std::io::Result<Started> {
+    Control::start(&Config {
+        queues: 2,
+        udp: vec![udp],
+        raw_esp,
+        socket_buffer: 1 << 20,
+        tun_device: PathBuf::from(TUN_DEVICE),
+    })
+}
+
+impl Side {
+    fn new(udp: &str, inner: Ipv4Addr, raw_esp: bool) -> Self {
+        let udp = udp.parse().unwrap();
+        let started = start(udp, raw_esp).unwrap();
+        let host = Host::new();
+        let control = &started.control;
+        host.run(|| {
+            assert_eq!(control.open_tunnel(&tunnel("xvpn0")).unwrap(), None);
+            netns::configure("xvpn0", inner).unwrap();
+            netns::set_mtu("xvpn0", 1400).unwrap();
+        });
+        Self { started, host, udp }
+    }
+
+    fn install(&self, peer: &Self, sending: u32, receiving: u32, encapsulation: Encapsulation) {
+        let everything = || vec![any_ipv4()];
+        let control = &self.started.control;
+        control.perform(Command::InstallInbound(Box::new(InboundSpec {
+            tunnel: TUNNEL,
+            spi: Spi(receiving),
+            suite: Suite::AesGcm256,
+            keys: keys(receiving),
+            esn: true,
+            replay_window: 1024,
+            local: everything(),
+            remote: everything(),
+        })));
+        control.perform(Command::InstallOutbound(Box::new(OutboundSpec {
+            tunnel: TUNNEL,
+            spi: Spi(sending),
+            inbound_spi: Spi(receiving),
+            suite: Suite::AesGcm256,
+            keys: keys(sending),
+            esn: true,
+            local: everything(),
+            remote: everything(),
+            path: Path {
+                local: self.udp,
+                remote: peer.udp,
+                encapsulation,
+            },
+        })));
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let all = self.started.control.counters();
+        all.into_iter()
+            .filter(|counter| counter.value > 0)
+            .map(|counter| (counter.name, counter.value))
+            .collect()
+    }
+}
+
+fn pair(alice: &str, bob: &str, encapsulation: Encapsulation) -> (Side, Side) {
+    let raw = encapsulation == Encapsulation::None;
+    let alice = Side::new(&format!("{}:4500", bracket(alice)), ALICE, raw);
+    // On IPv6 loopback there is one address only; the port tells the two apart.
+    let port = if bob.contains(':') { 4501 } else { 4500 };
+    let bob = Side::new(&format!("{}:{port}", bracket(bob)), BOB, raw);
+    alice.install(&bob, 0x1000, 0x2001, encapsulation);
+    bob.install(&alice, 0x2001, 0x1000, encapsulation);
+    (alice, bob)
+}
+
+fn udp_passes() {
+    let (alice, bob) = pair("127.0.0.1", "127.0.0.2", Encapsulation::Udp);
+    let (one, two) = (alice.host.run(|| bind(ALICE)), bob.host.run(|| bind(BOB)));
+    let mut room = [0; 2048];
+    for index in 0..200u16 {
+        let payload = vec![7; usize::from(index) * 6];
+        one.send_to(&payload, (BOB, PORT)).unwrap();
+        let (len, from) = two.recv_from(&mut room).unwrap_or_else(|error| {
+            panic!(
+                "datagram {index}: {error}; {:?} {:?}",
+                alice.counters(),
+                bob.counters()
+            )
+        });
+        assert_eq!(
+            (&room[..len], from),
+            (&payload[..], SocketAddr::from((ALICE, PORT)))
+        );
+        two.send_to(&payload, from).unwrap();
+        assert_eq!(one.recv_from(&mut room).unwrap().0, len);
+    }
+    for side in [&alice, &bob] {
+        let usage = side.started.control.usage();
+        assert_eq!(usage.len(), 1, "{usage:?}");
+        assert!(
+            usage[0].usage.inbound_packets >= 200 && usage[0].usage.outbound_packets >= 200,
+            "{usage:?}"
+        );
+    }
+}
+
+fn transfers(alice: &str, bob: &str, encapsulation: Encapsulation) {
+    let (alice, bob) = pair(alice, bob, encapsulation);
+    let listener = bob.host.run(|| TcpListener::bind((BOB, PORT)).unwrap());
+    let data: Vec<u8> = (0..FILE)
+        .map(|index| (index * 31 % 251).to_le_bytes()[0])
+        .collect();
+    let begin = Instant::now();
+    // Bob echoes: the file passes both ways at once.
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut room = vec![0; 65536];
+        loop {
+            match stream.read(&mut room).unwrap() {
+                0 => return,
+                len => stream.write_all(&room[..len]).unwrap(),
+            }
+        }
+    });
+    let connected = alice
+        .host
+        .run(|| TcpStream::connect_timeout(&(BOB, PORT).into(), PATIENCE));
+    let mut stream = connected
+        .unwrap_or_else(|error| panic!("connect: {error}; {:?} {:?}", alice.counters(), bob.counters()));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let sent = data.clone();
+    let writing = thread::spawn(move || {
+        writer.write_all(&sent).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    writing.join().unwrap();
+    echo.join().unwrap();
+    assert!(back == data, "the file came back changed");
+    let rate = f64::from(FILE) * 16.0 / begin.elapsed().as_secs_f64() / 1e6;
+    println!(
+        "  {FILE} octets there and back: {rate:.0} Mbit/s; {:?} {:?}",
+        alice.counters(),
+        bob.counters()
+    );
+}
+
+fn punts_ike() {
+    let gateway = start("127.0.0.1:4500".parse().unwrap(), false).unwrap();
+    let peer = UdpSocket::bind("127.0.0.2:4500").unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let message = vec![0xab; 3000];
+    peer.send_to(&[&[0; 4], &message[..]].concat(), "127.0.0.1:4500")
+        .unwrap();
+    assert!(netns::await_readable(
+        std::os::fd::AsFd::as_fd(&gateway.punts),
+        PATIENCE
+    ));
+    let punted = until("the message", || gateway.punts.pop());
+    let (local, remote) = (
+        "127.0.0.1:4500".parse().unwrap(),
+        "127.0.0.2:4500".parse().unwrap(),
+    );
+    assert_eq!(
+        punted,
+        Punted::Ike {
+            local,
+            remote,
+            bytes: message
+        }
+    );
+    gateway.ike[0].send_marked(local.ip(), remote, b"answer").unwrap();
+    let mut room = [0; 100];
+    let (len, from) = peer.recv_from(&mut room).unwrap();
+    assert_eq!((&room[..len], from), (&b"\0\0\0\0answer"[..], local));
+    gateway.control.stop().unwrap();
+}
+
+fn punts_unknown_spi() {
+    let gateway = start("127.0.0.1:4500".parse().unwrap(), false).unwrap();
+    let peer = UdpSocket::bind("127.0.0.2:4500").unwrap();
+    for _ in 0..50 {
+        peer.send_to(
+            &[&[0, 0, 9, 9, 0, 0, 0, 1][..], &[0; 40]].concat(),
+            "127.0.0.1:4500",
+        )
+        .unwrap();
+    }
+    let remote = peer.local_addr().unwrap();
+    let punted = until("the hint", || gateway.punts.pop());
+    assert_eq!(
+        punted,
+        Punted::UnknownSpi {
+            spi: Spi(0x909),
+            remote
+        }
+    );
+    until("all to be counted", || {
+        let counters = gateway.control.counters();
+        counters
+            .iter()
+            .any(|counter| counter.name == "unknown_spi" && counter.value == 50)
+            .then_some(())
+    });
+    let more = std::iter::from_fn(|| gateway.punts.pop()).count();
+    assert!(more < 20, "hints are rate-limited, not {more}");
+}
+
+fn closes() {
+    let (alice, bob) = pair("127.0.0.1", "127.0.0.2", Encapsulation::Udp);
+    let other = TunnelSpec {
+        id: TunnelId(9),
+        ..tunnel("xvpn1")
+    };
+    let control = &alice.started.control;
+    alice.host.run(|| {
+        for _ in 0..3 {
+            control.open_tunnel(&other).unwrap();
+            assert!(netns::exists("xvpn1"));
+            control.close_tunnel(other.id);
+            assert!(!netns::exists("xvpn1"), "gone when close_tunnel returns");
+        }
+        let error = control
+            .open_tunnel(&TunnelSpec {
+                id: TunnelId(8),
+                ..tunnel("xvpn0")
+            })
+            .unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    });
+    let (one, two) = (alice.host.run(|| bind(ALICE)), bob.host.run(|| bind(BOB)));
+    one.send_to(b"still here", (BOB, PORT)).unwrap();
+    let mut room = [0; 100];
+    assert_eq!(two.recv(&mut room).unwrap(), 10);
+    assert_eq!(alice.started.control.failure(), None);
+}
+
+fn refuses_a_second() {
+    let _first = start("127.0.0.1:4500".parse().unwrap(), false).unwrap();
+    let Err(error) = start("127.0.0.1:4500".parse().unwrap(), false) else {
+        panic!("two gateways on one port")
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("ss -lunp"), "{error}");
+    let Err(error) = start("203.0.113.7:4500".parse().unwrap(), false) else {
+        panic!("a foreign address")
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
+}
+
+fn stops() {
+    let (alice, _bob) = pair("127.0.0.1", "127.0.0.2", Encapsulation::Udp);
+    let begin = Instant::now();
+    alice.started.control.stop().unwrap();
+    assert!(
+        begin.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begin.elapsed()
+    );
+    alice.host.run(|| assert!(!netns::exists("xvpn0")));
+    assert!(
+        UdpSocket::bind(alice.udp).is_err(),
+        "the IKE socket still holds the port"
+    );
+    drop(alice.started.ike);
+    UdpSocket::bind(alice.udp).unwrap();
+}
+
+fn bind(address: Ipv4Addr) -> UdpSocket {
+    let socket = UdpSocket::bind((address, PORT)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn tunnel(interface: &str) -> TunnelSpec {
+    let interface = interface.to_owned();
+    TunnelSpec {
+        id: TUNNEL,
+        interface,
+        path_mtu: 1500,
+        clamp_mss: true,
+        copy_dscp: true,
+    }
+}
+
+fn keys(seed: u32) -> Keys {
+    let encryption: Vec<u8> = (0..36)
+        .map(|index| seed.to_be_bytes()[index % 4] ^ index.to_be_bytes()[7])
+        .collect();
+    Keys {
+        encryption: encryption.into(),
+        integrity: Vec::new().into(),
+    }
+}
+
+fn any_ipv4() -> Selector {
+    let (first, last) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::BROADCAST));
+    Selector {
+        first,
+        last,
+        protocol: 0,
+        first_port: 0,
+        last_port: u16::MAX,
+    }
+}
+
+fn bracket(address: &str) -> String {
+    if address.contains(':') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    }
+}
+
+const TUNNEL: TunnelId = TunnelId(1);
+const ALICE: Ipv4Addr = Ipv4Addr::new(10, 70, 0, 1);
+const BOB: Ipv4Addr = Ipv4Addr::new(10, 70, 0, 2);
+const PORT: u16 = 5000;
+const FILE: u32 = 4 << 20;
+const PATIENCE: Duration = Duration::from_secs(5);
