@@ -4,7 +4,7 @@
 //! those with `SPI % queues == queue`. So one replay window is used by one thread.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::io::fault::Fault;
@@ -17,7 +17,7 @@ use crate::io::udp::socket::{prepare, set_fragmentation};
 /// Concurrency: owned by one queue thread.
 pub struct RawEsp {
     fd: OwnedFd,
-    any: SocketAddr,
+    bound: SocketAddr,
     exchange: Exchange,
 }
 
@@ -31,32 +31,32 @@ pub enum Family {
 }
 
 impl RawEsp {
-    /// `count` sockets that share the SPIs among them. Needs CAP_NET_RAW.
-    pub fn group(family: Family, count: u32, buffer: usize) -> io::Result<Vec<Self>> {
-        let any: IpAddr = match family {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        };
+    /// `count` sockets on one address (or any) that share the SPIs among them. Needs CAP_NET_RAW.
+    pub fn group(address: IpAddr, count: u32, buffer: usize) -> io::Result<Vec<Self>> {
+        let bound = SocketAddr::new(address, 0);
         let open = |queue| {
-            let fd = sys::socket(sys::domain(any), libc::SOCK_RAW, libc::IPPROTO_ESP)?;
-            prepare(fd.as_fd(), any, buffer)?;
-            set_fragmentation(fd.as_fd(), any, false)?;
-            keep_spis(fd.as_fd(), family, queue, count.max(1))?;
+            let fd = sys::socket(sys::domain(address), libc::SOCK_RAW, libc::IPPROTO_ESP)?;
+            prepare(fd.as_fd(), address, buffer)?;
+            set_fragmentation(fd.as_fd(), address, false)?;
+            keep_spis(fd.as_fd(), family_of(address), queue, count.max(1))?;
+            sys::bind(fd.as_fd(), bound)?;
             Ok(Self {
                 fd,
-                any: SocketAddr::new(any, 0),
+                bound,
                 exchange: Exchange::new(),
             })
         };
         (0..count.max(1)).map(open).collect()
     }
 
+    /// The address it is bound to, with port 0.
+    pub fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
     /// The family of its packets.
     pub fn family(&self) -> Family {
-        match self.any {
-            SocketAddr::V4(_) => Family::V4,
-            SocketAddr::V6(_) => Family::V6,
-        }
+        family_of(self.bound.ip())
     }
 
     /// Receives what is there, one packet into each of `rooms`; `each` learns of the packet and of where in its room the ESP
@@ -66,7 +66,7 @@ impl RawEsp {
         rooms: impl Iterator<Item = &'a mut [u8]>,
         each: impl FnMut(usize, Option<Meta>),
     ) -> io::Result<usize> {
-        self.exchange.receive(self.fd.as_fd(), self.any, rooms, each)
+        self.exchange.receive(self.fd.as_fd(), self.bound, rooms, each)
     }
 
     /// Sends up to [`BATCH`](crate::io::udp::message::BATCH) packets, each beginning with the ESP header.
@@ -99,6 +99,13 @@ impl RawEsp {
 impl AsFd for RawEsp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+fn family_of(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
     }
 }
 

@@ -36,9 +36,8 @@ impl Poll {
         // SAFETY: epoll_create1(2) takes no pointer.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel just returned this descriptor and nobody else owns it.
-        Ok(Self {
-            epoll: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { epoll })
     }
 
     /// Waits for `fd` to be readable from now on, under the name `token`.
@@ -124,8 +123,9 @@ impl Waker {
         // SAFETY: eventfd(2) takes no pointer.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
         // SAFETY: the kernel just returned this descriptor and nobody else owns it.
+        let event = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self {
-            event: Arc::new(unsafe { OwnedFd::from_raw_fd(fd) }),
+            event: Arc::new(event),
         })
     }
 
@@ -133,8 +133,8 @@ impl Waker {
     pub fn wake(&self) {
         let one = 1u64.to_ne_bytes();
         // The only failure is EAGAIN at 2^64 - 2 unread wakes: readable all the same.
-        // SAFETY: `one` is readable for its length for the whole call.
         let _ = retry(|| {
+            // SAFETY: `one` is readable for its length for the whole call.
             check_len(unsafe { libc::write(self.event.as_raw_fd(), one.as_ptr().cast(), size_of::<u64>()) })
         });
     }
@@ -143,8 +143,8 @@ impl Waker {
     pub fn drain(&self) {
         let mut count = [0u8; 8];
         // The only failure is EAGAIN: nobody woke.
-        // SAFETY: `count` is writable for its length for the whole call.
         let _ = retry(|| {
+            // SAFETY: `count` is writable for its length for the whole call.
             check_len(unsafe { libc::read(self.event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) })
         });
     }

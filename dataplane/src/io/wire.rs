@@ -1,11 +1,11 @@
 //! The wire side of a queue: its UDP sockets and its raw ESP sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use super::esp_raw::{Family, RawEsp};
+use super::esp_raw::RawEsp;
 use super::fault::Fault;
 use super::udp::message::{self, BATCH};
 use super::udp::socket::path_mtu;
@@ -111,9 +111,8 @@ impl WirePort {
                 .iter()
                 .position(|socket| match (socket, path.encapsulation) {
                     (Socket::Udp(udp), Encapsulation::Udp) => serves(udp.bound(), path, exact),
-                    (Socket::Raw(raw), Encapsulation::None) => {
-                        (raw.family() == Family::V6) == path.remote.is_ipv6()
-                    }
+                    // The ports of the path mean nothing.
+                    (Socket::Raw(raw), Encapsulation::None) => serves_address(raw.bound().ip(), path, exact),
                     (Socket::Udp(_), Encapsulation::None) | (Socket::Raw(_), Encapsulation::Udp) => false,
                 })
         };
@@ -228,16 +227,19 @@ impl Socket {
     }
 }
 
-/// Whether a socket bound to `bound` may send along `path`.
-pub(crate) fn serves(bound: SocketAddr, path: &Path, exact: bool) -> bool {
-    let family = bound.is_ipv6() == path.remote.is_ipv6();
-    let address = if exact {
-        bound.ip() == path.local.ip()
-    } else {
-        bound.ip().is_unspecified()
-    };
+/// Whether a UDP socket bound to `bound` may send along `path`.
+fn serves(bound: SocketAddr, path: &Path, exact: bool) -> bool {
     // A path whose local port is not known yet leaves through whatever there is.
-    family && address && (bound.port() == path.local.port() || path.local.port() == 0)
+    serves_address(bound.ip(), path, exact) && (bound.port() == path.local.port() || path.local.port() == 0)
+}
+
+fn serves_address(bound: IpAddr, path: &Path, exact: bool) -> bool {
+    let address = if exact {
+        bound == path.local.ip()
+    } else {
+        bound.is_unspecified()
+    };
+    address && bound.is_ipv6() == path.remote.is_ipv6()
 }
 
 fn same_socket(one: &Path, other: &Path) -> bool {

@@ -1,7 +1,8 @@
 //! Starting and stopping the workers, and giving them interfaces.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -13,7 +14,7 @@ use super::worker::{Line, Order, Worker};
 use super::{IkeSocket, Queue};
 use crate::api::{Config, TunnelId, TunnelSpec};
 use crate::control::Shared;
-use crate::io::esp_raw::{Family, RawEsp};
+use crate::io::esp_raw::RawEsp;
 use crate::io::tun::{TunPort, TunQueue};
 use crate::io::udp::UdpSocket;
 use crate::io::wire::WirePort;
@@ -145,12 +146,13 @@ impl Sockets {
             }
         }
         if config.raw_esp {
-            sockets
-                .open_raw(Family::V4, config.socket_buffer)
-                .map_err(|error| explain_raw(&error))?;
-            match sockets.open_raw(Family::V6, config.socket_buffer) {
-                Err(error) if !no_family(&error) => return Err(explain_raw(&error)),
-                Ok(()) | Err(_) => {}
+            // ESP is taken on the same addresses: others of this host may belong to another IPsec.
+            let addresses: BTreeSet<IpAddr> = config.udp.iter().map(SocketAddr::ip).collect();
+            for address in addresses {
+                match sockets.open_raw(address, config.socket_buffer) {
+                    Err(error) if !no_family(&error) => return Err(explain_raw(&error)),
+                    Ok(()) | Err(_) => {}
+                }
             }
         }
         Ok(sockets)
@@ -166,12 +168,12 @@ impl Sockets {
         Ok(())
     }
 
-    fn open_raw(&mut self, family: Family, buffer: usize) -> io::Result<()> {
+    fn open_raw(&mut self, address: IpAddr, buffer: usize) -> io::Result<()> {
         let count = u32::try_from(self.of_queues.len()).unwrap_or(u32::MAX);
         for ((_, raw), socket) in self
             .of_queues
             .iter_mut()
-            .zip(RawEsp::group(family, count, buffer)?)
+            .zip(RawEsp::group(address, count, buffer)?)
         {
             raw.push(socket);
         }
@@ -184,30 +186,39 @@ fn no_family(error: &io::Error) -> bool {
 }
 
 fn explain_udp(address: SocketAddr, error: &io::Error) -> io::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another IKE daemon holds it (strongSwan, Libreswan, Openswan or another xvpn: `ss -lunp` tells): stop it"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "; this host does not have that address: correct the listen address"
-        }
-        io::ErrorKind::PermissionDenied => "; run as root or with CAP_NET_BIND_SERVICE",
-        _ => "",
-    };
-    io::Error::new(error.kind(), format!("UDP {address}: {error}{remedy}"))
+    let remedies = [
+        (
+            io::ErrorKind::AddrInUse,
+            "another IKE daemon holds it (strongSwan, Libreswan, Openswan or another xvpn: `ss -lunp` tells): stop it",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this host does not have that address: correct the listen address",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "run as root or with CAP_NET_BIND_SERVICE",
+        ),
+    ];
+    explain(&format!("UDP {address}"), error, &remedies)
 }
 
 fn explain_raw(error: &io::Error) -> io::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "; run with CAP_NET_RAW, or let every tunnel use UDP encapsulation"
-        }
-        _ => "",
-    };
-    io::Error::new(
-        error.kind(),
-        format!("raw socket for ESP (IP protocol 50): {error}{remedy}"),
+    let remedy = "run with CAP_NET_RAW, or let every tunnel use UDP encapsulation";
+    explain(
+        "raw socket for ESP (IP protocol 50)",
+        error,
+        &[(io::ErrorKind::PermissionDenied, remedy)],
     )
+}
+
+/// The error with what was wanted before it and, if there is one, the remedy behind it.
+fn explain(what: &str, error: &io::Error, remedies: &[(io::ErrorKind, &str)]) -> io::Error {
+    let text = match remedies.iter().find(|(kind, _)| *kind == error.kind()) {
+        Some((_, remedy)) => format!("{what}: {error}; {remedy}"),
+        None => format!("{what}: {error}"),
+    };
+    io::Error::new(error.kind(), text)
 }
 
 const CLOSING: Duration = Duration::from_secs(1);

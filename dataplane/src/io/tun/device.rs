@@ -98,8 +98,8 @@ impl TunQueue {
     /// A packet longer than `room` is cut by the kernel without a word: `room` must hold the interface's MTU.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         if !self.vnet {
-            // SAFETY: `room` is writable for its length for the whole call.
             return retry(|| {
+                // SAFETY: `room` is writable for its length for the whole call.
                 check_len(unsafe { libc::read(self.fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) })
             });
         }

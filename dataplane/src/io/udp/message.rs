@@ -86,21 +86,12 @@ impl Exchange {
         if count == 0 {
             return Ok(0);
         }
+        let vlen = c_uint::try_from(count).unwrap_or(0);
+        let first = headers.as_mut_ptr().cast::<libc::mmsghdr>();
+        let (fd, flags, timeout) = (fd.as_raw_fd(), libc::MSG_DONTWAIT, std::ptr::null_mut());
         // SAFETY: the first `count` headers are initialised; each points at a name, a control buffer, and a part that are
         // writable for the lengths given and outlive the call: `rooms` yields `&'a mut`, and 'a outlives this function.
-        let received = retry(|| {
-            let vlen = c_uint::try_from(count).unwrap_or(0);
-            let first = headers.as_mut_ptr().cast::<libc::mmsghdr>();
-            check(unsafe {
-                libc::recvmmsg(
-                    fd.as_raw_fd(),
-                    first,
-                    vlen,
-                    libc::MSG_DONTWAIT as _,
-                    std::ptr::null_mut(),
-                )
-            })
-        })?;
+        let received = retry(|| check(unsafe { libc::recvmmsg(fd, first, vlen, flags as _, timeout) }))?;
         let received = usize::try_from(received).unwrap_or(0).min(count);
         for (index, header) in headers.iter().enumerate().take(received) {
             // SAFETY: `received` is at most `count`, so this header was initialised above.
@@ -144,11 +135,10 @@ impl Exchange {
         while done < count {
             let vlen = c_uint::try_from(count - done).unwrap_or(0);
             let first = headers[done..].as_mut_ptr().cast::<libc::mmsghdr>();
+            let (fd, flags) = (fd.as_raw_fd(), libc::MSG_DONTWAIT);
             // SAFETY: headers `done..count` are initialised; sendmmsg(2) reads the names, control messages and parts they
             // point at, all of which outlive the call ('a outlives this function), and writes only `msg_len`.
-            let result = retry(|| {
-                check(unsafe { libc::sendmmsg(fd.as_raw_fd(), first, vlen, libc::MSG_DONTWAIT as _) })
-            });
+            let result = retry(|| check(unsafe { libc::sendmmsg(fd, first, vlen, flags as _) }));
             match result {
                 Ok(now) => {
                     let now = usize::try_from(now).unwrap_or(0).clamp(1, count - done);
