@@ -32,6 +32,14 @@ pub(crate) const TESTS: &[crate::Test] = &[
         transfers("127.0.0.1", "127.0.0.2", Encapsulation::None)
     }),
     (
+        "a_path_that_takes_less_is_learnt_and_a_file_still_passes",
+        learns_path_mtu,
+    ),
+    (
+        "an_idle_gateway_sleeps_also_after_its_interface_was_deleted",
+        sleeps,
+    ),
+    (
         "ike_on_the_esp_port_is_handed_up_and_answered_from_there",
         punts_ike,
     ),
@@ -190,6 +198,11 @@ fn udp_passes() {
 
 fn transfers(alice: &str, bob: &str, encapsulation: Encapsulation) {
     let (alice, bob) = pair(alice, bob, encapsulation);
+    pass_file(&alice, &bob);
+}
+
+/// Sends a file there and back at once and compares.
+fn pass_file(alice: &Side, bob: &Side) {
     let listener = bob.host.run(|| TcpListener::bind((BOB, PORT)).unwrap());
     let data: Vec<u8> = (0..FILE)
         .map(|index| (index * 31 % 251).to_le_bytes()[0])
@@ -230,6 +243,53 @@ fn transfers(alice: &str, bob: &str, encapsulation: Encapsulation) {
         alice.counters(),
         bob.counters()
     );
+}
+
+fn learns_path_mtu() {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            netns::set_mtu("lo", 65536).unwrap();
+        }
+    }
+    let _restore = Restore;
+    netns::set_mtu("lo", 1300).unwrap();
+    let (alice, bob) = pair("127.0.0.1", "127.0.0.2", Encapsulation::Udp);
+    pass_file(&alice, &bob);
+    assert!(
+        alice.counters().iter().any(|(name, _)| *name == "path_too_big"),
+        "{:?}",
+        alice.counters()
+    );
+    let inner = alice.started.control.inner_mtu(TUNNEL).unwrap();
+    assert!((1200..1270).contains(&inner), "{inner}");
+}
+
+fn sleeps() {
+    let (alice, bob) = pair("127.0.0.1", "127.0.0.2", Encapsulation::Udp);
+    // Address autoconfiguration of IPv6 sends a little.
+    thread::sleep(Duration::from_millis(100));
+    let idle = || {
+        let before = netns::cpu_ticks("xvpn-q");
+        thread::sleep(Duration::from_millis(300));
+        netns::cpu_ticks("xvpn-q") - before
+    };
+    assert!(idle() <= 2, "the queues work although there is nothing to do");
+    alice.host.run(|| {
+        netns::delete_interface("xvpn0").unwrap();
+        assert!(!netns::exists("xvpn0"));
+    });
+    assert!(idle() <= 2, "the queues spin on the deleted interface");
+    // What arrives for it is counted, and nothing falls over.
+    let socket = bob.host.run(|| bind(BOB));
+    socket.send_to(b"too late", (ALICE, PORT)).unwrap();
+    until("the packet to be counted", || {
+        alice.counters().contains(&("tun_refused", 1)).then_some(())
+    });
+    assert_eq!(alice.started.control.failure(), None);
+    let control = &alice.started.control;
+    control.close_tunnel(TUNNEL);
+    alice.host.run(|| control.open_tunnel(&tunnel("xvpn0")).unwrap());
 }
 
 fn punts_ike() {

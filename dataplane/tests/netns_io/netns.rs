@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_short};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -65,6 +65,60 @@ pub(crate) fn exists(interface: &str) -> bool {
         .unwrap()
         .lines()
         .any(|line| line.trim().starts_with(&format!("{interface}:")))
+}
+
+/// Deletes an interface, as `ip link delete` does (RTM_DELLINK).
+pub(crate) fn delete_interface(interface: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(interface)?;
+    // SAFETY: `name` is a string that ends in NUL and outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    let mut message = Vec::new();
+    // struct nlmsghdr: length, type, flags, sequence, port. struct ifinfomsg: family, type, index, flags, change.
+    message.extend(32u32.to_ne_bytes());
+    message.extend(libc::RTM_DELLINK.to_ne_bytes());
+    message.extend(
+        u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK)
+            .unwrap()
+            .to_ne_bytes(),
+    );
+    message.extend([0; 8]);
+    message.extend([0; 4]);
+    message.extend(index.to_ne_bytes());
+    message.extend([0; 8]);
+    // SAFETY: socket(2) takes no pointer; the descriptor is new and owned by nobody else.
+    let socket = unsafe {
+        let fd = libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            libc::NETLINK_ROUTE,
+        );
+        check(fd)?;
+        OwnedFd::from_raw_fd(fd)
+    };
+    let mut answer = [0u8; 256];
+    // SAFETY: both buffers are valid for their lengths and outlive the calls.
+    unsafe {
+        libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0);
+        libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0);
+    }
+    // struct nlmsgerr behind the header: zero is the acknowledgement.
+    match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(-error)),
+    }
+}
+
+/// Clock ticks that the threads of this process with such names have worked for.
+pub(crate) fn cpu_ticks(name: &str) -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let ours = stats.filter(|stat| stat.contains(&format!("({name}")));
+    ours.map(|stat| {
+        // Fields 14 and 15, counted from behind the name.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    })
+    .sum()
 }
 
 /// Waits until `fd` is readable.
