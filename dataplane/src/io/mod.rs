@@ -39,7 +39,9 @@ pub struct Sent {
     pub packets: usize,
     /// Packets that did not.
     pub lost: usize,
-    /// A packet was longer than its path takes (EMSGSIZE).
+    /// Of those, the ones that were longer than their path takes (EMSGSIZE).
+    pub too_long: usize,
+    /// What is known now about the path of the first of them.
     pub too_big: Option<TooBig>,
 }
 

@@ -130,10 +130,13 @@ impl WirePort {
             remote: packet.meta.path.remote,
             traffic_class: packet.meta.tos,
         });
-        let too_big = &mut sent.too_big;
+        let (too_long, too_big) = (&mut sent.too_long, &mut sent.too_big);
         sent.packets += socket.send(outgoing, |failed, fault| {
-            if fault == Fault::TooBig && too_big.is_none() {
-                *too_big = batch.iter().nth(start + failed).and_then(learn_path_mtu);
+            if fault == Fault::TooBig {
+                *too_long += 1;
+                if too_big.is_none() {
+                    *too_big = batch.iter().nth(start + failed).and_then(learn_path_mtu);
+                }
             }
         });
     }

@@ -113,11 +113,11 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
     }
 
     fn count_wire(&self, sent: &Sent) {
-        // One batch tells of at most one too long packet; the others of it count as refused.
-        let too_big = usize::from(sent.too_big.is_some()).min(sent.lost);
-        self.stats.discard_many(Discard::PathTooBig, count(too_big));
-        self.stats
-            .discard_many(Discard::WireRefused, count(sent.lost - too_big));
+        self.stats.discard_many(Discard::PathTooBig, count(sent.too_long));
+        self.stats.discard_many(
+            Discard::WireRefused,
+            count(sent.lost.saturating_sub(sent.too_long)),
+        );
     }
 }
 
@@ -319,6 +319,7 @@ mod tests {
         let wire = Refusing(Sent {
             packets: 0,
             lost: 2,
+            too_long: 1,
             too_big,
         });
         let mut queue = Queue::new(MemoryPort::default(), wire, Arc::clone(&stats), punt);

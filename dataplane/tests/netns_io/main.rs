@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod gateways;
+mod lab;
 mod netns;
 mod sockets;
 mod tun;
@@ -19,28 +20,12 @@ type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let filters: Vec<&String> = arguments
-        .iter()
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wanted = |name: &str| {
-        filters.is_empty()
-            || filters.iter().any(|f| {
-                if exact {
-                    name == f.as_str()
-                } else {
-                    name.contains(f.as_str())
-                }
-            })
-    };
-    let tests: Vec<Test> = [tun::TESTS, sockets::TESTS, gateways::TESTS]
-        .concat()
-        .into_iter()
-        .filter(|t| wanted(t.0))
-        .collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let tests = chosen(&arguments, asked("--exact"));
+    if asked("--list") {
+        // cargo-nextest asks twice, the second time for ignored tests; there is none.
+        let listed = if asked("--ignored") { &[] } else { &tests[..] };
+        listed.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
     if let Err(reason) = prepare() {
@@ -70,6 +55,28 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// The tests that the arguments of a usual test program choose.
+fn chosen(arguments: &[String], exact: bool) -> Vec<Test> {
+    let previous = std::iter::once("").chain(arguments.iter().map(String::as_str));
+    let filters: Vec<&str> = previous
+        .zip(arguments)
+        .filter(|(previous, argument)| !argument.starts_with('-') && *previous != "--format")
+        .map(|(_, argument)| argument.as_str())
+        .collect();
+    let wanted = |name: &str| {
+        filters.is_empty()
+            || filters.iter().any(|filter| {
+                if exact {
+                    name == *filter
+                } else {
+                    name.contains(filter)
+                }
+            })
+    };
+    let all = [tun::TESTS, sockets::TESTS, gateways::TESTS].concat();
+    all.into_iter().filter(|test| wanted(test.0)).collect()
 }
 
 fn prepare() -> Result<(), String> {

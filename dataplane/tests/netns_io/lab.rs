@@ -1,0 +1,185 @@
+//! Two whole dataplanes with fixed keys: sockets on the loopback interface, each TUN in a namespace of its own.
+//!
+//! ```text
+//!   namespace A            namespace of the program             namespace B
+//!   10.70.0.1  xvpn0 --- Control A --- 127.0.0.1 / 127.0.0.2 --- Control B --- xvpn0  10.70.0.2
+//! ```
+//!
+//! A TUN belongs to the namespace of the thread that opens it, a socket to that of the thread that makes it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use xvpn_dataplane::{
+    Command, Config, Control, Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Selector, Spi, Started,
+    Suite, TunnelId, TunnelSpec,
+};
+
+use crate::netns::{self, TUN_DEVICE};
+
+/// One gateway and the host behind it.
+pub(crate) struct Side {
+    pub(crate) started: Started,
+    pub(crate) host: Host,
+    pub(crate) udp: SocketAddr,
+}
+
+/// A network namespace to run something in.
+pub(crate) struct Host {
+    namespace: std::fs::File,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let made = thread::spawn(|| {
+            netns::unshare_network().unwrap();
+            netns::bring_up("lo").unwrap();
+            // Open, it keeps the namespace when the thread is gone.
+            std::fs::File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        Self {
+            namespace: made.join().unwrap(),
+        }
+    }
+
+    /// Runs `work` in the namespace while the caller waits.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                netns::enter(&self.namespace).unwrap();
+                work()
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+pub(crate) fn start(udp: SocketAddr, raw_esp: bool) -> std::io::Result<Started> {
+    Control::start(&Config {
+        queues: 2,
+        udp: vec![udp],
+        raw_esp,
+        socket_buffer: 1 << 20,
+        tun_device: PathBuf::from(TUN_DEVICE),
+    })
+}
+
+impl Side {
+    pub(crate) fn new(udp: &str, inner: Ipv4Addr, raw_esp: bool) -> Self {
+        let udp = udp.parse().unwrap();
+        let started = start(udp, raw_esp).unwrap();
+        let host = Host::new();
+        let control = &started.control;
+        host.run(|| {
+            assert_eq!(control.open_tunnel(&tunnel("xvpn0")).unwrap(), None);
+            netns::configure("xvpn0", inner).unwrap();
+            netns::set_mtu("xvpn0", 1400).unwrap();
+        });
+        Self { started, host, udp }
+    }
+
+    pub(crate) fn install(&self, peer: &Self, sending: u32, receiving: u32, encapsulation: Encapsulation) {
+        let everything = || vec![any_ipv4()];
+        let control = &self.started.control;
+        control.perform(Command::InstallInbound(Box::new(InboundSpec {
+            tunnel: TUNNEL,
+            spi: Spi(receiving),
+            suite: Suite::AesGcm256,
+            keys: keys(receiving),
+            esn: true,
+            replay_window: 1024,
+            local: everything(),
+            remote: everything(),
+        })));
+        control.perform(Command::InstallOutbound(Box::new(OutboundSpec {
+            tunnel: TUNNEL,
+            spi: Spi(sending),
+            inbound_spi: Spi(receiving),
+            suite: Suite::AesGcm256,
+            keys: keys(sending),
+            esn: true,
+            local: everything(),
+            remote: everything(),
+            path: Path {
+                local: self.udp,
+                remote: peer.udp,
+                encapsulation,
+            },
+        })));
+    }
+
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let all = self.started.control.counters();
+        all.into_iter()
+            .filter(|counter| counter.value > 0)
+            .map(|counter| (counter.name, counter.value))
+            .collect()
+    }
+}
+
+pub(crate) fn pair(alice: &str, bob: &str, encapsulation: Encapsulation) -> (Side, Side) {
+    let raw = encapsulation == Encapsulation::None;
+    let alice = Side::new(&format!("{}:4500", bracket(alice)), ALICE, raw);
+    // On IPv6 loopback there is one address only; the port tells the two apart.
+    let port = if bob.contains(':') { 4501 } else { 4500 };
+    let bob = Side::new(&format!("{}:{port}", bracket(bob)), BOB, raw);
+    alice.install(&bob, 0x1000, 0x2001, encapsulation);
+    bob.install(&alice, 0x2001, 0x1000, encapsulation);
+    (alice, bob)
+}
+
+pub(crate) fn bind(address: Ipv4Addr) -> UdpSocket {
+    let socket = UdpSocket::bind((address, PORT)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+pub(crate) fn tunnel(interface: &str) -> TunnelSpec {
+    let interface = interface.to_owned();
+    TunnelSpec {
+        id: TUNNEL,
+        interface,
+        path_mtu: 1500,
+        clamp_mss: true,
+        copy_dscp: true,
+    }
+}
+
+pub(crate) fn keys(seed: u32) -> Keys {
+    let encryption: Vec<u8> = (0..36)
+        .map(|index| seed.to_be_bytes()[index % 4] ^ index.to_be_bytes()[7])
+        .collect();
+    Keys {
+        encryption: encryption.into(),
+        integrity: Vec::new().into(),
+    }
+}
+
+pub(crate) fn any_ipv4() -> Selector {
+    let (first, last) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::BROADCAST));
+    Selector {
+        first,
+        last,
+        protocol: 0,
+        first_port: 0,
+        last_port: u16::MAX,
+    }
+}
+
+pub(crate) fn bracket(address: &str) -> String {
+    if address.contains(':') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    }
+}
+
+pub(crate) const TUNNEL: TunnelId = TunnelId(1);
+pub(crate) const ALICE: Ipv4Addr = Ipv4Addr::new(10, 70, 0, 1);
+pub(crate) const BOB: Ipv4Addr = Ipv4Addr::new(10, 70, 0, 2);
+pub(crate) const PORT: u16 = 5000;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
