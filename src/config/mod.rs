@@ -8,6 +8,7 @@ pub mod defaults;
 pub mod diagnostic;
 mod network;
 mod proposals;
+mod psk;
 mod raw;
 mod read;
 mod resolve;

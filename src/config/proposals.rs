@@ -87,13 +87,7 @@ fn read_one<P: FromStr<Err = ProposalError>>(
     let old = legacy_names(&proposal);
     if let Some(first) = old.first().filter(|_| !legacy) {
         let offset = at.value.find(first).unwrap_or(0);
-        let title = format!(
-            "{} is only for old peers",
-            old.iter()
-                .map(|n| format!("`{n}`"))
-                .collect::<Vec<_>>()
-                .join(" and ")
-        );
+        let title = format!("only for old peers: {}", old.join(", "));
         let remedy = "choose a stronger one (sha256, modp2048), or write legacy = true for a peer that knows no better";
         let place = word(at, offset, first.len());
         out.push(

@@ -32,6 +32,8 @@ pub(super) struct RawGateway {
 /// `local` or `remote`.
 pub(super) struct RawEnd {
     pub(super) span: Span,
+    /// The keys that are there, readable or not.
+    pub(super) keys: Vec<String>,
     pub(super) id: Option<At<String>>,
     pub(super) address: Option<At<String>>,
     pub(super) port: Option<At<u32>>,
@@ -51,13 +53,13 @@ pub(super) enum RawPsk {
 pub(super) struct RawTunnel {
     /// Its header, for what is missing.
     pub(super) span: Span,
+    /// The keys that are there, readable or not.
+    pub(super) keys: Vec<String>,
     pub(super) name: Option<At<String>>,
     pub(super) local: Option<RawEnd>,
     pub(super) remote: Option<RawEnd>,
     /// `None` if there is none or an unreadable one, which was reported.
     pub(super) psk: Option<RawPsk>,
-    /// There is a key `psk`, readable or not.
-    pub(super) has_psk: bool,
     pub(super) weak_psk: Option<At<bool>>,
     pub(super) ike_proposals: Option<At<Vec<At<String>>>>,
     pub(super) esp_proposals: Option<At<Vec<At<String>>>>,
@@ -149,14 +151,14 @@ fn merge_key<T>(key: &str, have: &mut Option<At<T>>, new: Option<At<T>>, out: &m
 impl RawTunnel {
     fn read(mut section: Section<'_, '_>, out: &mut Report) -> Self {
         let s = &mut section;
-        let (psk, has_psk) = read_psk(s, out);
+        let psk = read_psk(s, out);
         let tunnel = Self {
             span: s.span.clone(),
+            keys: s.keys(),
             name: s.string("name", out),
             local: s.section("local", out).map(|end| RawEnd::read(end, false, out)),
             remote: s.section("remote", out).map(|end| RawEnd::read(end, true, out)),
             psk,
-            has_psk,
             weak_psk: s.boolean("weak_psk", out),
             ike_proposals: s.strings("ike_proposals", out),
             esp_proposals: s.strings("esp_proposals", out),
@@ -184,6 +186,7 @@ impl RawEnd {
     fn read(mut section: Section<'_, '_>, remote: bool, out: &mut Report) -> Self {
         let end = Self {
             span: section.span.clone(),
+            keys: section.keys(),
             id: section.string("id", out),
             address: section.string("address", out),
             port: if remote {
@@ -198,11 +201,9 @@ impl RawEnd {
     }
 }
 
-fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> (Option<RawPsk>, bool) {
-    let Some((value, span)) = section.value("psk") else {
-        return (None, false);
-    };
-    let psk = match value {
+fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {
+    let (value, span) = section.value("psk")?;
+    match value {
         DeValue::String(text) => Some(RawPsk::Inline(At {
             value: Zeroizing::new(text.to_string()),
             span,
@@ -215,8 +216,7 @@ fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> (Option<RawPsk>,
             &span,
             out,
         ),
-    };
-    (psk, true)
+    }
 }
 
 fn read_psk_source(mut section: Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {

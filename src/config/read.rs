@@ -40,6 +40,11 @@ impl<'t, 'i> Section<'t, 'i> {
         Some((value.get_ref(), self.place(value)))
     }
 
+    /// The keys that are there, readable or not.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.table.keys().map(|key| key.get_ref().to_string()).collect()
+    }
+
     /// The place of a key.
     pub(super) fn key_span(&self, key: &str) -> Option<Span> {
         self.table
@@ -151,7 +156,8 @@ impl<'t, 'i> Section<'t, 'i> {
                         }
                     }
                 }
-                Some(At { value: list, span })
+                // A list of nothing but mistakes is not an empty list.
+                (items.is_empty() || !list.is_empty()).then_some(At { value: list, span })
             }
             other => wrong_type(key, "a list of strings", other, &span, out),
         }

@@ -205,12 +205,10 @@ fn span(ms: u64) -> String {
         .iter()
         .position(|(number, _)| *number > 0)
         .unwrap_or(units.len() - 1);
-    let shown: Vec<String> = units
-        .iter()
-        .skip(first)
-        .take(2)
-        .filter(|(n, u)| *n > 0 || *u == "s")
-        .map(|(n, u)| format!("{n}{u}"))
+    let two = units.iter().skip(first).take(2).enumerate();
+    let shown: Vec<String> = two
+        .filter(|(n, (number, _))| *n == 0 || *number > 0)
+        .map(|(_, (n, unit))| format!("{n}{unit}"))
         .collect();
     shown.join(" ")
 }

@@ -1,0 +1,207 @@
+//! The settings of a tunnel besides its two ends.
+
+use xvpn_ike::config::{EncapsulationPolicy, Secret};
+
+use super::super::diagnostic::Diagnostic;
+use super::super::raw::RawTunnel;
+use super::super::rules::Facts;
+use super::super::source::At;
+use super::super::suggest::nearest;
+use super::super::{RemoteAddress, Start, defaults, secret};
+use super::Resolver;
+
+impl Resolver<'_> {
+    pub(super) fn name(&mut self, raw: &RawTunnel, facts: &mut Facts) -> Option<String> {
+        let Some(at) = &raw.name else {
+            self.missing(
+                raw,
+                "",
+                "name",
+                "add name = \"azure\" or the like: `xvpn up azure` will mean this tunnel",
+            );
+            return None;
+        };
+        facts.name = Some(at.clone());
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if at.value.is_empty()
+            || at.value.len() > 64
+            || !at.value.chars().all(fits)
+            || at.value.starts_with(['-', '.'])
+        {
+            let remedy = "use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit";
+            self.out.push(
+                Diagnostic::error("bad-name", "not a name for a tunnel", remedy).at(&at.span, "this name"),
+            );
+            return None;
+        }
+        Some(at.value.clone())
+    }
+
+    pub(super) fn interface(
+        &mut self,
+        raw: &RawTunnel,
+        name: Option<&str>,
+        facts: &mut Facts,
+    ) -> Option<String> {
+        let Some(at) = &raw.interface else {
+            let derived = derive_interface(name?);
+            facts.interface = Some(At {
+                value: derived.clone(),
+                span: raw.name.as_ref()?.span.clone(),
+            });
+            return Some(derived);
+        };
+        facts.interface = Some(at.clone());
+        let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%');
+        let length = at.value.len();
+        if length == 0
+            || length > defaults::INTERFACE_LENGTH
+            || !at.value.chars().all(fits)
+            || [".", ".."].contains(&at.value.as_str())
+        {
+            let remedy = format!(
+                "use 1 to {} letters and digits, or remove the line to have one made from the name",
+                defaults::INTERFACE_LENGTH
+            );
+            let label = format!("{length} octets");
+            self.out.push(
+                Diagnostic::error("bad-interface", "not a name for a network interface", remedy)
+                    .at(&at.span, label),
+            );
+            return None;
+        }
+        Some(at.value.clone())
+    }
+
+    pub(super) fn psk(&mut self, raw: &RawTunnel) -> Option<Secret> {
+        if raw.psk.is_none() {
+            self.missing(
+                raw,
+                "",
+                "psk",
+                "make a key with `xvpn genpsk`, and add psk = { file = \"/etc/xvpn/NAME.psk\" }",
+            );
+        }
+        let weak_allowed = raw.weak_psk.as_ref().is_some_and(|at| at.value);
+        raw.psk
+            .as_ref()
+            .and_then(|psk| secret::load(psk, weak_allowed, self.out))
+    }
+
+    pub(super) fn encapsulation(&mut self, raw: &RawTunnel) -> EncapsulationPolicy {
+        let choices = [
+            ("force", EncapsulationPolicy::Force),
+            ("auto", EncapsulationPolicy::Auto),
+        ];
+        self.choice("encapsulation", raw.encapsulation.as_ref(), &choices)
+            .unwrap_or(defaults::ENCAPSULATION)
+    }
+
+    pub(super) fn start(&mut self, raw: &RawTunnel, remote: Option<&RemoteAddress>) -> Start {
+        let choices = [
+            ("up", Start::Up),
+            ("listen", Start::Listen),
+            ("manual", Start::Manual),
+        ];
+        let anywhere = remote == Some(&RemoteAddress::Any);
+        let default = if anywhere {
+            defaults::START_ANY
+        } else {
+            defaults::START
+        };
+        let start = self
+            .choice("start", raw.start.as_ref(), &choices)
+            .unwrap_or(default);
+        if let Some(at) = raw.start.as_ref().filter(|_| anywhere && start == Start::Up) {
+            let title = "a peer at \"any\" address cannot be called";
+            let remedy = "write start = \"listen\", or give the peer's address or DNS name";
+            self.out
+                .push(Diagnostic::error("start-any", title, remedy).at(&at.span, "where to?"));
+        }
+        start
+    }
+
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        at: Option<&At<String>>,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let at = at?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == at.value) {
+            return Some(*value);
+        }
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let remedy = match nearest(&at.value, choices.iter().map(|(word, _)| *word)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("write one of {}", words.join(", ")),
+        };
+        self.out.push(
+            Diagnostic::error("bad-choice", format!("`{key}` cannot be that"), remedy)
+                .at(&at.span, "not a choice"),
+        );
+        None
+    }
+
+    pub(super) fn replay_window(&mut self, raw: &RawTunnel) -> u32 {
+        let Some(at) = &raw.replay_window else {
+            return defaults::REPLAY_WINDOW;
+        };
+        if !(64..=65536).contains(&at.value) || !at.value.is_multiple_of(64) {
+            let nearest = at.value.clamp(64, 65536).next_multiple_of(64);
+            let remedy = format!(
+                "write a multiple of 64 from 64 to 65536; the nearest is {nearest}, the default is 1024"
+            );
+            let title = "`replay_window` is not possible";
+            self.out
+                .push(Diagnostic::error("replay-window", title, remedy).at(&at.span, "not a possible size"));
+        }
+        at.value
+    }
+
+    pub(super) fn mtu(&mut self, raw: &RawTunnel, path_mtu: u16) -> Option<u16> {
+        let at = raw.mtu.as_ref()?;
+        let mtu = u16::try_from(at.value).ok()?;
+        if mtu >= path_mtu {
+            let title = format!("an MTU of {mtu} leaves no room for ESP on a path of {path_mtu}");
+            let remedy = format!(
+                "remove `mtu` to have it computed, or write at most {}",
+                path_mtu.saturating_sub(100)
+            );
+            self.out
+                .push(Diagnostic::error("mtu", title, remedy).at(&at.span, "too large"));
+        }
+        Some(mtu)
+    }
+}
+
+/// `xv-NAME`; of a long name its beginning and four hexadecimal digits of a hash, so that long names stay apart.
+fn derive_interface(name: &str) -> String {
+    let whole = format!("{}{name}", defaults::INTERFACE_PREFIX);
+    if whole.len() <= defaults::INTERFACE_LENGTH {
+        return whole;
+    }
+    // FNV-1a: the name must be the same after every upgrade, which the standard library does not promise of its hashes.
+    let hash = name.bytes().fold(0x811c_9dc5u32, |hash, octet| {
+        (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193)
+    });
+    let beginning: String = whole.chars().take(defaults::INTERFACE_LENGTH - 5).collect();
+    format!("{beginning}-{:04x}", hash & 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derives_interface_names_that_the_kernel_takes() {
+        assert_eq!(derive_interface("azure"), "xv-azure");
+        assert_eq!(derive_interface("azure-west-1"), "xv-azure-west-1");
+        let (a, b) = (
+            derive_interface("azure-germany-west-central-1"),
+            derive_interface("azure-germany-west-central-2"),
+        );
+        assert_eq!((a.len(), b.len()), (15, 15));
+        assert_ne!(a, b);
+    }
+}
