@@ -65,6 +65,10 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::NoDaemon`] or [`ClientError::Denied`], or [`ClientError::Lost`] for rarer trouble.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the standard library's enum, which grows"
+    )]
     pub fn connect(state_dir: &Path) -> Result<Self, ClientError> {
         let socket = socket_path(state_dir);
         match UnixStream::connect(&socket) {
@@ -113,7 +117,10 @@ impl Client {
     pub fn status(&mut self) -> Result<StatusReport, ClientError> {
         match self.ask(Request::Status)? {
             Response::Status(report) => Ok(*report),
-            other => Err(unexpected(&other)),
+            other @ (Response::Accepted { .. }
+            | Response::Subscribed
+            | Response::Progress(_)
+            | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
 
@@ -125,7 +132,10 @@ impl Client {
     pub fn command(&mut self, request: Request) -> Result<Vec<String>, ClientError> {
         match self.ask(request)? {
             Response::Accepted { names } => Ok(names),
-            other => Err(unexpected(&other)),
+            other @ (Response::Status(_)
+            | Response::Subscribed
+            | Response::Progress(_)
+            | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
 
@@ -137,11 +147,18 @@ impl Client {
     pub fn subscribe(mut self) -> Result<Subscription, ClientError> {
         match self.ask(Request::Subscribe)? {
             Response::Subscribed => Ok(Subscription(self)),
-            other => Err(unexpected(&other)),
+            other @ (Response::Status(_)
+            | Response::Accepted { .. }
+            | Response::Progress(_)
+            | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
 
     /// The next line, or `None` at the deadline; the deadline never cuts a line.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the standard library's enum, which grows"
+    )]
     fn line(&mut self, deadline: Option<Instant>) -> Result<Option<Vec<u8>>, ClientError> {
         let mut searched = 0;
         loop {
@@ -195,17 +212,21 @@ impl Subscription {
         };
         match parse(&line)? {
             Response::Progress(progress) => Ok(Some(progress)),
-            other => Err(unexpected(&other)),
+            other @ (Response::Status(_)
+            | Response::Accepted { .. }
+            | Response::Subscribed
+            | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
 }
 
 fn parse(line: &[u8]) -> Result<Response, ClientError> {
-    match serde_json::from_slice(line) {
-        Ok(Response::Error(report)) => Err(ClientError::Refused(report)),
-        Ok(response) => Ok(response),
-        Err(error) => Err(ClientError::NotUnderstood(error.to_string())),
+    let response =
+        serde_json::from_slice(line).map_err(|error| ClientError::NotUnderstood(error.to_string()))?;
+    if let Response::Error(report) = response {
+        return Err(ClientError::Refused(report));
     }
+    Ok(response)
 }
 
 fn unexpected(response: &Response) -> ClientError {

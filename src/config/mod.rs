@@ -244,6 +244,10 @@ fn read_file(path: &Path, raw: &mut Raw, report: &mut Report) -> Option<()> {
     Some(())
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the standard library's enum, which grows"
+)]
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     let path = path.display();
     match error.kind() {

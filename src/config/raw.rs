@@ -201,6 +201,10 @@ impl RawEnd {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all kinds of TOML values two are wanted, and the rest is wrong"
+)]
 fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {
     let (value, span) = section.value("psk")?;
     match value {

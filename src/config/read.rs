@@ -1,4 +1,8 @@
 //! Reads typed values out of a TOML table and says what is wrong with those that do not fit, going on with the next.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all kinds of TOML values one is wanted, and the rest is wrong"
+)]
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

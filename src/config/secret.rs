@@ -111,6 +111,10 @@ fn from_file(at: &At<String>, out: &mut Report) -> Option<Zeroizing<String>> {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the standard library's enum, which grows"
+)]
 fn unreadable<T>(path: &Path, error: &io::Error, span: &Span, out: &mut Report) -> Option<T> {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => {

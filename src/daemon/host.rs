@@ -90,7 +90,10 @@ impl<K: Kernel> Host<K> {
                 Standing::Wanting(before) => {
                     // Ours, but someone took it away: what was before us is known already.
                     if !self.ledger.entries.iter().any(|entry| entry.change == change) {
-                        fresh.push(Entry { change: change.clone(), before });
+                        fresh.push(Entry {
+                            change: change.clone(),
+                            before,
+                        });
                     }
                     to_make.push(change);
                 }
@@ -152,13 +155,19 @@ impl Kernel for Netlink {
             Change::Sysctl { key, value } => match std::fs::read_to_string(sysctl_path(key)) {
                 Ok(found) if found.trim() == value => Ok(Standing::Already),
                 Ok(found) => Ok(Standing::Wanting(Some(found.trim().to_owned()))),
-                Err(source) => Err(HostError::Sysctl { change: change.clone(), source }),
+                Err(source) => Err(HostError::Sysctl {
+                    change: change.clone(),
+                    source,
+                }),
             },
             // Only ever on our own interface, which was made a moment ago.
             Change::Address { .. } => Ok(Standing::Wanting(None)),
             Change::Route(wanted) => {
                 let found = self.routes_to(wanted.destination).await?;
-                if found.iter().any(|route| route.metric == wanted.metric && same_way(&route.via, &wanted.via)) {
+                if found
+                    .iter()
+                    .any(|route| route.metric == wanted.metric && same_way(&route.via, &wanted.via))
+                {
                     return Ok(Standing::Already);
                 }
                 let rival = found.into_iter().find(|route| match wanted.via {
@@ -178,8 +187,12 @@ impl Kernel for Netlink {
 
     async fn perform(&self, change: &Change) -> Result<(), HostError> {
         match change {
-            Change::Sysctl { key, value } => std::fs::write(sysctl_path(key), value)
-                .map_err(|source| HostError::Sysctl { change: change.clone(), source }),
+            Change::Sysctl { key, value } => {
+                std::fs::write(sysctl_path(key), value).map_err(|source| HostError::Sysctl {
+                    change: change.clone(),
+                    source,
+                })
+            }
             Change::Address { interface, address } => Ok(self.add_address(interface, *address).await?),
             Change::Route(route) => Ok(self.add_route(route).await?),
         }
@@ -193,8 +206,10 @@ impl Kernel for Netlink {
                     // Gone with its interface, or set by someone else since: no longer ours.
                     return Ok(());
                 };
-                std::fs::write(sysctl_path(key), before)
-                    .map_err(|source| HostError::Sysctl { change: entry.change.clone(), source })
+                std::fs::write(sysctl_path(key), before).map_err(|source| HostError::Sysctl {
+                    change: entry.change.clone(),
+                    source,
+                })
             }
             Change::Address { interface, address } => Ok(self.delete_address(interface, *address).await?),
             Change::Route(route) => Ok(self.delete_route(route).await?),
@@ -210,7 +225,14 @@ pub fn sysctl_path(key: &str) -> String {
 fn same_way(found: &Via, wanted: &Via) -> bool {
     match (found, wanted) {
         (Via::Unreachable, Via::Unreachable) => true,
-        (Via::Interface { name: a, gateway: b, .. }, Via::Interface { name: c, gateway: d, .. }) => a == c && b == d,
+        (
+            Via::Interface {
+                name: a, gateway: b, ..
+            },
+            Via::Interface {
+                name: c, gateway: d, ..
+            },
+        ) => a == c && b == d,
         (Via::Unreachable, Via::Interface { .. }) | (Via::Interface { .. }, Via::Unreachable) => false,
     }
 }

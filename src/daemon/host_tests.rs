@@ -24,14 +24,21 @@ impl Kernel for Paper {
         if sheet.rival.as_ref() == Some(change) {
             return Ok(Standing::Conflict("someone's".into()));
         }
-        Ok(if sheet.set.contains(change) { Standing::Already } else { Standing::Wanting(before(change)) })
+        Ok(if sheet.set.contains(change) {
+            Standing::Already
+        } else {
+            Standing::Wanting(before(change))
+        })
     }
 
     async fn perform(&self, change: &Change) -> Result<(), HostError> {
         let mut sheet = self.0.borrow_mut();
         if sheet.refuses.as_ref() == Some(change) {
             let source = std::io::ErrorKind::PermissionDenied.into();
-            return Err(HostError::Sysctl { change: change.clone(), source });
+            return Err(HostError::Sysctl {
+                change: change.clone(),
+                source,
+            });
         }
         sheet.set.push(change.clone());
         sheet.log.push(format!("+ {change}"));
@@ -51,11 +58,17 @@ fn before(change: &Change) -> Option<String> {
 }
 
 fn forward() -> Change {
-    Change::Sysctl { key: "net/ipv4/ip_forward".into(), value: "1".into() }
+    Change::Sysctl {
+        key: "net/ipv4/ip_forward".into(),
+        value: "1".into(),
+    }
 }
 
 fn address(last: u8) -> Change {
-    Change::Address { interface: "xvpn0".into(), address: format!("169.254.0.{last}/30").parse().unwrap() }
+    Change::Address {
+        interface: "xvpn0".into(),
+        address: format!("169.254.0.{last}/30").parse().unwrap(),
+    }
 }
 
 fn dir(name: &str) -> PathBuf {
@@ -65,7 +78,10 @@ fn dir(name: &str) -> PathBuf {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 #[test]
@@ -74,13 +90,21 @@ fn changes_are_undone_in_reverse_order_and_nothing_else_is() {
     paper.0.borrow_mut().set.push(forward());
     block_on(async {
         let mut host = Host::open(&dir, paper.clone()).unwrap();
-        host.settle(vec![forward(), address(1), address(2)]).await.unwrap();
+        host.settle(vec![forward(), address(1), address(2)])
+            .await
+            .unwrap();
         assert_eq!(host.changes().len(), 2, "what was already so is not ours");
         host.undo().await.unwrap();
     });
     let sheet = paper.0.borrow();
-    let words: Vec<_> = [address(1), address(2)].iter().map(|c| format!("+ {c}")).collect();
-    let back: Vec<_> = [address(2), address(1)].iter().map(|c| format!("- {c}")).collect();
+    let words: Vec<_> = [address(1), address(2)]
+        .iter()
+        .map(|c| format!("+ {c}"))
+        .collect();
+    let back: Vec<_> = [address(2), address(1)]
+        .iter()
+        .map(|c| format!("- {c}"))
+        .collect();
     assert_eq!(sheet.log, [words, back].concat());
     assert_eq!(sheet.set, [forward()]);
     assert!(!dir.join("ledger.json").exists());
@@ -96,7 +120,10 @@ fn a_crashed_run_is_taken_over_and_the_old_values_survive_it() {
         drop(host); // The crash: nothing is undone.
         let mut host = Host::open(&dir, paper.clone()).unwrap();
         host.settle(vec![forward(), address(2)]).await.unwrap();
-        assert_eq!(host.changes(), [format!("{} (was 0)", forward()), address(2).to_string()]);
+        assert_eq!(
+            host.changes(),
+            [format!("{} (was 0)", forward()), address(2).to_string()]
+        );
         host.undo().await.unwrap();
     });
     assert!(paper.0.borrow().set.is_empty());
@@ -109,7 +136,9 @@ fn a_change_is_in_the_ledger_before_it_is_made() {
     paper.0.borrow_mut().refuses = Some(address(2));
     block_on(async {
         let mut host = Host::open(&dir, paper.clone()).unwrap();
-        host.settle(vec![address(1), address(2), address(3)]).await.unwrap_err();
+        host.settle(vec![address(1), address(2), address(3)])
+            .await
+            .unwrap_err();
         drop(host);
         let mut next = Host::open(&dir, paper.clone()).unwrap();
         assert_eq!(next.changes().len(), 3);
@@ -125,9 +154,16 @@ fn refuses_to_displace_what_the_operator_set() {
     paper.0.borrow_mut().rival = Some(address(1));
     block_on(async {
         let mut host = Host::open(&dir, paper.clone()).unwrap();
-        let error = host.settle(vec![forward(), address(1)]).await.unwrap_err().to_string();
+        let error = host
+            .settle(vec![forward(), address(1)])
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("someone's"), "{error}");
-        assert!(paper.0.borrow().set.is_empty(), "nothing is changed if anything conflicts");
+        assert!(
+            paper.0.borrow().set.is_empty(),
+            "nothing is changed if anything conflicts"
+        );
     });
     std::fs::remove_dir_all(dir).unwrap();
 }

@@ -117,29 +117,55 @@ impl Ledger {
         let entries = match fs::read(&path) {
             Ok(octets) => left_over(&octets, &place, &path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(LedgerError::Io { what: "read", path, source }),
+            Err(source) => {
+                return Err(LedgerError::Io {
+                    what: "read",
+                    path,
+                    source,
+                });
+            }
         };
-        Ok(Self { path, entries, place, _lock: lock })
+        Ok(Self {
+            path,
+            entries,
+            place,
+            _lock: lock,
+        })
     }
 
     /// Brings the file to the disk; when this returns it survives a loss of power.
     pub fn save(&self) -> Result<(), LedgerError> {
-        let io = |what, source| LedgerError::Io { what, path: self.path.clone(), source };
+        let io = |what, source| LedgerError::Io {
+            what,
+            path: self.path.clone(),
+            source,
+        };
         if self.entries.is_empty() {
             return match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io("remove", error)),
                 Ok(()) | Err(_) => Ok(()),
             };
         }
-        let book = Book { version: VERSION, place: self.place.clone(), entries: self.entries.clone() };
+        let book = Book {
+            version: VERSION,
+            place: self.place.clone(),
+            entries: self.entries.clone(),
+        };
         let octets = serde_json::to_vec_pretty(&book).map_err(|error| io("write", error.into()))?;
         let fresh = self.path.with_extension("new");
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
             file.write_all(&octets)?;
             file.sync_all()?;
             fs::rename(&fresh, &self.path)?;
-            self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+            self.path
+                .parent()
+                .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
         };
         write().map_err(|error| io("write", error))
     }
@@ -147,8 +173,13 @@ impl Ledger {
 
 impl Place {
     fn here() -> Self {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let namespace = fs::read_link("/proc/self/ns/net").map(|link| link.display().to_string()).unwrap_or_default();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let namespace = fs::read_link("/proc/self/ns/net")
+            .map(|link| link.display().to_string())
+            .unwrap_or_default();
         Self { boot, namespace }
     }
 }
@@ -170,14 +201,27 @@ fn left_over(octets: &[u8], here: &Place, path: &Path) -> Vec<Entry> {
 
 fn make_directory(state_dir: &Path) -> Result<(), LedgerError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
-    made.map_err(|source| LedgerError::Io { what: "create", path: state_dir.to_owned(), source })
+    made.map_err(|source| LedgerError::Io {
+        what: "create",
+        path: state_dir.to_owned(),
+        source,
+    })
 }
 
 fn take_lock(state_dir: &Path) -> Result<Flock<File>, LedgerError> {
     let path = state_dir.join("lock");
-    let io = |what, source| LedgerError::Io { what, path: path.clone(), source };
+    let io = |what, source| LedgerError::Io {
+        what,
+        path: path.clone(),
+        source,
+    };
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let file = options.open(&path).map_err(|error| io("open", error))?;
     // The kernel lets go of it when the process ends, in whatever way: a stale lock cannot be.
     let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -187,11 +231,16 @@ fn take_lock(state_dir: &Path) -> Result<Flock<File>, LedgerError> {
             let read = file.read_to_string(&mut text);
             let pid = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
             let pid = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-            return Err(LedgerError::Locked { pid, dir: state_dir.to_owned() });
+            return Err(LedgerError::Locked {
+                pid,
+                dir: state_dir.to_owned(),
+            });
         }
         Err((_, errno)) => return Err(io("lock", errno.into())),
     };
-    let written = lock.set_len(0).and_then(|()| writeln!(*lock, "{}", std::process::id()));
+    let written = lock
+        .set_len(0)
+        .and_then(|()| writeln!(*lock, "{}", std::process::id()));
     written.map_err(|error| io("write", error))?;
     Ok(lock)
 }
@@ -209,8 +258,14 @@ mod tests {
     }
 
     fn entry() -> Entry {
-        let change = Change::Sysctl { key: "net/ipv4/ip_forward".into(), value: "1".into() };
-        Entry { change, before: Some("0".into()) }
+        let change = Change::Sysctl {
+            key: "net/ipv4/ip_forward".into(),
+            value: "1".into(),
+        };
+        Entry {
+            change,
+            before: Some("0".into()),
+        }
     }
 
     #[test]
@@ -229,20 +284,39 @@ mod tests {
         let dir = fresh_dir("second");
         let _first = Ledger::open(&dir).unwrap();
         let error = Ledger::open(&dir).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
         assert!(error.contains("stop it"), "{error}");
         fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn changes_of_another_boot_or_namespace_are_not_ours_to_undo() {
-        let here = Place { boot: "a".into(), namespace: "net:[1]".into() };
-        let book = |place| serde_json::to_vec(&Book { version: VERSION, place, entries: vec![entry()] }).unwrap();
+        let here = Place {
+            boot: "a".into(),
+            namespace: "net:[1]".into(),
+        };
+        let book = |place| {
+            serde_json::to_vec(&Book {
+                version: VERSION,
+                place,
+                entries: vec![entry()],
+            })
+            .unwrap()
+        };
         let path = Path::new("ledger.json");
         assert_eq!(left_over(&book(here.clone()), &here, path), [entry()]);
-        let rebooted = Place { boot: "b".into(), ..here.clone() };
+        let rebooted = Place {
+            boot: "b".into(),
+            ..here.clone()
+        };
         assert!(left_over(&book(rebooted), &here, path).is_empty());
-        let elsewhere = Place { namespace: "net:[2]".into(), ..here.clone() };
+        let elsewhere = Place {
+            namespace: "net:[2]".into(),
+            ..here.clone()
+        };
         assert!(left_over(&book(elsewhere), &here, path).is_empty());
         assert!(left_over(b"{ torn", &here, path).is_empty());
     }

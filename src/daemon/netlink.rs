@@ -75,7 +75,10 @@ impl Netlink {
 
     /// Switches an interface on and sets its MTU.
     pub async fn set_up(&self, interface: &str, mtu: u32) -> Result<(), NetlinkError> {
-        let link = LinkUnspec::new_with_index(self.index_of(interface).await?).up().mtu(mtu).build();
+        let link = LinkUnspec::new_with_index(self.index_of(interface).await?)
+            .up()
+            .mtu(mtu)
+            .build();
         let done = self.handle.link().set(link).execute().await;
         done.map_err(|error| refused(format!("set interface {interface} up with MTU {mtu}"), error))
     }
@@ -83,7 +86,12 @@ impl Netlink {
     /// Adds an address to an interface; an address that is there already is no error.
     pub async fn add_address(&self, interface: &str, address: IpNet) -> Result<(), NetlinkError> {
         let index = self.index_of(interface).await?;
-        let done = self.handle.address().add(index, address.addr(), address.prefix_len()).execute().await;
+        let done = self
+            .handle
+            .address()
+            .add(index, address.addr(), address.prefix_len())
+            .execute()
+            .await;
         match done.map_err(|error| refused(format!("add address {address} to {interface}"), error)) {
             Err(error) if error.is(libc::EEXIST) => Ok(()),
             other => other,
@@ -97,7 +105,9 @@ impl Netlink {
             other => other?,
         };
         let found = self.address_messages().await?;
-        let message = found.into_iter().find(|message| message.header.index == index && net_of(message) == Some(address));
+        let message = found
+            .into_iter()
+            .find(|message| message.header.index == index && net_of(message) == Some(address));
         let Some(message) = message else { return Ok(()) };
         let done = self.handle.address().del(message).execute().await;
         done.map_err(|error| refused(format!("delete address {address} from {interface}"), error))
@@ -106,7 +116,9 @@ impl Netlink {
     /// Addresses of global scope on all interfaces.
     pub async fn addresses(&self) -> Result<Vec<IpNet>, NetlinkError> {
         let found = self.address_messages().await?;
-        let global = found.iter().filter(|message| message.header.scope == AddressScope::Universe);
+        let global = found
+            .iter()
+            .filter(|message| message.header.scope == AddressScope::Universe);
         Ok(global.filter_map(net_of).collect())
     }
 
@@ -137,11 +149,19 @@ impl Netlink {
             IpNet::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
             IpNet::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
         };
-        let messages: Vec<_> =
-            self.handle.route().get(message).execute().try_collect().await.map_err(|error| refused("list routes", error))?;
+        let messages: Vec<_> = self
+            .handle
+            .route()
+            .get(message)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| refused("list routes", error))?;
         let mut routes = Vec::new();
         for message in messages {
-            if is_main(&message) && !message.header.flags.contains(RouteFlags::Cloned) && destination_of(&message) == Some(destination)
+            if is_main(&message)
+                && !message.header.flags.contains(RouteFlags::Cloned)
+                && destination_of(&message) == Some(destination)
             {
                 routes.push(self.route_of(destination, &message).await?);
             }
@@ -153,22 +173,43 @@ impl Netlink {
     pub async fn way_to(&self, address: IpAddr) -> Result<Via, NetlinkError> {
         let what = || format!("say which way leads to {address}");
         let message = match address {
-            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
-            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build(),
+            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(v4, 32)
+                .build(),
+            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(v6, 128)
+                .build(),
         };
         let mut answers = Box::pin(self.handle.route().get(message).execute());
-        let answer = answers.next().await.transpose().map_err(|error| refused(what(), error))?;
-        let answer = answer.ok_or_else(|| NetlinkError::Refused { what: what(), source: io::ErrorKind::NotFound.into() })?;
+        let answer = answers
+            .next()
+            .await
+            .transpose()
+            .map_err(|error| refused(what(), error))?;
+        let answer = answer.ok_or_else(|| NetlinkError::Refused {
+            what: what(),
+            source: io::ErrorKind::NotFound.into(),
+        })?;
         self.via_of(&answer).await
     }
 
     async fn index_of(&self, interface: &str) -> Result<u32, NetlinkError> {
-        let mut found = Box::pin(self.handle.link().get().match_name(interface.to_owned()).execute());
+        let mut found = Box::pin(
+            self.handle
+                .link()
+                .get()
+                .match_name(interface.to_owned())
+                .execute(),
+        );
         match found.next().await {
             Some(Ok(link)) => Ok(link.header.index),
             Some(Err(error)) => {
                 let error = refused(format!("look up interface {interface}"), error);
-                Err(if error.is(libc::ENODEV) { NetlinkError::NoInterface(interface.to_owned()) } else { error })
+                Err(if error.is(libc::ENODEV) {
+                    NetlinkError::NoInterface(interface.to_owned())
+                } else {
+                    error
+                })
             }
             None => Err(NetlinkError::NoInterface(interface.to_owned())),
         }
@@ -176,8 +217,14 @@ impl Netlink {
 
     async fn name_of(&self, index: u32) -> Result<String, NetlinkError> {
         let mut found = Box::pin(self.handle.link().get().match_index(index).execute());
-        let link = found.next().await.transpose().map_err(|error| refused(format!("look up interface {index}"), error))?;
-        link.as_ref().and_then(link_name).ok_or_else(|| NetlinkError::NoInterface(format!("number {index}")))
+        let link = found
+            .next()
+            .await
+            .transpose()
+            .map_err(|error| refused(format!("look up interface {index}"), error))?;
+        link.as_ref()
+            .and_then(link_name)
+            .ok_or_else(|| NetlinkError::NoInterface(format!("number {index}")))
     }
 
     async fn address_messages(&self) -> Result<Vec<AddressMessage>, NetlinkError> {
@@ -187,9 +234,12 @@ impl Netlink {
 
     async fn route_message(&self, route: &Route) -> Result<RouteMessage, NetlinkError> {
         let mut message = match route.destination {
-            IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(net.network(), net.prefix_len()),
+            IpNet::V4(net) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(net.network(), net.prefix_len())
+            }
             IpNet::V6(net) => {
-                let v6 = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(net.network(), net.prefix_len());
+                let v6 = RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(net.network(), net.prefix_len());
                 return self.finish_route(v6.priority(route.metric).build(), route).await;
             }
         }
@@ -203,13 +253,27 @@ impl Netlink {
         self.finish_route(message, route).await
     }
 
-    async fn finish_route(&self, mut message: RouteMessage, route: &Route) -> Result<RouteMessage, NetlinkError> {
+    async fn finish_route(
+        &self,
+        mut message: RouteMessage,
+        route: &Route,
+    ) -> Result<RouteMessage, NetlinkError> {
         match &route.via {
             Via::Unreachable => message.header.kind = RouteType::Unreachable,
-            Via::Interface { name, gateway, source } => {
-                message.attributes.push(RouteAttribute::Oif(self.index_of(name).await?));
-                message.attributes.extend(gateway.map(|address| RouteAttribute::Gateway(address.into())));
-                message.attributes.extend(source.map(|address| RouteAttribute::PrefSource(address.into())));
+            Via::Interface {
+                name,
+                gateway,
+                source,
+            } => {
+                message
+                    .attributes
+                    .push(RouteAttribute::Oif(self.index_of(name).await?));
+                message
+                    .attributes
+                    .extend(gateway.map(|address| RouteAttribute::Gateway(address.into())));
+                message
+                    .attributes
+                    .extend(source.map(|address| RouteAttribute::PrefSource(address.into())));
             }
         }
         Ok(message)
@@ -220,7 +284,11 @@ impl Netlink {
             RouteAttribute::Priority(metric) => Some(*metric),
             _ => None,
         });
-        Ok(Route { destination, metric: metric.unwrap_or(0), via: self.via_of(message).await? })
+        Ok(Route {
+            destination,
+            metric: metric.unwrap_or(0),
+            via: self.via_of(message).await?,
+        })
     }
 
     async fn via_of(&self, message: &RouteMessage) -> Result<Via, NetlinkError> {
@@ -236,7 +304,11 @@ impl Netlink {
                 _ => {}
             }
         }
-        Ok(Via::Interface { name, gateway, source })
+        Ok(Via::Interface {
+            name,
+            gateway,
+            source,
+        })
     }
 }
 
@@ -254,7 +326,11 @@ impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.via {
             Via::Unreachable => write!(f, "unreachable {}", self.destination)?,
-            Via::Interface { name, gateway, source } => {
+            Via::Interface {
+                name,
+                gateway,
+                source,
+            } => {
                 write!(f, "{}", self.destination)?;
                 if let Some(gateway) = gateway {
                     write!(f, " via {gateway}")?;
@@ -282,7 +358,10 @@ fn refused(what: impl Into<String>, error: rtnetlink::Error) -> NetlinkError {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other.to_string()),
     };
-    NetlinkError::Refused { what: what.into(), source }
+    NetlinkError::Refused {
+        what: what.into(),
+        source,
+    }
 }
 
 fn is_main(message: &RouteMessage) -> bool {

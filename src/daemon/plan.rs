@@ -39,10 +39,18 @@ pub async fn changes(config: &Config, peers: &[IpAddr], netlink: &Netlink) -> Re
         if config.tunnels.iter().any(|tunnel| swallows(tunnel, *peer)) {
             let destination = IpNet::from(*peer);
             let via = match netlink.way_to(*peer).await? {
-                Via::Interface { name, gateway, .. } => Via::Interface { name, gateway, source: None },
+                Via::Interface { name, gateway, .. } => Via::Interface {
+                    name,
+                    gateway,
+                    source: None,
+                },
                 Via::Unreachable => continue,
             };
-            let pin = Change::Route(Route { destination, metric: default_metric(destination), via });
+            let pin = Change::Route(Route {
+                destination,
+                metric: default_metric(destination),
+                via,
+            });
             if !wanted.contains(&pin) {
                 wanted.push(pin);
             }
@@ -57,26 +65,52 @@ pub async fn changes(config: &Config, peers: &[IpAddr], netlink: &Netlink) -> Re
 
 /// Would the routes of this tunnel lead to this address?
 pub fn swallows(tunnel: &TunnelConfig, address: IpAddr) -> bool {
-    tunnel.remote_networks.iter().any(|network| network.contains(&address))
+    tunnel
+        .remote_networks
+        .iter()
+        .any(|network| network.contains(&address))
 }
 
 fn tunnel_changes(tunnel: &TunnelConfig, own: &[IpNet]) -> Result<Vec<Change>, PlanError> {
-    if let (RemoteAddress::Any, Some(network)) =
-        (&tunnel.remote_address, tunnel.remote_networks.iter().find(|network| network.prefix_len() == 0))
-    {
-        return Err(PlanError::Swallowed { tunnel: tunnel.name.clone(), network: *network });
+    if let (RemoteAddress::Any, Some(network)) = (
+        &tunnel.remote_address,
+        tunnel
+            .remote_networks
+            .iter()
+            .find(|network| network.prefix_len() == 0),
+    ) {
+        return Err(PlanError::Swallowed {
+            tunnel: tunnel.name.clone(),
+            network: *network,
+        });
     }
     let interface = &tunnel.interface;
     let addresses = tunnel.addresses.iter();
-    let mut wanted: Vec<Change> =
-        addresses.map(|address| Change::Address { interface: interface.clone(), address: *address }).collect();
+    let mut wanted: Vec<Change> = addresses
+        .map(|address| Change::Address {
+            interface: interface.clone(),
+            address: *address,
+        })
+        .collect();
     for destination in tunnel.remote_networks.iter().flat_map(|network| halves(*network)) {
         let source = source_for(tunnel, destination, own);
-        let via = Via::Interface { name: interface.clone(), gateway: None, source };
+        let via = Via::Interface {
+            name: interface.clone(),
+            gateway: None,
+            source,
+        };
         let metric = tunnel.metric.unwrap_or(default_metric(destination));
-        wanted.push(Change::Route(Route { destination, metric, via }));
+        wanted.push(Change::Route(Route {
+            destination,
+            metric,
+            via,
+        }));
         // Should the interface vanish in a crash, its routes vanish too: this one stays, and nothing leaks in the clear.
-        wanted.push(Change::Route(Route { destination, metric: METRIC_UNREACHABLE, via: Via::Unreachable }));
+        wanted.push(Change::Route(Route {
+            destination,
+            metric: METRIC_UNREACHABLE,
+            via: Via::Unreachable,
+        }));
     }
     Ok(wanted)
 }
@@ -85,7 +119,12 @@ fn tunnel_changes(tunnel: &TunnelConfig, own: &[IpNet]) -> Result<Vec<Change>, P
 fn source_for(tunnel: &TunnelConfig, destination: IpNet, own: &[IpNet]) -> Option<IpAddr> {
     let candidates = tunnel.addresses.iter().chain(own).map(IpNet::addr);
     let mut fitting = candidates.filter(|address| address.is_ipv4() == destination.addr().is_ipv4());
-    fitting.find(|address| tunnel.local_networks.iter().any(|network| network.contains(address)))
+    fitting.find(|address| {
+        tunnel
+            .local_networks
+            .iter()
+            .any(|network| network.contains(address))
+    })
 }
 
 /// A default route is set in two halves: more specific than the host's own, which stays untouched.
@@ -99,8 +138,16 @@ fn halves(network: IpNet) -> Vec<IpNet> {
 }
 
 fn sysctls(config: &Config) -> Vec<Change> {
-    let networks = || config.tunnels.iter().flat_map(|tunnel| tunnel.local_networks.iter().chain(&tunnel.remote_networks));
-    let set = |key: String, value: &str| Change::Sysctl { key, value: value.to_owned() };
+    let networks = || {
+        config
+            .tunnels
+            .iter()
+            .flat_map(|tunnel| tunnel.local_networks.iter().chain(&tunnel.remote_networks))
+    };
+    let set = |key: String, value: &str| Change::Sysctl {
+        key,
+        value: value.to_owned(),
+    };
     let mut wanted = Vec::new();
     if networks().any(|network| matches!(network, IpNet::V4(_))) {
         wanted.push(set("net/ipv4/ip_forward".into(), "1"));
@@ -123,16 +170,29 @@ fn sysctls(config: &Config) -> Vec<Change> {
 /// A host that forwards ignores router advertisements, and so would lose the default route a cloud gave it,
 /// unless `accept_ra` is 2 (Documentation/networking/ip-sysctl).
 fn keep_router_advertisements() -> Vec<Change> {
-    let interfaces = std::fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten();
+    let interfaces = std::fs::read_dir("/proc/sys/net/ipv6/conf")
+        .into_iter()
+        .flatten()
+        .flatten();
     let names = interfaces.filter_map(|entry| entry.file_name().into_string().ok());
     let real = names.filter(|name| !matches!(name.as_str(), "all" | "default" | "lo"));
     let keys = real.map(|name| format!("net/ipv6/conf/{name}/accept_ra"));
     let accepting = keys.filter(|key| read(key).as_deref() == Some("1"));
-    accepting.map(|key| Change::Sysctl { key, value: "2".into() }).collect()
+    accepting
+        .map(|key| Change::Sysctl {
+            key,
+            value: "2".into(),
+        })
+        .collect()
 }
 
 fn read(key: &str) -> Option<String> {
-    Some(std::fs::read_to_string(super::host::sysctl_path(key)).ok()?.trim().to_owned())
+    Some(
+        std::fs::read_to_string(super::host::sysctl_path(key))
+            .ok()?
+            .trim()
+            .to_owned(),
+    )
 }
 
 /// Behind every route that anyone sets on purpose.
@@ -145,7 +205,12 @@ mod tests {
 
     #[test]
     fn a_default_route_is_set_in_two_halves() {
-        let words = |network: IpNet| halves(network).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let words = |network: IpNet| {
+            halves(network)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(words("0.0.0.0/0".parse().unwrap()), ["0.0.0.0/1", "128.0.0.0/1"]);
         assert_eq!(words("::/0".parse().unwrap()), ["::/1", "8000::/1"]);
         assert_eq!(words("10.2.0.0/16".parse().unwrap()), ["10.2.0.0/16"]);

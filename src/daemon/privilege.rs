@@ -22,7 +22,10 @@ pub fn check(low_ports: bool) -> Result<(), Missing> {
         let wanted = low_ports || capability != Capability::CAP_NET_BIND_SERVICE;
         // A capability that cannot be read is tried, and the kernel has the last word.
         if wanted && !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true) {
-            return Err(Missing { capability: capability.to_string(), purpose });
+            return Err(Missing {
+                capability: capability.to_string(),
+                purpose,
+            });
         }
     }
     Ok(())
@@ -31,16 +34,26 @@ pub fn check(low_ports: bool) -> Result<(), Missing> {
 /// Nothing that holds keys is ever written to a core dump or read by another process of the same user, and no
 /// program started from here gains privileges. Returns what could not be had, in words.
 pub fn harden() -> Vec<String> {
-    let core = setrlimit(Resource::RLIMIT_CORE, 0, 0).err().map(|error| format!("cannot forbid core dumps: {error}"));
-    let dump = prctl::set_dumpable(false).err().map(|error| format!("cannot forbid tracing: {error}"));
-    let privs = prctl::set_no_new_privs().err().map(|error| format!("cannot forbid new privileges: {error}"));
+    let core = setrlimit(Resource::RLIMIT_CORE, 0, 0)
+        .err()
+        .map(|error| format!("cannot forbid core dumps: {error}"));
+    let dump = prctl::set_dumpable(false)
+        .err()
+        .map(|error| format!("cannot forbid tracing: {error}"));
+    let privs = prctl::set_no_new_privs()
+        .err()
+        .map(|error| format!("cannot forbid new privileges: {error}"));
     [core, dump, privs].into_iter().flatten().collect()
 }
 
 /// Gives up every capability of this thread that the daemon does not need once it runs, for good. To be called
 /// after the configuration was read and before any thread is started, so that all threads inherit it.
 pub fn drop_others() -> Result<(), caps::errors::CapsError> {
-    let wanted: caps::CapsHashSet = NEEDED.into_iter().map(|(capability, _)| capability).chain(KEPT).collect();
+    let wanted: caps::CapsHashSet = NEEDED
+        .into_iter()
+        .map(|(capability, _)| capability)
+        .chain(KEPT)
+        .collect();
     let held = caps::read(None, CapSet::Permitted)?;
     let kept: caps::CapsHashSet = held.intersection(&wanted).copied().collect();
     caps::clear(None, CapSet::Ambient)?;
@@ -50,8 +63,14 @@ pub fn drop_others() -> Result<(), caps::errors::CapsError> {
 }
 
 const NEEDED: [(Capability, &str); 3] = [
-    (Capability::CAP_NET_ADMIN, "open TUN interfaces and set addresses and routes"),
-    (Capability::CAP_NET_RAW, "send and receive ESP without UDP (IP protocol 50)"),
+    (
+        Capability::CAP_NET_ADMIN,
+        "open TUN interfaces and set addresses and routes",
+    ),
+    (
+        Capability::CAP_NET_RAW,
+        "send and receive ESP without UDP (IP protocol 50)",
+    ),
     (Capability::CAP_NET_BIND_SERVICE, "listen on UDP 500"),
 ];
 
@@ -64,7 +83,14 @@ mod tests {
 
     #[test]
     fn says_what_a_missing_capability_is_for_and_what_to_do() {
-        let error = Missing { capability: "CAP_NET_ADMIN".into(), purpose: NEEDED[0].1 }.to_string();
-        assert!(error.contains("CAP_NET_ADMIN") && error.contains("TUN") && error.contains("sudo"), "{error}");
+        let error = Missing {
+            capability: "CAP_NET_ADMIN".into(),
+            purpose: NEEDED[0].1,
+        }
+        .to_string();
+        assert!(
+            error.contains("CAP_NET_ADMIN") && error.contains("TUN") && error.contains("sudo"),
+            "{error}"
+        );
     }
 }

@@ -16,7 +16,10 @@ pub fn status(status: &str) {
 
 /// The end has begun.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("deleting SAs and undoing changes")]);
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::Status("deleting SAs and undoing changes"),
+    ]);
 }
 
 /// The loop still turns.

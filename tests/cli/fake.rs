@@ -112,7 +112,7 @@ fn serve(stream: &UnixStream, scene: &Mutex<Scene>) {
                     send(stream, &Response::Accepted { names });
                     scene.perform();
                 }
-                Err(refusal) => send(stream, &refusal),
+                Err(refusal) => send(stream, &Response::Error(*refusal)),
             },
             Request::Down { names } => match scene.named(names) {
                 Ok(names) => {
@@ -122,7 +122,7 @@ fn serve(stream: &UnixStream, scene: &Mutex<Scene>) {
                         .for_each(|tunnel| tunnel.1 = TunnelState::Down);
                     send(stream, &Response::Accepted { names });
                 }
-                Err(refusal) => send(stream, &refusal),
+                Err(refusal) => send(stream, &Response::Error(*refusal)),
             },
             Request::Subscribe => {
                 send(stream, &Response::Subscribed);
@@ -140,7 +140,7 @@ fn send(mut stream: &UnixStream, response: &Response) {
 }
 
 impl Scene {
-    fn named(&self, names: Vec<String>) -> Result<Vec<String>, Response> {
+    fn named(&self, names: Vec<String>) -> Result<Vec<String>, Box<ErrorReport>> {
         let known: Vec<String> = self.tunnels.iter().map(|tunnel| tunnel.0.to_owned()).collect();
         let unknown: Vec<String> = names
             .iter()
@@ -148,7 +148,7 @@ impl Scene {
             .cloned()
             .collect();
         if !unknown.is_empty() {
-            return Err(Response::Error(ErrorReport::unknown_tunnels(unknown, known)));
+            return Err(Box::new(ErrorReport::unknown_tunnels(unknown, known)));
         }
         Ok(if names.is_empty() { known } else { names })
     }

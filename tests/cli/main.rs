@@ -1,4 +1,5 @@
 //! The command line as an operator meets it: without a daemon, and with one that is played by the test.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fake;
 

@@ -1,6 +1,7 @@
 //! What `xvpn check` says about configurations, right and wrong: every file in `cases/` against its golden text.
 //!
 //! `XVPN_UPDATE_GOLDENS=1 cargo test --test config` writes the texts anew; read the difference before committing it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
