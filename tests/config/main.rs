@@ -188,3 +188,72 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+#[test]
+fn the_examples_of_the_guide_are_good() {
+    let guide =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/config.md")).unwrap();
+    let examples: Vec<&str> = guide
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let folder = Folder::new();
+        folder.write("azure.psk", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n", 0o600);
+        folder.write(
+            "xvpn.toml",
+            &example.replace("/etc/xvpn", folder.0.to_str().unwrap()),
+            0o644,
+        );
+        let said = folder.check();
+        assert!(
+            said.ends_with("exit 0\n") && !said.contains("warning"),
+            "{example}\n{said}"
+        );
+    }
+}
+
+#[test]
+fn no_damage_to_a_file_makes_reading_it_panic() {
+    let folder = Folder::new();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/cases");
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % u64::try_from(below.max(1)).unwrap()).unwrap()
+    };
+    for case in files_in(&cases)
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "toml"))
+    {
+        let text = fs::read_to_string(case).unwrap();
+        // A damaged command must not be run.
+        if text.is_empty() || text.contains("command") {
+            continue;
+        }
+        for _ in 0..40 {
+            let mut octets = text.clone().into_bytes();
+            for _ in 0..=random(3) {
+                let (from, to) = (random(octets.len()), random(octets.len()));
+                match random(3) {
+                    0 => octets.swap(from, to),
+                    1 => octets.truncate(octets.len().max(1) - 1 - from.min(octets.len() - 1) / 8),
+                    _ => octets.insert(from, b"\"'[]{}=\n\\.#\xc3\0"[random(13)]),
+                }
+                if octets.is_empty() {
+                    break;
+                }
+            }
+            let path = folder.0.join("xvpn.toml");
+            fs::write(&path, &octets).unwrap();
+            match xvpn::config::load(&path, xvpn::config::Purpose::Run) {
+                Ok(loaded) => drop(loaded.warnings.render(true)),
+                Err(report) => assert!(!report.render(false).is_empty()),
+            }
+        }
+    }
+}
