@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::io::fault::Fault;
 use crate::io::sys::{self, check, socklen};
-use crate::io::udp::message::{Exchange, Meta, Outgoing};
+use crate::io::udp::message::{BATCH, Exchange, Meta, Outgoing};
 use crate::io::udp::socket::{prepare, set_fragmentation};
 
 /// One raw socket of a queue.
@@ -43,7 +43,7 @@ impl RawEsp {
             Ok(Self {
                 fd,
                 bound,
-                exchange: Exchange::new(),
+                exchange: Exchange::new(BATCH),
             })
         };
         (0..count.max(1)).map(open).collect()
@@ -82,6 +82,11 @@ impl RawEsp {
             packet
         });
         self.exchange.send(self.fd.as_fd(), without_ports, failed)
+    }
+
+    /// Whether IP may cut what is sent from now on.
+    pub(crate) fn allow_fragments(&self, allowed: bool) -> io::Result<()> {
+        set_fragmentation(self.fd.as_fd(), self.bound.ip(), allowed)
     }
 
     /// How many octets of a received packet come before its ESP header; `None` if it is not even an IP header.

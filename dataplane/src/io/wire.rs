@@ -130,6 +130,14 @@ impl WirePort {
             remote: packet.meta.path.remote,
             traffic_class: packet.meta.tos,
         });
+        // Rare: an IPv6 packet of 1280 octets over a path that does not take it whole (RFC 2473 7.1).
+        let cut = batch
+            .iter()
+            .nth(start)
+            .is_some_and(|first| !first.meta.dont_fragment);
+        if cut && socket.allow_fragments(true).is_err() {
+            return;
+        }
         let (too_long, too_big) = (&mut sent.too_long, &mut sent.too_big);
         sent.packets += socket.send(outgoing, |failed, fault| {
             if fault == Fault::TooBig {
@@ -139,6 +147,10 @@ impl WirePort {
                 }
             }
         });
+        if cut {
+            // What could be set can be set back.
+            let _ = socket.allow_fragments(false);
+        }
     }
 }
 
@@ -160,12 +172,10 @@ impl Port for WirePort {
         let mut sent = Sent::default();
         let mut start = 0;
         while let Some(first) = batch.iter().nth(start) {
-            let path = first.meta.path;
-            let index = self.socket_for(&path);
-            // Packets of one path share its socket; usually the whole batch has one path.
-            let same = |packet: &&Packet| {
-                packet.meta.path.local == path.local && same_socket(&packet.meta.path, &path)
-            };
+            let meta = first.meta;
+            let index = self.socket_for(&meta.path);
+            // Usually the whole batch has one path.
+            let same = |packet: &&Packet| same_run(&packet.meta, &meta);
             let run = batch
                 .iter()
                 .skip(start)
@@ -207,6 +217,13 @@ impl Socket {
         }
     }
 
+    fn allow_fragments(&self, allowed: bool) -> io::Result<()> {
+        match self {
+            Self::Udp(udp) => udp.allow_fragments(allowed),
+            Self::Raw(raw) => raw.allow_fragments(allowed),
+        }
+    }
+
     fn receive<'a>(
         &mut self,
         rooms: impl Iterator<Item = &'a mut [u8]>,
@@ -245,8 +262,12 @@ fn serves_address(bound: IpAddr, path: &Path, exact: bool) -> bool {
     address && bound.is_ipv6() == path.remote.is_ipv6()
 }
 
-fn same_socket(one: &Path, other: &Path) -> bool {
-    one.encapsulation == other.encapsulation && one.remote.is_ipv6() == other.remote.is_ipv6()
+/// Whether two packets leave through the same socket with the same options.
+fn same_run(one: &Meta, other: &Meta) -> bool {
+    one.path.local == other.path.local
+        && one.path.encapsulation == other.path.encapsulation
+        && one.path.remote.is_ipv6() == other.path.remote.is_ipv6()
+        && one.dont_fragment == other.dont_fragment
 }
 
 fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {

@@ -3,11 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use std::sync::Arc;
+use xvpn_dataplane::TunnelId;
+use xvpn_dataplane::buffer::{Batch, Meta, Packet, Pool};
 use xvpn_dataplane::io::esp_raw::RawEsp;
 use xvpn_dataplane::io::fault::Fault;
 use xvpn_dataplane::io::tun::TunQueue;
 use xvpn_dataplane::io::udp::socket::path_mtu;
-use xvpn_dataplane::io::udp::{IkeSocket, Meta, Outgoing, UdpSocket};
+use xvpn_dataplane::io::udp::{self, IkeSocket, Outgoing, UdpSocket};
+use xvpn_dataplane::io::wire::WirePort;
+use xvpn_dataplane::io::{Port, Sent, TooBig};
+use xvpn_dataplane::stats::QueueStats;
 
 use crate::netns::{TUN_DEVICE, configure, set_mtu, until};
 
@@ -30,6 +36,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
         "a_long_ike_message_is_cut_by_ip_on_the_socket_that_sets_df",
         cuts_ike,
     ),
+    ("only_packets_that_may_be_cut_are_cut", cuts_what_may_be_cut),
     (
         "an_unreachable_peer_costs_its_own_datagram_only",
         survives_unreachable,
@@ -47,7 +54,7 @@ fn bind(address: &str, count: usize) -> Vec<UdpSocket> {
 }
 
 /// Receives `count` datagrams.
-fn collect(socket: &mut UdpSocket, count: usize) -> Vec<(Meta, Vec<u8>)> {
+fn collect(socket: &mut UdpSocket, count: usize) -> Vec<(udp::Meta, Vec<u8>)> {
     let mut all = Vec::new();
     until("datagrams", || {
         all.extend(take(socket));
@@ -56,10 +63,10 @@ fn collect(socket: &mut UdpSocket, count: usize) -> Vec<(Meta, Vec<u8>)> {
     all
 }
 
-fn take(socket: &mut UdpSocket) -> Vec<(Meta, Vec<u8>)> {
+fn take(socket: &mut UdpSocket) -> Vec<(udp::Meta, Vec<u8>)> {
     let mut rooms = vec![[0u8; 2048]; 64];
     let mut metas = Vec::new();
-    let each = |_, meta: Option<Meta>| metas.push(meta.unwrap());
+    let each = |_, meta: Option<udp::Meta>| metas.push(meta.unwrap());
     match socket.receive(rooms.iter_mut().map(|room| &mut room[..]), each) {
         Ok(count) => assert_eq!(count, metas.len()),
         Err(error) => assert_eq!(Fault::of(&error), Fault::WouldBlock),
@@ -178,6 +185,51 @@ fn cuts_ike() {
             octets += len - 20;
         }
         (octets == 3000 + 4 + 8).then_some(())
+    });
+}
+
+fn cuts_what_may_be_cut() {
+    let tun = TunQueue::open(Path::new(TUN_DEVICE), "xc0", 1).unwrap();
+    configure("xc0", Ipv4Addr::new(10, 95, 0, 1)).unwrap();
+    let udp = bind("10.95.0.1:0", 1);
+    let mut packet = Packet::new();
+    packet.set(&[7; 2000]);
+    let path = &mut packet.meta.path;
+    (path.local, path.remote) = (udp[0].bound(), "10.95.0.2:4500".parse().unwrap());
+    let mut wire = WirePort::new(udp, Vec::new(), Arc::new(QueueStats::new()));
+    let (mut pool, mut batch) = (Pool::default(), Batch::default());
+    let mut send = |may_be_cut: [bool; 3]| {
+        for cut in may_be_cut {
+            let mut copy = pool.take();
+            copy.set(packet.octets());
+            copy.meta = Meta {
+                dont_fragment: !cut,
+                tunnel: TunnelId(3),
+                ..packet.meta
+            };
+            batch.push(copy);
+        }
+        wire.send(&mut batch, &mut pool)
+    };
+    let too_big = Some(TooBig {
+        tunnel: TunnelId(3),
+        path_mtu: 1500,
+    });
+    let expected = Sent {
+        packets: 1,
+        lost: 2,
+        too_long: 2,
+        too_big,
+    };
+    assert_eq!(send([false, true, false]), expected);
+    let mut room = [0; 2048];
+    let mut octets = 0;
+    until("both fragments", || {
+        let len = tun.queues[0].read(&mut room).ok()?;
+        if room[0] >> 4 == 4 && room[9] == 17 {
+            octets += len - 20;
+        }
+        (octets == 2000 + 8).then_some(())
     });
 }
 

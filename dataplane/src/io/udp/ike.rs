@@ -49,7 +49,7 @@ impl IkeSocket {
             let mut found = None;
             let rooms = std::iter::once(&mut *room);
             let count =
-                Exchange::new().receive(self.fd.as_fd(), self.bound, rooms, |_, meta| found = meta)?;
+                Exchange::new(1).receive(self.fd.as_fd(), self.bound, rooms, |_, meta| found = meta)?;
             match found {
                 Some(meta) => return Ok(meta),
                 None if count == 0 => return Err(io::ErrorKind::WouldBlock.into()),
@@ -105,7 +105,7 @@ impl IkeSocket {
             traffic_class: 0,
         };
         let mut result = Ok(());
-        Exchange::new().send(self.fd.as_fd(), std::iter::once(datagram), |_, fault| {
+        Exchange::new(1).send(self.fd.as_fd(), std::iter::once(datagram), |_, fault| {
             result = Err(fault)
         });
         result

@@ -45,19 +45,21 @@ pub struct Outgoing<'a> {
 ///
 /// Concurrency: owned by one thread, as the socket it is used with.
 pub(crate) struct Exchange {
-    names: Box<[Name; BATCH]>,
-    controls: Box<[Control; BATCH]>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
 }
 
 impl Exchange {
-    pub(crate) fn new() -> Self {
+    /// For batches of up to `capacity` datagrams, at most [`BATCH`].
+    pub(crate) fn new(capacity: usize) -> Self {
+        let capacity = capacity.min(BATCH);
         Self {
-            names: Box::new([Name::empty(); BATCH]),
-            controls: Box::new([Control::new(); BATCH]),
+            names: vec![Name::empty(); capacity],
+            controls: vec![Control::new(); capacity],
         }
     }
 
-    /// Receives up to [`BATCH`] datagrams without waiting, one into each of `rooms`, and tells `each` about them in order.
+    /// Receives a batch of datagrams without waiting, one into each of `rooms`, and tells `each` about them in order.
     ///
     /// A datagram whose sender has no address that we understand is passed over with `None`: it still used up its room.
     pub(crate) fn receive<'a>(
@@ -104,7 +106,7 @@ impl Exchange {
         Ok(received)
     }
 
-    /// Sends datagrams without waiting, at most [`BATCH`] of them, and tells `failed` which were not sent and why.
+    /// Sends a batch of datagrams without waiting and tells `failed` which were not sent and why.
     ///
     /// Never fatal: a datagram that cannot be sent is one lost on the way. Returns how many were sent.
     pub(crate) fn send<'a>(

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::message::{Exchange, Meta, Outgoing};
+use super::message::{BATCH, Exchange, Meta, Outgoing};
 use crate::io::fault::Fault;
 use crate::io::sys;
 
@@ -40,7 +40,7 @@ impl UdpSocket {
             sockets.push(Self {
                 fd,
                 bound,
-                exchange: Exchange::new(),
+                exchange: Exchange::new(BATCH),
             });
         }
         Ok(sockets)
@@ -69,6 +69,11 @@ impl UdpSocket {
         failed: impl FnMut(usize, Fault),
     ) -> usize {
         self.exchange.send(self.fd.as_fd(), datagrams, failed)
+    }
+
+    /// Whether IP may cut what is sent from now on.
+    pub(crate) fn allow_fragments(&self, allowed: bool) -> io::Result<()> {
+        set_fragmentation(self.fd.as_fd(), self.bound.ip(), allowed)
     }
 
     /// Another descriptor of the same socket, to send IKE messages from the port that ESP uses (RFC 3948).
