@@ -5,6 +5,8 @@ use std::fmt;
 
 use crate::auth::identity::Identity;
 use crate::negotiate::selector::TrafficSelector;
+use crate::wire::payload::NotifyType;
+use crate::wire::{Fault, Malformed};
 
 /// Why a datagram changed nothing. One variant is one counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,6 +159,8 @@ pub enum Cause {
         ours: String,
         /// What the peer offered, if it was the one to offer.
         theirs: Option<String>,
+        /// What keeps the two most similar proposals apart, if both are known.
+        difference: Option<String>,
     },
     /// The peer insists on a key exchange we do not offer, or changes its mind again and again (INVALID_KE_PAYLOAD).
     InvalidKeyExchange {
@@ -195,6 +199,13 @@ pub enum Cause {
         /// What the peer proposed for us and for itself, if it said.
         theirs: Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
     },
+    /// The peer wants to talk to someone else than us (its IDr).
+    WrongResponder {
+        /// `local.id` of the connections that were in question.
+        ours: Vec<Identity>,
+        /// Whom the peer wants.
+        wanted: Identity,
+    },
     /// No connection is configured for this peer.
     NoPolicy,
     /// A message without a payload it must have, or with one that does not parse (INVALID_SYNTAX).
@@ -202,7 +213,7 @@ pub enum Cause {
         /// Who said so.
         refused_by: Side,
         /// What was wrong with it.
-        detail: &'static str,
+        detail: String,
     },
     /// A critical payload of an unknown type (UNSUPPORTED_CRITICAL_PAYLOAD, RFC 7296 2.5).
     UnsupportedCritical {
@@ -214,7 +225,7 @@ pub enum Cause {
     /// Another error notification from the peer.
     PeerNotify {
         /// Its type (RFC 7296 3.10.1).
-        notify: u16,
+        notify: NotifyType,
     },
     /// The peer deleted the IKE SA before it was of use.
     Deleted,
@@ -255,6 +266,7 @@ impl Cause {
             | Self::IdentityMismatch { .. }
             | Self::UnsupportedAuthMethod { .. }
             | Self::SelectorMismatch { .. }
+            | Self::WrongResponder { .. }
             | Self::NoPolicy
             | Self::NoAddress => Blame::Operator,
             Self::CookieLoop
@@ -268,6 +280,63 @@ impl Cause {
                 Side::Peer => Blame::Us,
             },
             Self::Internal { .. } => Blame::Us,
+        }
+    }
+
+    /// The notify that tells the peer, if it is to be told.
+    pub fn notify(&self) -> Option<NotifyType> {
+        match self {
+            Self::NoProposal { .. } => Some(NotifyType::NO_PROPOSAL_CHOSEN),
+            Self::InvalidKeyExchange { .. } => Some(NotifyType::INVALID_KE_PAYLOAD),
+            Self::BadPublicValue | Self::InvalidSyntax { .. } => Some(NotifyType::INVALID_SYNTAX),
+            Self::UnsupportedCritical { .. } => Some(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD),
+            // RFC 7296 2.21.2: whoever is not who it should be learns no more than that.
+            Self::AuthenticationFailed { .. }
+            | Self::IdentityMismatch { .. }
+            | Self::WrongResponder { .. }
+            | Self::UnsupportedAuthMethod { .. }
+            | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),
+            Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
+            Self::Internal { .. } => Some(NotifyType::TEMPORARY_FAILURE),
+            Self::NoResponse { .. }
+            | Self::CookieLoop
+            | Self::PeerNotify { .. }
+            | Self::Deleted
+            | Self::Abandoned
+            | Self::NoChild
+            | Self::NoAddress => None,
+        }
+    }
+
+    /// The payload type that goes with UNSUPPORTED_CRITICAL_PAYLOAD (RFC 7296 2.5).
+    pub(crate) fn unsupported_critical(&self) -> Option<u8> {
+        if let Self::UnsupportedCritical { refused_by: Side::Us, payload } = self { Some(*payload) } else { None }
+    }
+
+    /// What an error notify of the peer means where it has no more to say.
+    pub(crate) fn from_notify(notify: NotifyType) -> Self {
+        match notify {
+            NotifyType::INVALID_SYNTAX => {
+                Self::InvalidSyntax { refused_by: Side::Peer, detail: "it does not say where".into() }
+            }
+            other => Self::PeerNotify { notify: other },
+        }
+    }
+
+    /// What a message of the peer that does not parse means.
+    pub(crate) fn from_malformed(malformed: &Malformed) -> Self {
+        match malformed.fault {
+            Fault::UnsupportedCritical(payload) => {
+                Self::UnsupportedCritical { refused_by: Side::Us, payload: payload.0 }
+            }
+            Fault::Truncated { .. }
+            | Fault::Trailing { .. }
+            | Fault::Length { .. }
+            | Fault::Value { .. }
+            | Fault::TooMany { .. }
+            | Fault::MajorVersion(_)
+            | Fault::Missing(_)
+            | Fault::Duplicate(_) => Self::InvalidSyntax { refused_by: Side::Us, detail: malformed.to_string() },
         }
     }
 
@@ -304,6 +373,9 @@ impl Cause {
             Self::IdentityMismatch { got, .. } => {
                 format!("set `remote.id = \"{got}\"` here if that is the right peer, or `local.id` at the peer")
             }
+            Self::WrongResponder { wanted, .. } => {
+                format!("set `local.id = \"{wanted}\"` here, or `remote.id` at the peer")
+            }
             Self::UnsupportedAuthMethod { .. } => "set the peer to authenticate with a pre-shared key".into(),
             Self::SelectorMismatch { .. } => {
                 "`local.networks` here must overlap `remote.networks` at the peer, and the other way round".into()
@@ -337,18 +409,18 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoResponse { tries } => write!(f, "the peer did not answer ({tries} tries)"),
-            Self::NoProposal { of, refused_by, ours, theirs } => {
+            Self::NoProposal { of, refused_by, ours, theirs, difference } => {
                 let sa = match of {
                     Negotiated::Ike => "IKE",
                     Negotiated::Child => "ESP",
                 };
                 match refused_by {
                     Side::Peer => write!(f, "the peer accepts none of our {sa} proposals ({ours})"),
-                    Side::Us => write!(
-                        f,
-                        "no common {sa} proposal: we accept {ours}, the peer offers {}",
-                        theirs.as_deref().unwrap_or("nothing we know")
-                    ),
+                    Side::Us => {
+                        let theirs = theirs.as_deref().unwrap_or("nothing we know");
+                        write!(f, "no common {sa} proposal: we accept {ours}, the peer offers {theirs}")?;
+                        difference.as_ref().map_or(Ok(()), |difference| write!(f, " ({difference})"))
+                    }
                 }
             }
             Self::InvalidKeyExchange { wanted } => {
@@ -364,6 +436,9 @@ impl fmt::Display for Cause {
             }
             Self::IdentityMismatch { expected, got } => {
                 write!(f, "the peer says it is {got}, but {} is expected", List(expected))
+            }
+            Self::WrongResponder { ours, wanted } => {
+                write!(f, "the peer wants to talk to {wanted}, but we are {}", List(ours))
             }
             Self::UnsupportedAuthMethod { method } => {
                 write!(f, "the peer authenticates by method {method}, which is not a pre-shared key")
@@ -388,7 +463,7 @@ impl fmt::Display for Cause {
             Self::UnsupportedCritical { refused_by: Side::Peer, payload } => {
                 write!(f, "the peer does not know our critical payload type {payload}")
             }
-            Self::PeerNotify { notify } => write!(f, "the peer answered with error notification {notify}"),
+            Self::PeerNotify { notify } => write!(f, "the peer answered {notify}"),
             Self::Deleted => f.write_str("the peer deleted the IKE SA"),
             Self::Abandoned => f.write_str("the peer began and never finished"),
             Self::NoChild => f.write_str("the CHILD SA is gone"),

@@ -1,3 +1,7 @@
 //! What stands once an exchange is done: keys, SAs, windows.
 
+pub(crate) mod child;
+pub(crate) mod ike_sa;
 pub mod keymat;
+pub(crate) mod spis;
+pub(crate) mod window;

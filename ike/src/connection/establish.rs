@@ -1,0 +1,225 @@
+//! A peer is authenticated: install its CHILD SA, and decide which IKE SA is kept if there was one already.
+//!
+//! Three reasons why there can be two:
+//! - INITIAL_CONTACT: the peer has lost the old one, which is removed without a word to it (RFC 7296 2.4).
+//! - Both sides initiated at the same time. As in the collision of two rekeyings (RFC 7296 2.8.1), the SA with the
+//!   lowest of the four nonces loses; the side that initiated it deletes it. Both sides see the same nonces, so both
+//!   keep the same one, and neither ever has none.
+//! - Otherwise the peer wanted a new one, and the older one is deleted.
+//!
+//! Two rules keep traffic flowing meanwhile: an SA that loses at birth is installed for receiving only, so that the
+//! last outbound SA installed is always that of the one that is kept; and an attempt that has not sent its IKE_AUTH
+//! request gives way to any SA of the peer (the peer cannot know of it).
+
+use std::time::{Duration, Instant};
+
+use super::{Connection, Intent};
+use crate::api::{CloseReason, Event, Path, Reason, Role};
+use crate::error::Failure;
+use crate::exchange::auth::Authenticated;
+use crate::exchange::{Cx, delete};
+use crate::state::{Established, State};
+use crate::wire::IkeSpi;
+
+/// What becomes of an IKE SA when the connection gets another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The peer does not know it any more.
+    Replaced,
+    /// We delete it.
+    Deleted,
+    /// The peer deletes it.
+    Awaited,
+    /// It is kept, and the new one is not.
+    Kept,
+}
+
+impl Connection {
+    /// `answer` is the responder's IKE_AUTH response, which leaves between the two halves of the CHILD SA.
+    pub(crate) fn establish(
+        &mut self,
+        cx: &mut Cx<'_>,
+        authenticated: Authenticated,
+        answer: Option<(Path, Vec<u8>)>,
+    ) {
+        let contact = authenticated.initial_contact;
+        let (mut new, refused) = Established::new(cx.now, authenticated);
+        let spi = new.ike.local_spi();
+        cx.spis.adopt(spi, self.id());
+        if let Some(failure) = refused {
+            return self.without_child(cx, new, answer, failure);
+        }
+        if self.intent == Intent::Down {
+            return self.close_unwanted(cx, new);
+        }
+
+        let fates: Vec<(IkeSpi, Fate)> =
+            self.established().map(|(spi, old)| (spi, fate(old, &new, contact))).collect();
+        let loses = fates.iter().any(|(_, fate)| *fate == Fate::Kept);
+        install(cx, &mut new, answer, loses);
+        for (spi, fate) in fates {
+            self.meet_fate(cx, spi, fate);
+        }
+        self.give_way(cx);
+        if loses {
+            self.lose(cx, new);
+        } else {
+            announce(cx, &mut new);
+            self.stood_since.get_or_insert(cx.now);
+            self.put(spi, State::Established(Box::new(new)));
+        }
+    }
+
+    /// The peer is authenticated but there is no CHILD SA: as an initiator we delete the IKE SA, which is of no use; as
+    /// a responder we leave that to the peer for a while.
+    fn without_child(
+        &mut self,
+        cx: &mut Cx<'_>,
+        mut new: Established,
+        answer: Option<(Path, Vec<u8>)>,
+        failure: Failure,
+    ) {
+        let (spi, path) = (new.ike.local_spi(), new.ike.path);
+        match answer {
+            Some((to, bytes)) => {
+                cx.transmit(to, bytes);
+                new.timers.set(Reason::Expire, cx.now + PATIENCE);
+                self.put(spi, State::Established(Box::new(new)));
+                cx.event(Event::Failed { connection: Some(self.id()), path, failure, retry_in: None });
+            }
+            None => {
+                let closing = new.close(cx, CloseReason::Error);
+                self.put(spi, State::Closing(Box::new(closing)));
+                self.failed(cx, path, failure);
+            }
+        }
+    }
+
+    /// The operator changed their mind while IKE_AUTH was under way.
+    fn close_unwanted(&mut self, cx: &mut Cx<'_>, mut new: Established) {
+        let spi = new.ike.local_spi();
+        let children = std::mem::take(&mut new.children).into_values().collect();
+        delete::remove(cx, &mut new, children);
+        let mut closing = new.close(cx, CloseReason::Operator);
+        closing.announce_end = true;
+        self.put(spi, State::Closing(Box::new(closing)));
+    }
+
+    fn meet_fate(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, fate: Fate) {
+        let Some(State::Established(mut old)) = self.sas.remove(&spi) else { return };
+        match fate {
+            Fate::Kept => self.put(spi, State::Established(old)),
+            Fate::Awaited => {
+                old.losing = true;
+                old.timers.set(Reason::Expire, cx.now + PATIENCE);
+                self.put(spi, State::Established(old));
+            }
+            Fate::Deleted => {
+                for child in old.children.values_mut() {
+                    let output = child.remove_outbound(old.config.id);
+                    output.into_iter().for_each(|output| cx.output(output));
+                }
+                let closing = old.close(cx, CloseReason::Replaced);
+                self.put(spi, State::Closing(Box::new(closing)));
+            }
+            Fate::Replaced => {
+                self.remove_now(cx, *old, CloseReason::Replaced);
+            }
+        }
+    }
+
+    /// Our own attempts that the peer does not depend on are over.
+    fn give_way(&mut self, cx: &mut Cx<'_>) {
+        self.timers.clear(Reason::Retry);
+        self.sas.retain(|spi, state| match state {
+            State::InitSent(_) => {
+                cx.spis.release_ike(*spi, None);
+                false
+            }
+            State::AuthSent(_) | State::Established(_) | State::Closing(_) => true,
+        });
+    }
+
+    /// The new SA is the one that is not kept.
+    fn lose(&mut self, cx: &mut Cx<'_>, mut new: Established) {
+        let spi = new.ike.local_spi();
+        match new.ike.role {
+            Role::Initiator => {
+                let closing = new.close(cx, CloseReason::Replaced);
+                self.put(spi, State::Closing(Box::new(closing)));
+            }
+            Role::Responder => {
+                new.losing = true;
+                new.timers.set(Reason::Expire, cx.now + PATIENCE);
+                self.put(spi, State::Established(Box::new(new)));
+            }
+        }
+    }
+
+    /// If only SAs are left that were to lose, the two sides disagreed: one of them is kept after all.
+    pub(super) fn promote(&mut self, cx: &mut Cx<'_>) {
+        if self.established().any(|(_, established)| !established.losing) {
+            return;
+        }
+        let losing = self.sas.values_mut().find_map(|state| match state {
+            State::Established(established) => Some(established),
+            State::InitSent(_) | State::AuthSent(_) | State::Closing(_) => None,
+        });
+        let Some(established) = losing.filter(|established| !established.children.is_empty()) else { return };
+        established.losing = false;
+        established.timers.clear(Reason::Expire);
+        let (id, path) = (established.config.id, established.ike.path);
+        for child in established.children.values_mut() {
+            child.install_outbound(id, path).into_iter().for_each(|output| cx.output(output));
+        }
+        if !established.announced {
+            announce(cx, established);
+        }
+    }
+}
+
+/// What becomes of `old` now that there is `new`.
+fn fate(old: &Established, new: &Established, contact: bool) -> Fate {
+    let both_at_once = old.ike.role != new.ike.role && overlaps(old.since, new.begun) && !old.children.is_empty();
+    if both_at_once {
+        return match (old.ike.nonces.lowest() < new.ike.nonces.lowest(), old.ike.role) {
+            (true, Role::Initiator) => Fate::Deleted,
+            (true, Role::Responder) => Fate::Awaited,
+            (false, _) => Fate::Kept,
+        };
+    }
+    if contact { Fate::Replaced } else { Fate::Deleted }
+}
+
+/// The old SA was not yet there when the new one was begun.
+fn overlaps(old_since: Instant, new_begun: Instant) -> bool {
+    new_begun <= old_since
+}
+
+/// RFC 7296 2.8 and 1.2: the responder can receive before the peer learns that it may send; the initiator before it
+/// sends itself.
+fn install(cx: &mut Cx<'_>, new: &mut Established, answer: Option<(Path, Vec<u8>)>, inbound_only: bool) {
+    let (id, path) = (new.config.id, new.ike.path);
+    for child in new.children.values_mut() {
+        child.install_inbound(id, path).into_iter().for_each(|output| cx.output(output));
+    }
+    if let Some((to, bytes)) = answer {
+        cx.transmit(to, bytes);
+    }
+    for child in new.children.values_mut().filter(|_| !inbound_only) {
+        child.install_outbound(id, path).into_iter().for_each(|output| cx.output(output));
+    }
+}
+
+fn announce(cx: &mut Cx<'_>, established: &mut Established) {
+    established.announced = true;
+    let connection = established.config.id;
+    let ike = established.ike.facts(established.remote_identity.clone());
+    cx.event(Event::IkeEstablished { connection, ike });
+    for child in established.children.values() {
+        cx.event(Event::ChildEstablished { connection, child: child.facts() });
+    }
+}
+
+/// How long the peer may take to delete what is for it to delete.
+const PATIENCE: Duration = Duration::from_secs(30);

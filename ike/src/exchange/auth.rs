@@ -1,0 +1,311 @@
+//! IKE_AUTH with a pre-shared key, and the first CHILD SA (RFC 7296 1.2, 2.4, 2.15, 2.17, 2.21.2).
+//!
+//! ```text
+//! initiator                                                   responder
+//!   request: SK {IDi, [N(INITIAL_CONTACT)], IDr, AUTH, SAi2, TSi, TSr}  -->
+//!                              <--  answer: SK {IDr, AUTH, SAr2, TSi, TSr}
+//!                                       or: SK {IDr, AUTH, N(error)}: the IKE SA stands, the CHILD SA does not
+//!                                       or: SK {N(error)}: nothing stands
+//! ```
+//!
+//! Whoever reads a message here knows that it comes from the one with whom the keys were exchanged, and not yet who
+//! that is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Cx;
+use super::init::{Exchanged, joined};
+use crate::api::Spi;
+use crate::auth::identity::Identity;
+use crate::auth::psk::{self, AuthVerified, SignedOctets};
+use crate::config::ConnectionConfig;
+use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
+use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
+use crate::negotiate::offer;
+use crate::negotiate::proposal::EspProposal;
+use crate::negotiate::select::{ChildExchange, accept_esp};
+use crate::negotiate::selector::{check_answer, from_payload, to_payload};
+use crate::sa::child::{ChildAgreement, ChildSa};
+use crate::sa::ike_sa::IkeSa;
+use crate::sa::keymat::ChildKeys;
+use crate::sa::window::Overdue;
+use crate::wire::payload::{AuthMethod, Authentication, Body, IdType, Identification, Notify, NotifyType};
+use crate::wire::{ExchangeType, Header, Opened};
+
+/// The initiator, after its IKE_AUTH request, awaiting the answer.
+pub(crate) struct Sent {
+    /// The configuration the attempt began with.
+    pub(crate) config: Arc<ConnectionConfig>,
+    /// The IKE SA; the peer is not authenticated yet.
+    pub(crate) ike: IkeSa,
+    /// When the attempt began.
+    pub(crate) begun: Instant,
+    /// RealMessage2: the responder's first message, which its AUTH covers.
+    response: Vec<u8>,
+    child_spi: Spi,
+}
+
+/// A peer that has proven who it is.
+pub(crate) struct Authenticated {
+    /// The connection's configuration.
+    pub(crate) config: Arc<ConnectionConfig>,
+    /// The IKE SA.
+    pub(crate) ike: IkeSa,
+    /// Who the peer is.
+    pub(crate) remote_identity: Identity,
+    /// The first CHILD SA, or why there is none.
+    pub(crate) child: Result<ChildSa, Failure>,
+    /// The peer says that this is the only IKE SA between the two identities (RFC 7296 2.4).
+    pub(crate) initial_contact: bool,
+    /// When the negotiation began.
+    pub(crate) begun: Instant,
+    /// The proof.
+    pub(crate) proof: AuthVerified,
+}
+
+/// What the answer led to.
+pub(crate) enum Finished {
+    /// The peer has proven who it is.
+    Authenticated(Box<Authenticated>),
+    /// The peer refused: nothing stands.
+    Refused(Failure),
+    /// We refuse, and the peer, for whom the SA stands, is to be told (RFC 7296 2.21.2).
+    Refuse(Failure, Box<IkeSa>, Informational),
+}
+
+/// The initiator's request. `sole`: no other IKE SA stands between the two identities.
+pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], sole: bool) -> Sent {
+    let Exchanged { config, mut ike, request, begun } = exchanged;
+    let child_spi = cx.spis.allocate_esp(cx.random);
+    let idi = identification(&config.local_identity);
+    let signed = SignedOctets {
+        message: &request,
+        nonce: &ike.nonces.responder,
+        sk_p: &ike.keys.sk_pi,
+        rest_of_id: &idi.to_bytes(),
+    };
+    let auth = authentication(&ike, &config, signed);
+    let message = AuthRequest {
+        idi,
+        idr: Some(identification(&config.remote_identity)),
+        auth,
+        certificates: Vec::new(),
+        certificate_requests: Vec::new(),
+        initial_contact: sole && config.initial_contact,
+        mobike_supported: false,
+        child: ChildOffer {
+            sa: offer::esp_offer(&first_child_proposals(&config), child_spi),
+            tsi: to_payload(&config.local_selectors),
+            tsr: to_payload(&config.remote_selectors),
+            transport_mode: false,
+            no_tfc_padding: false,
+        },
+        wants_configuration: false,
+        other: Vec::new(),
+    };
+    let bytes = ike.seal_request(ExchangeType::IKE_AUTH, &message.emit(), cx.random);
+    ike.requests.sent(bytes.clone(), cx.now);
+    cx.transmit(ike.path, bytes);
+    Sent { config, ike, begun, response: response.to_vec(), child_spi }
+}
+
+impl Sent {
+    /// Looks at a message for our SPI. Changes nothing.
+    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
+        if header.exchange == ExchangeType::IKE_SA_INIT {
+            return Err(Ignore::Unasked);
+        }
+        if !header.flags.response || header.exchange != ExchangeType::IKE_AUTH {
+            return Err(Ignore::UnexpectedState);
+        }
+        if !self.ike.requests.awaits(header.message_id) {
+            return Err(Ignore::OutOfWindow);
+        }
+        self.ike.open(header, bytes)
+    }
+
+    /// When something must happen.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.ike.due()
+    }
+
+    /// Sends again or gives up.
+    pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<Option<u32>, Failure> {
+        match self.ike.requests.on_timeout(cx.now) {
+            Overdue::No => Ok(None),
+            Overdue::Resend { bytes, sent } => {
+                cx.transmit(self.ike.path, bytes);
+                Ok(Some(sent))
+            }
+            Overdue::GiveUp { tries } => Err(failure(Cause::NoResponse { tries })),
+        }
+    }
+
+    /// The end of an attempt that came to nothing.
+    pub(crate) fn discard(self, cx: &mut Cx<'_>) {
+        cx.spis.release_esp(self.child_spi);
+        cx.spis.release_ike(self.ike.local_spi(), None);
+    }
+
+    /// Judges the answer.
+    pub(crate) fn finish(mut self, cx: &mut Cx<'_>, opened: &Opened) -> Finished {
+        self.ike.requests.answered();
+        let accepted = match opened.chain().and_then(|chain| AuthResponse::parse(&chain)) {
+            Ok(AuthResponse::Accepted(accepted)) => accepted,
+            Ok(AuthResponse::Refused(notify)) => {
+                let failure = failure(self.refused(&notify));
+                cx.spis.release_esp(self.child_spi);
+                return Finished::Refused(failure);
+            }
+            Err(malformed) => {
+                return self.refuse(cx, Cause::from_malformed(&malformed));
+            }
+        };
+        let (remote_identity, proof) = match self.verify(&accepted) {
+            Ok(verified) => verified,
+            Err(cause) => return self.refuse(cx, cause),
+        };
+        let child = match self.first_child(&accepted.child) {
+            Ok(child) => Ok(child),
+            Err(cause) => {
+                cx.spis.release_esp(self.child_spi);
+                Err(failure(cause))
+            }
+        };
+        let initial_contact = accepted.other.iter().any(|notify| notify.kind == NotifyType::INITIAL_CONTACT);
+        Finished::Authenticated(Box::new(Authenticated {
+            config: self.config,
+            ike: self.ike,
+            remote_identity,
+            child,
+            initial_contact,
+            begun: self.begun,
+            proof,
+        }))
+    }
+
+    fn verify(&self, accepted: &AuthAccepted) -> Result<(Identity, AuthVerified), Cause> {
+        let got = identity(&accepted.idr)?;
+        if !self.config.remote_identity.matches(&got) {
+            return Err(Cause::IdentityMismatch { expected: vec![self.config.remote_identity.clone()], got });
+        }
+        let method = accepted.auth.method;
+        if method != AuthMethod::PSK {
+            return Err(Cause::UnsupportedAuthMethod { method: method.0 });
+        }
+        let signed = SignedOctets {
+            message: &self.response,
+            nonce: &self.ike.nonces.initiator,
+            sk_p: &self.ike.keys.sk_pr,
+            rest_of_id: &accepted.idr.to_bytes(),
+        };
+        match psk::verify(self.ike.suite.prf, &self.config.psk, signed, &accepted.auth.data) {
+            Ok(proof) => Ok((got, proof)),
+            Err(_) => Err(Cause::AuthenticationFailed { refused_by: Side::Us, identity: got }),
+        }
+    }
+
+    fn first_child(&self, answer: &ChildAnswer) -> Result<ChildSa, Cause> {
+        let answer = match answer {
+            ChildAnswer::Accepted(answer) => answer,
+            ChildAnswer::Refused(notify) => return Err(self.refused(notify)),
+        };
+        let proposals = first_child_proposals(&self.config);
+        let chosen = accept_esp(&proposals, &answer.sa, ChildExchange::IkeAuth)
+            .map_err(|bad| Cause::InvalidSyntax { refused_by: Side::Us, detail: bad.to_string() })?;
+        let (local, remote) = (from_payload(&answer.tsi), from_payload(&answer.tsr));
+        let within = check_answer(&self.config.local_selectors, &local)
+            .and_then(|()| check_answer(&self.config.remote_selectors, &remote));
+        if within.is_err() {
+            return Err(Cause::SelectorMismatch {
+                refused_by: Side::Us,
+                ours: (self.config.local_selectors.clone(), self.config.remote_selectors.clone()),
+                theirs: Some((local, remote)),
+            });
+        }
+        let agreement = ChildAgreement {
+            inbound_spi: self.child_spi,
+            outbound_spi: chosen.spi,
+            suite: chosen.suite,
+            local,
+            remote,
+            encapsulation: self.ike.encapsulation,
+        };
+        first_child_sa(&self.ike, agreement)
+    }
+
+    /// What the peer's refusal means.
+    fn refused(&self, notify: &Notify) -> Cause {
+        match notify.kind {
+            NotifyType::AUTHENTICATION_FAILED => Cause::AuthenticationFailed {
+                refused_by: Side::Peer,
+                identity: self.config.local_identity.clone(),
+            },
+            NotifyType::NO_PROPOSAL_CHOSEN => Cause::NoProposal {
+                of: Negotiated::Child,
+                refused_by: Side::Peer,
+                ours: joined(&first_child_proposals(&self.config)),
+                theirs: None,
+                difference: None,
+            },
+            NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => Cause::SelectorMismatch {
+                refused_by: Side::Peer,
+                ours: (self.config.local_selectors.clone(), self.config.remote_selectors.clone()),
+                theirs: None,
+            },
+            NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD => Cause::UnsupportedCritical {
+                refused_by: Side::Peer,
+                payload: notify.data.first().copied().unwrap_or_default(),
+            },
+            other => Cause::from_notify(other),
+        }
+    }
+
+    fn refuse(self, cx: &mut Cx<'_>, cause: Cause) -> Finished {
+        cx.spis.release_esp(self.child_spi);
+        // RFC 7296 2.21.2: an INFORMATIONAL exchange with the error and nothing else.
+        let farewell = match cause.notify() {
+            Some(kind) => Informational { notifies: vec![Notify::new(kind)], ..Informational::default() },
+            None => Informational::delete_ike(),
+        };
+        Finished::Refuse(failure(cause), Box::new(self.ike), farewell)
+    }
+}
+
+/// Our proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2).
+pub(crate) fn first_child_proposals(config: &ConnectionConfig) -> Vec<EspProposal> {
+    config.esp_proposals.iter().map(EspProposal::without_key_exchange).collect()
+}
+
+/// The CHILD SA whose keys come of the nonces of IKE_SA_INIT (RFC 7296 2.17).
+pub(crate) fn first_child_sa(ike: &IkeSa, agreement: ChildAgreement) -> Result<ChildSa, Cause> {
+    let nonces = (ike.nonces.initiator.as_slice(), ike.nonces.responder.as_slice());
+    let keys = ChildKeys::derive(ike.suite.prf, &ike.keys.sk_d, &agreement.suite, None, nonces)
+        .map_err(|_| Cause::Internal { detail: "KEYMAT is too long" })?;
+    Ok(ChildSa::new(agreement, keys, ike.role))
+}
+
+/// AUTH of ours.
+pub(crate) fn authentication(ike: &IkeSa, config: &ConnectionConfig, signed: SignedOctets<'_>) -> Authentication {
+    let data = psk::authentication_data(ike.suite.prf, &config.psk, signed);
+    Authentication { method: AuthMethod::PSK, data: data.to_vec() }
+}
+
+/// An identity as a payload.
+pub(crate) fn identification(identity: &Identity) -> Identification {
+    let (kind, data) = identity.to_wire();
+    Identification::new(IdType(kind), data)
+}
+
+/// A payload as an identity.
+pub(crate) fn identity(payload: &Identification) -> Result<Identity, Cause> {
+    Identity::from_wire(payload.kind.0, &payload.data)
+        .map_err(|error| Cause::InvalidSyntax { refused_by: Side::Us, detail: error.to_string() })
+}
+
+/// A failure of this exchange.
+pub(crate) fn failure(cause: Cause) -> Failure {
+    Failure::new(Exchange::IkeAuth, cause)
+}
+

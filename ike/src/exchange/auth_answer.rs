@@ -1,0 +1,306 @@
+//! IKE_AUTH, the responder's part (RFC 7296 1.2, 2.15, 2.21.2). The initiator's part and the picture: `auth`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Cx;
+use super::auth::{
+    Authenticated, authentication, failure, first_child_proposals, first_child_sa, identification, identity,
+};
+use crate::api::{Path, Spi};
+use crate::auth::identity::Identity;
+use crate::auth::psk::{self, AuthVerified, SignedOctets};
+use crate::config::{ConnectionConfig, ConnectionId};
+use crate::error::{Cause, Failure, Ignore, Negotiated, Side};
+use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
+use crate::negotiate::offer;
+use crate::negotiate::select::{ChildExchange, select_esp};
+use crate::negotiate::selector::{TrafficSelector, from_payload, narrow, to_payload};
+use crate::sa::child::{ChildAgreement, ChildSa};
+use crate::sa::ike_sa::IkeSa;
+use crate::sa::window::Standing;
+use crate::wire::payload::{AuthMethod, Body, Notify, NotifyType};
+use crate::wire::{ExchangeType, Fault, Header, Malformed, Opened, PayloadType, Payloads};
+
+/// The responder, after its IKE_SA_INIT answer, awaiting the IKE_AUTH request: a half-open SA (RFC 7296 2.6).
+pub(crate) struct Awaited {
+    /// The IKE SA; the peer is not authenticated yet.
+    pub(crate) ike: IkeSa,
+    /// When it is forgotten.
+    pub(crate) expires: Instant,
+    /// When it began.
+    pub(crate) begun: Instant,
+    /// The connection it is probably for, for error reports.
+    pub(crate) likely: Option<ConnectionId>,
+    /// Our answer to IKE_SA_INIT (RealMessage2), for who asks again.
+    pub(crate) response: Vec<u8>,
+    /// The request was refused; what is left is here to repeat the refusal.
+    pub(crate) refused: bool,
+    request: Vec<u8>,
+}
+
+/// What a message for a half-open SA is.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// The IKE_AUTH request.
+    Request(Opened),
+    /// The IKE_AUTH request again, already refused: this was the answer.
+    Repeated(Vec<u8>),
+}
+
+/// What the responder made of the request.
+pub(crate) enum Answered {
+    /// The peer has proven who it is. The answer is still to be sent, between the two halves of the CHILD SA.
+    Authenticated(Box<Authenticated>, Vec<u8>),
+    /// It has not, or cannot be served. The refusal is to be sent; the half-open SA stays to repeat it.
+    Refused(Box<Awaited>, Failure, Vec<u8>, Option<ConnectionId>),
+}
+
+/// The peer's claims, read.
+struct Claim {
+    idi: Identity,
+    idr: Option<Identity>,
+    message: AuthRequest,
+}
+
+impl Awaited {
+    /// After `response` answered `request`.
+    pub(crate) fn new(ike: IkeSa, request: &[u8], response: Vec<u8>, begun: Instant, expires: Instant) -> Self {
+        Self { ike, expires, begun, likely: None, response, refused: false, request: request.to_vec() }
+    }
+
+    /// Looks at a message for our SPI. Changes nothing.
+    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
+        if header.flags.response {
+            return Err(Ignore::Unasked);
+        }
+        if header.exchange != ExchangeType::IKE_AUTH {
+            return Err(Ignore::UnexpectedState);
+        }
+        match self.ike.responses.judge(header.message_id) {
+            Standing::Fresh if !self.refused => Ok(Seen::Request(self.ike.open(header, bytes)?)),
+            Standing::Repeated(answer) => {
+                self.ike.open(header, bytes)?;
+                Ok(Seen::Repeated(answer.to_vec()))
+            }
+            Standing::Fresh | Standing::Outside => Err(Ignore::OutOfWindow),
+        }
+    }
+
+    /// Answers the request. `candidates` are the connections that fit the addresses and the suite.
+    pub(crate) fn answer(
+        mut self,
+        cx: &mut Cx<'_>,
+        path: Path,
+        opened: &Opened,
+        candidates: &[Arc<ConnectionConfig>],
+    ) -> Answered {
+        let id = opened.header().message_id;
+        let claim = match opened.chain().and_then(|chain| AuthRequest::parse(&chain)) {
+            Ok(message) => Claim::read(message),
+            Err(malformed) => Err(from_malformed(&malformed)),
+        };
+        let verified = claim.and_then(|claim| {
+            let (config, proof, child) = self.choose(&claim, candidates)?;
+            Ok((claim, config, proof, child))
+        });
+        let (claim, config, proof, narrowed) = match verified {
+            Ok(verified) => verified,
+            Err(cause) => {
+                let candidate = match candidates {
+                    [only] => Some(only.id),
+                    [] | [..] => self.likely,
+                };
+                let bytes = self.ike.respond(ExchangeType::IKE_AUTH, id, &refusal(&cause), cx.random);
+                self.refused = true;
+                return Answered::Refused(Box::new(self), failure(cause), bytes, candidate);
+            }
+        };
+        // Only now is it known whom we talk to: the path is the one the proof came by (RFC 7296 2.23).
+        self.ike.path = path;
+        let (child, answer) = self.first_child(cx, narrowed);
+        let idr = identification(&config.local_identity);
+        let signed = SignedOctets {
+            message: &self.response,
+            nonce: &self.ike.nonces.initiator,
+            sk_p: &self.ike.keys.sk_pr,
+            rest_of_id: &idr.to_bytes(),
+        };
+        let auth = authentication(&self.ike, &config, signed);
+        let message = AuthResponse::Accepted(Box::new(AuthAccepted {
+            idr,
+            auth,
+            certificates: Vec::new(),
+            mobike_supported: false,
+            child: answer,
+            other: Vec::new(),
+        }));
+        let bytes = self.ike.respond(ExchangeType::IKE_AUTH, id, &message.emit(), cx.random);
+        let authenticated = Authenticated {
+            config,
+            ike: self.ike,
+            remote_identity: claim.idi,
+            child,
+            initial_contact: claim.message.initial_contact,
+            begun: self.begun,
+            proof,
+        };
+        Answered::Authenticated(Box::new(authenticated), bytes)
+    }
+
+    /// Finds the connection: by identities, then by proof, then by what the CHILD SA shall carry.
+    fn choose(
+        &self,
+        claim: &Claim,
+        candidates: &[Arc<ConnectionConfig>],
+    ) -> Result<(Arc<ConnectionConfig>, AuthVerified, Result<Narrowed, Cause>), Cause> {
+        if candidates.is_empty() {
+            return Err(Cause::NoPolicy);
+        }
+        let named: Vec<_> = candidates.iter().filter(|config| config.remote_identity.matches(&claim.idi)).collect();
+        if named.is_empty() {
+            let expected = candidates.iter().map(|config| config.remote_identity.clone()).collect();
+            return Err(Cause::IdentityMismatch { expected, got: claim.idi.clone() });
+        }
+        let meant: Vec<_> = match &claim.idr {
+            Some(idr) => named.iter().filter(|config| config.local_identity.matches(idr)).copied().collect(),
+            None => named.clone(),
+        };
+        if let (true, Some(wanted)) = (meant.is_empty(), &claim.idr) {
+            let ours = named.iter().map(|config| config.local_identity.clone()).collect();
+            return Err(Cause::WrongResponder { ours, wanted: wanted.clone() });
+        }
+        let method = claim.message.auth.method;
+        if method != AuthMethod::PSK {
+            return Err(Cause::UnsupportedAuthMethod { method: method.0 });
+        }
+        let mut found = None;
+        for config in meant {
+            let Some(proof) = self.verify(config, claim) else { continue };
+            let narrowed = Narrowed::agree(config, &claim.message.child);
+            // A connection that can serve the CHILD SA is better than one that cannot.
+            let better = narrowed.is_ok();
+            if better || found.is_none() {
+                found = Some((Arc::clone(config), proof, narrowed));
+            }
+            if better {
+                break;
+            }
+        }
+        found.ok_or_else(|| Cause::AuthenticationFailed { refused_by: Side::Us, identity: claim.idi.clone() })
+    }
+
+    fn verify(&self, config: &ConnectionConfig, claim: &Claim) -> Option<AuthVerified> {
+        let signed = SignedOctets {
+            message: &self.request,
+            nonce: &self.ike.nonces.responder,
+            sk_p: &self.ike.keys.sk_pi,
+            rest_of_id: &claim.message.idi.to_bytes(),
+        };
+        psk::verify(self.ike.suite.prf, &config.psk, signed, &claim.message.auth.data).ok()
+    }
+
+    fn first_child(&self, cx: &mut Cx<'_>, narrowed: Result<Narrowed, Cause>) -> (Result<ChildSa, Failure>, ChildAnswer) {
+        let refuse = |cause: Cause| {
+            let notify = Notify::new(cause.notify().unwrap_or(NotifyType::NO_PROPOSAL_CHOSEN));
+            (Err(failure(cause)), ChildAnswer::Refused(notify))
+        };
+        let narrowed = match narrowed {
+            Ok(narrowed) => narrowed,
+            Err(cause) => return refuse(cause),
+        };
+        let inbound_spi = cx.spis.allocate_esp(cx.random);
+        let answer = ChildOffer {
+            sa: offer::esp_answer(narrowed.chosen.number, &narrowed.chosen.suite, inbound_spi),
+            tsi: to_payload(&narrowed.remote),
+            tsr: to_payload(&narrowed.local),
+            transport_mode: false,
+            no_tfc_padding: false,
+        };
+        match first_child_sa(&self.ike, narrowed.agreement(inbound_spi, &self.ike)) {
+            Ok(child) => (Ok(child), ChildAnswer::Accepted(answer)),
+            Err(cause) => {
+                cx.spis.release_esp(inbound_spi);
+                refuse(cause)
+            }
+        }
+    }
+}
+
+impl Claim {
+    fn read(message: AuthRequest) -> Result<Self, Cause> {
+        let idi = identity(&message.idi)?;
+        // A kind of IDr we do not know cannot be one of ours, but it is the initiator's wish, not its proof.
+        let idr = message.idr.as_ref().and_then(|idr| identity(idr).ok());
+        Ok(Self { idi, idr, message })
+    }
+}
+
+/// What both sides want of a CHILD SA.
+struct Narrowed {
+    chosen: crate::negotiate::select::ChosenEsp,
+    local: Vec<TrafficSelector>,
+    remote: Vec<TrafficSelector>,
+}
+
+impl Narrowed {
+    /// Selects the suite and narrows the traffic selectors (RFC 7296 2.7, 2.9).
+    fn agree(config: &ConnectionConfig, wanted: &ChildOffer) -> Result<Self, Cause> {
+        let chosen = select_esp(&first_child_proposals(config), &wanted.sa, ChildExchange::IkeAuth).map_err(|mismatch| {
+            Cause::NoProposal {
+                of: Negotiated::Child,
+                refused_by: Side::Us,
+                ours: mismatch.ours,
+                theirs: Some(mismatch.offered),
+                difference: Some(mismatch.difference.to_string()),
+            }
+        })?;
+        // TSr is ours: the peer is the initiator.
+        let (local, remote) = (from_payload(&wanted.tsr), from_payload(&wanted.tsi));
+        match (narrow(&config.local_selectors, &local), narrow(&config.remote_selectors, &remote)) {
+            (Ok(local), Ok(remote)) => Ok(Self { chosen, local, remote }),
+            (Err(_), _) | (_, Err(_)) => Err(Cause::SelectorMismatch {
+                refused_by: Side::Us,
+                ours: (config.local_selectors.clone(), config.remote_selectors.clone()),
+                theirs: Some((local, remote)),
+            }),
+        }
+    }
+
+    fn agreement(self, inbound_spi: Spi, ike: &IkeSa) -> ChildAgreement {
+        ChildAgreement {
+            inbound_spi,
+            outbound_spi: self.chosen.spi,
+            suite: self.chosen.suite,
+            local: self.local,
+            remote: self.remote,
+            encapsulation: ike.encapsulation,
+        }
+    }
+}
+
+/// A request without AUTH wants EAP (RFC 7296 2.16).
+fn from_malformed(malformed: &Malformed) -> Cause {
+    match malformed.fault {
+        Fault::Missing(PayloadType::AUTH) => Cause::UnsupportedAuthMethod { method: 0 },
+        Fault::Missing(_)
+        | Fault::UnsupportedCritical(_)
+        | Fault::Truncated { .. }
+        | Fault::Trailing { .. }
+        | Fault::Length { .. }
+        | Fault::Value { .. }
+        | Fault::TooMany { .. }
+        | Fault::MajorVersion(_)
+        | Fault::Duplicate(_) => Cause::from_malformed(malformed),
+    }
+}
+
+/// The error notify, alone (RFC 7296 2.21.2).
+fn refusal(cause: &Cause) -> Payloads {
+    let kind = cause.notify().unwrap_or(NotifyType::AUTHENTICATION_FAILED);
+    let notify = match cause.unsupported_critical() {
+        Some(payload) => Notify::with_data(kind, vec![payload]),
+        None => Notify::new(kind),
+    };
+    AuthResponse::Refused(notify).emit()
+}

@@ -1,0 +1,33 @@
+//! Deleting SAs (RFC 7296 1.4.1).
+//!
+//! ESP SAs are deleted in pairs: each side names those it receives on, the request its own and the response the
+//! other halves. Deleting the IKE SA deletes everything, and is answered with nothing.
+
+use super::Cx;
+use crate::api::{Event, Spi};
+use crate::sa::child::ChildSa;
+use crate::state::Established;
+
+/// The CHILD SAs that the peer means when it names the SPIs it receives on; each is taken out of the SA.
+pub(crate) fn take_named(established: &mut Established, spis: &[u32]) -> Vec<ChildSa> {
+    let named: Vec<Spi> = established
+        .children
+        .values()
+        .filter(|child| spis.contains(&child.outbound_spi().0))
+        .map(ChildSa::inbound_spi)
+        .collect();
+    named.iter().filter_map(|spi| established.children.remove(spi)).collect()
+}
+
+/// Removes both halves of CHILD SAs from the dataplane: first what sends, then what receives.
+pub(crate) fn remove(cx: &mut Cx<'_>, established: &mut Established, children: Vec<ChildSa>) {
+    let connection = established.config.id;
+    for mut child in children {
+        let outputs = [child.remove_outbound(connection), child.remove_inbound(connection)];
+        outputs.into_iter().flatten().for_each(|output| cx.output(output));
+        cx.spis.release_esp(child.inbound_spi());
+        if established.announced {
+            cx.event(Event::ChildClosed { connection, inbound_spi: child.inbound_spi() });
+        }
+    }
+}

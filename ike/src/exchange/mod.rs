@@ -1,0 +1,65 @@
+//! The exchanges of IKEv2: one file each, both roles.
+//!
+//! A step is taken in two halves: look by reference (`read`: it may refuse with an [`Ignore`] and changes nothing),
+//! step by value (`finish`, `answer`: the old state is used up).
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::api::{Datagram, Event, Output, Path, Random, Transmit};
+use crate::error::Ignore;
+use crate::sa::spis::Spis;
+
+pub(crate) mod auth;
+pub(crate) mod auth_answer;
+pub(crate) mod create_child;
+pub(crate) mod delete;
+pub(crate) mod informational;
+pub(crate) mod init;
+pub(crate) mod liveness;
+
+/// What a step may use and leave behind.
+pub(crate) struct Cx<'a> {
+    /// The time.
+    pub(crate) now: Instant,
+    /// The lent randomness.
+    pub(crate) random: &'a mut dyn Random,
+    /// The one list of effects.
+    pub(crate) outputs: &'a mut VecDeque<Output>,
+    /// The SPIs in use.
+    pub(crate) spis: &'a mut Spis,
+}
+
+impl Cx<'_> {
+    /// Appends an effect.
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Appends an event.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.output(Output::Event(event));
+    }
+
+    /// Appends an IKE message.
+    pub(crate) fn transmit(&mut self, path: Path, bytes: Vec<u8>) {
+        self.output(Output::Transmit(Transmit { path, kind: Datagram::Ike, bytes }));
+    }
+
+    /// Appends a NAT-keepalive (RFC 3948 4).
+    pub(crate) fn keepalive(&mut self, path: Path) {
+        self.output(Output::Transmit(Transmit { path, kind: Datagram::Keepalive, bytes: vec![0xff] }));
+    }
+
+    /// Counts a datagram that changed nothing.
+    pub(crate) fn ignored(&mut self, reason: Ignore) {
+        self.event(Event::Ignored { reason });
+    }
+
+    /// Random octets.
+    pub(crate) fn random_octets(&mut self, len: usize) -> Vec<u8> {
+        let mut octets = vec![0; len];
+        self.random.fill(&mut octets);
+        octets
+    }
+}

@@ -1,0 +1,227 @@
+//! An IKE SA: two SPIs, keys, two windows, a path (RFC 7296 1.2, 2.2, 2.14, 2.23).
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::api::{Encapsulation, IkeFacts, Path, Random, Role};
+use crate::auth::identity::Identity;
+use crate::config::Retransmission;
+use crate::crypto::aead::SkCipher;
+use crate::error::Ignore;
+use crate::negotiate::nat::NatStatus;
+use crate::negotiate::proposal::IkeSuite;
+use crate::sa::keymat::{IkeKeys, Seeds};
+use crate::sa::spis::FirstMessage;
+use crate::sa::window::{Requests, Responses};
+use crate::wire::sealed::{OpenError, Opened, Protect, open, seal};
+use crate::wire::{ExchangeType, Flags, Header, IkeSpi, MessageId, Payloads};
+
+/// An IKE SA whose keys exist. Whether its peer is authenticated is for the state that owns it to know.
+pub(crate) struct IkeSa {
+    /// Our side of it.
+    pub(crate) role: Role,
+    /// The initiator's SPI.
+    pub(crate) spi_i: IkeSpi,
+    /// The responder's SPI.
+    pub(crate) spi_r: IkeSpi,
+    /// The outer path.
+    pub(crate) path: Path,
+    /// Its algorithms.
+    pub(crate) suite: IkeSuite,
+    /// Its secrets.
+    pub(crate) keys: IkeKeys,
+    /// Ni and Nr, without payload headers.
+    pub(crate) nonces: Nonces,
+    /// Where there is a NAT.
+    pub(crate) nat: NatStatus,
+    /// How ESP travels.
+    pub(crate) encapsulation: Encapsulation,
+    /// Our requests.
+    pub(crate) requests: Requests,
+    /// The peer's requests.
+    pub(crate) responses: Responses,
+    /// The message that made it, if the peer sent it.
+    pub(crate) first: Option<FirstMessage>,
+    outbound: SkCipher,
+    inbound: SkCipher,
+    next_iv: u64,
+}
+
+/// Ni and Nr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nonces {
+    /// The initiator's.
+    pub(crate) initiator: Vec<u8>,
+    /// The responder's.
+    pub(crate) responder: Vec<u8>,
+}
+
+impl Nonces {
+    /// The smaller of the two: the SA that has the smallest of all is the one to close when two were made at once
+    /// (RFC 7296 2.8.1).
+    pub(crate) fn lowest(&self) -> &[u8] {
+        self.initiator.as_slice().min(self.responder.as_slice())
+    }
+}
+
+/// What IKE_SA_INIT agreed on.
+pub(crate) struct InitAgreement {
+    /// Our side of it.
+    pub(crate) role: Role,
+    /// The initiator's SPI.
+    pub(crate) spi_i: IkeSpi,
+    /// The responder's SPI.
+    pub(crate) spi_r: IkeSpi,
+    /// The outer path.
+    pub(crate) path: Path,
+    /// Its algorithms.
+    pub(crate) suite: IkeSuite,
+    /// Ni and Nr.
+    pub(crate) nonces: Nonces,
+    /// Where there is a NAT.
+    pub(crate) nat: NatStatus,
+    /// How ESP travels.
+    pub(crate) encapsulation: Encapsulation,
+}
+
+impl IkeSa {
+    /// Derives the keys. `None` only if algorithms and keys do not fit, which is a defect of ours.
+    pub(crate) fn new(agreed: InitAgreement, shared: &[u8], policy: Retransmission) -> Option<Self> {
+        let seeds = Seeds {
+            nonce_i: &agreed.nonces.initiator,
+            nonce_r: &agreed.nonces.responder,
+            spi_i: agreed.spi_i.0,
+            spi_r: agreed.spi_r.0,
+        };
+        let keys = IkeKeys::derive(&agreed.suite, shared, seeds).ok()?;
+        let (initiator, responder) = keys.ciphers(&agreed.suite).ok()?;
+        // RFC 7296 2.2: the initiator has used up ID 0, the responder has answered it.
+        let (outbound, inbound, requests, responses) = match agreed.role {
+            Role::Initiator => (initiator, responder, 1, 0),
+            Role::Responder => (responder, initiator, 0, 1),
+        };
+        Some(Self {
+            role: agreed.role,
+            spi_i: agreed.spi_i,
+            spi_r: agreed.spi_r,
+            path: agreed.path,
+            suite: agreed.suite,
+            keys,
+            nonces: agreed.nonces,
+            nat: agreed.nat,
+            encapsulation: agreed.encapsulation,
+            requests: Requests::starting_at(requests, policy),
+            responses: Responses::starting_at(responses),
+            first: None,
+            outbound,
+            inbound,
+            next_iv: 0,
+        })
+    }
+
+    /// The SPI by which messages to us name it.
+    pub(crate) fn local_spi(&self) -> IkeSpi {
+        match self.role {
+            Role::Initiator => self.spi_i,
+            Role::Responder => self.spi_r,
+        }
+    }
+
+    /// Checks the ICV and decrypts. Anyone can make it fail: a failure changes nothing.
+    pub(crate) fn open(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
+        if header.initiator_spi != self.spi_i || header.responder_spi != self.spi_r {
+            return Err(Ignore::UnknownSpi);
+        }
+        open(bytes, &self.inbound).map_err(|error| match error {
+            OpenError::Malformed(_) => Ignore::Malformed,
+            OpenError::NotEncrypted | OpenError::Length | OpenError::NotAuthentic => Ignore::BadIcv,
+        })
+    }
+
+    /// Seals our next request, to be sent and remembered by the caller.
+    pub(crate) fn seal_request(
+        &mut self,
+        exchange: ExchangeType,
+        payloads: &Payloads,
+        random: &mut dyn Random,
+    ) -> Vec<u8> {
+        let id = self.requests.next_id();
+        self.seal(exchange, false, id, payloads, random)
+    }
+
+    /// Seals the response to the peer's request `id`, which from then on counts as answered.
+    pub(crate) fn respond(
+        &mut self,
+        exchange: ExchangeType,
+        id: MessageId,
+        payloads: &Payloads,
+        random: &mut dyn Random,
+    ) -> Vec<u8> {
+        let bytes = self.seal(exchange, true, id, payloads, random);
+        self.responses.answered(bytes.clone());
+        bytes
+    }
+
+    /// RFC 7296 2.23: a peer behind a NAT is followed to the address that its last fresh, authenticated message
+    /// came from. Whether the path changed.
+    pub(crate) fn follow(&mut self, path: Path) -> bool {
+        if !self.nat.nat_remote || path == self.path || path.local.ip() != self.path.local.ip() {
+            return false;
+        }
+        self.path = path;
+        true
+    }
+
+    /// Facts for the status.
+    pub(crate) fn facts(&self, remote_identity: Identity) -> IkeFacts {
+        IkeFacts {
+            role: self.role,
+            spi_i: self.spi_i.0,
+            spi_r: self.spi_r.0,
+            suite: self.suite.to_string(),
+            key_exchange: self.suite.key_exchange,
+            remote_identity,
+            path: self.path,
+            nat_local: self.nat.nat_local,
+            nat_remote: self.nat.nat_remote,
+        }
+    }
+
+    /// When the request in flight is to be sent again.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.requests.due()
+    }
+
+    fn seal(
+        &mut self,
+        exchange: ExchangeType,
+        response: bool,
+        message_id: MessageId,
+        payloads: &Payloads,
+        random: &mut dyn Random,
+    ) -> Vec<u8> {
+        let flags = Flags { initiator: self.role == Role::Initiator, version: false, response };
+        let header =
+            Header { initiator_spi: self.spi_i, responder_spi: self.spi_r, exchange, flags, message_id };
+        let iv = self.next_iv(random);
+        seal(&header, payloads, &self.outbound, &iv)
+    }
+
+    /// RFC 5282 3.1: an AEAD's IV never repeats, so it counts. RFC 7296 3.14: a CBC's IV is unpredictable.
+    fn next_iv(&mut self, random: &mut dyn Random) -> Vec<u8> {
+        if self.suite.encryption.is_aead() {
+            let iv = self.next_iv;
+            self.next_iv = self.next_iv.wrapping_add(1);
+            return iv.to_be_bytes().to_vec();
+        }
+        let mut iv = vec![0; self.outbound.iv_len()];
+        random.fill(&mut iv);
+        iv
+    }
+}
+
+impl fmt::Debug for IkeSa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IkeSa({:?}, {}, {}, {})", self.role, self.spi_i, self.spi_r, self.suite)
+    }
+}

@@ -1,0 +1,118 @@
+//! Every SPI this endpoint receives on, and whose it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::{Random, Spi};
+use crate::config::ConnectionId;
+use crate::wire::IkeSpi;
+
+/// Whose an IKE SPI of ours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// An SA whose peer is not authenticated yet: no connection has it.
+    HalfOpen,
+    /// An SA of a connection.
+    Connection(ConnectionId),
+}
+
+/// The digest of an IKE_SA_INIT request that made an SA here: the same octets never make a second one, whoever
+/// sends them (RFC 7296 2.1: retransmissions are recognised by the whole message).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FirstMessage(pub(crate) [u8; 32]);
+
+/// The SPIs in use.
+#[derive(Debug, Default)]
+pub(crate) struct Spis {
+    ike: BTreeMap<IkeSpi, Owner>,
+    first_messages: BTreeMap<FirstMessage, IkeSpi>,
+    esp: BTreeSet<Spi>,
+}
+
+impl Spis {
+    /// Whose this SPI is.
+    pub(crate) fn owner(&self, spi: IkeSpi) -> Option<Owner> {
+        self.ike.get(&spi).copied()
+    }
+
+    /// A new SPI for an IKE SA: unpredictable, unique here, not zero (RFC 7296 2.6).
+    pub(crate) fn allocate_ike(&mut self, owner: Owner, random: &mut dyn Random) -> IkeSpi {
+        loop {
+            let mut octets = [0; 8];
+            random.fill(&mut octets);
+            let spi = IkeSpi(u64::from_be_bytes(octets));
+            if !spi.is_zero() && !self.ike.contains_key(&spi) {
+                self.ike.insert(spi, owner);
+                return spi;
+            }
+        }
+    }
+
+    /// The SA was authenticated: it has a connection now.
+    pub(crate) fn adopt(&mut self, spi: IkeSpi, connection: ConnectionId) {
+        self.ike.insert(spi, Owner::Connection(connection));
+    }
+
+    /// The IKE SA is gone, and its first message may come again.
+    pub(crate) fn release_ike(&mut self, spi: IkeSpi, first: Option<FirstMessage>) {
+        self.ike.remove(&spi);
+        if let Some(first) = first {
+            self.first_messages.remove(&first);
+        }
+    }
+
+    /// The SA that this IKE_SA_INIT request made.
+    pub(crate) fn made_by(&self, first: FirstMessage) -> Option<IkeSpi> {
+        self.first_messages.get(&first).copied()
+    }
+
+    /// Notes which IKE_SA_INIT request made an SA.
+    pub(crate) fn remember(&mut self, first: FirstMessage, spi: IkeSpi) {
+        self.first_messages.insert(first, spi);
+    }
+
+    /// A new inbound SPI for a CHILD SA: unpredictable, unique here, above 255 (RFC 4303 2.1).
+    pub(crate) fn allocate_esp(&mut self, random: &mut dyn Random) -> Spi {
+        loop {
+            let mut octets = [0; 4];
+            random.fill(&mut octets);
+            let spi = Spi(u32::from_be_bytes(octets));
+            if spi.0 > 255 && self.esp.insert(spi) {
+                return spi;
+            }
+        }
+    }
+
+    /// The CHILD SA is gone, or never came to be.
+    pub(crate) fn release_esp(&mut self, spi: Spi) {
+        self.esp.remove(&spi);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts up, octet by octet.
+    struct Script(std::vec::IntoIter<u8>);
+
+    impl Random for Script {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.fill_with(|| self.0.next().unwrap());
+        }
+    }
+
+    #[test]
+    fn never_gives_out_a_reserved_or_a_used_esp_spi() {
+        let mut random = Script(vec![0, 0, 0, 255, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1].into_iter());
+        let mut spis = Spis::default();
+        assert_eq!(spis.allocate_esp(&mut random), Spi(256));
+        assert_eq!(spis.allocate_esp(&mut random), Spi(257));
+    }
+
+    #[test]
+    fn never_gives_out_the_ike_spi_zero() {
+        let mut random = Script([vec![0; 8], vec![9; 8]].concat().into_iter());
+        let spi = Spis::default().allocate_ike(Owner::HalfOpen, &mut random);
+        assert_eq!(spi.to_bytes(), [9; 8]);
+    }
+}

@@ -1,0 +1,377 @@
+//! Alice and Bob, the network between them, and whoever listens in.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::clock::Clock;
+use super::net::{Faults, Net};
+use super::random::SeededRandom;
+use crate::Endpoint;
+use crate::api::{
+    Command, Direction, Event, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage,
+};
+use crate::auth::identity::Identity;
+use crate::config::{
+    ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, Retransmission, Secret,
+};
+use crate::error::{Failure, Ignore};
+
+/// The address of Alice's host.
+pub const ALICE: &str = "192.0.2.1";
+/// The address of Bob's host.
+pub const BOB: &str = "198.51.100.2";
+/// The address of someone else.
+pub const EVE: &str = "203.0.113.66";
+/// The one connection of each.
+pub const LINK: ConnectionId = ConnectionId(1);
+
+/// Which of the two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// At [`ALICE`].
+    Alice,
+    /// At [`BOB`].
+    Bob,
+}
+
+/// One host: an endpoint and what a dataplane would know.
+pub struct Host {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// All outputs so far.
+    pub outputs: Vec<Output>,
+    /// Inbound SAs that are installed.
+    pub inbound: BTreeMap<Spi, InstallInbound>,
+    /// Outbound SAs that are installed.
+    pub outbound: BTreeMap<Spi, InstallOutbound>,
+    /// The outbound SA installed last: the one that would be used.
+    pub sending: Option<Spi>,
+}
+
+/// Two hosts on a network.
+pub struct Pair {
+    /// Virtual time.
+    pub clock: Clock,
+    /// The network.
+    pub net: Net,
+    /// One host.
+    pub alice: Host,
+    /// The other one.
+    pub bob: Host,
+}
+
+impl Host {
+    /// A host without connections.
+    pub fn new(config: EndpointConfig, seed: u64) -> Self {
+        Self {
+            endpoint: Endpoint::new(config, Box::new(SeededRandom::new(seed))),
+            outputs: Vec::new(),
+            inbound: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            sending: None,
+        }
+    }
+
+    /// Gives an input to the endpoint and performs its outputs but for transmissions, which are returned with all
+    /// the others.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Vec<Output> {
+        self.endpoint.handle(now, input);
+        let mut fresh = Vec::new();
+        while let Some(output) = self.endpoint.poll_output() {
+            self.perform(&output);
+            fresh.push(output);
+        }
+        self.outputs.extend(fresh.iter().map(copy));
+        fresh
+    }
+
+    fn perform(&mut self, output: &Output) {
+        match output {
+            Output::InstallInbound(sa) => {
+                assert!(self.inbound.insert(sa.spi, sa.clone()).is_none(), "inbound {} installed twice", sa.spi);
+            }
+            Output::InstallOutbound(sa) => {
+                assert!(self.inbound.contains_key(&sa.inbound_spi), "outbound {} without its inbound", sa.spi);
+                assert!(self.outbound.insert(sa.spi, sa.clone()).is_none(), "outbound {} installed twice", sa.spi);
+                self.sending = Some(sa.spi);
+            }
+            Output::Remove(remove) => {
+                let known = match remove.direction {
+                    Direction::Inbound => self.inbound.remove(&remove.spi).is_some(),
+                    Direction::Outbound => self.outbound.remove(&remove.spi).is_some(),
+                };
+                assert!(known, "{:?} {} removed but not installed", remove.direction, remove.spi);
+                if remove.direction == Direction::Outbound && self.sending == Some(remove.spi) {
+                    self.sending = None;
+                }
+            }
+            Output::SetPath { path, .. } => {
+                self.outbound.values_mut().for_each(|sa| sa.path = *path);
+            }
+            Output::Transmit(_) | Output::Event(_) => {}
+        }
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Event(event) => Some(event),
+            Output::InstallInbound(_)
+            | Output::Transmit(_)
+            | Output::InstallOutbound(_)
+            | Output::Remove(_)
+            | Output::SetPath { .. } => None,
+        })
+    }
+
+    /// All failures so far.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.events().filter_map(failure).collect()
+    }
+
+    /// How often a datagram was ignored for this reason.
+    pub fn ignored(&self, reason: Ignore) -> usize {
+        self.events().filter(|event| **event == Event::Ignored { reason }).count()
+    }
+
+    /// Forgets the outputs so far, not what is installed.
+    pub fn clear(&mut self) {
+        self.outputs.clear();
+    }
+
+    /// Nothing is installed.
+    pub fn is_bare(&self) -> bool {
+        self.inbound.is_empty() && self.outbound.is_empty()
+    }
+}
+
+impl Pair {
+    /// Both know each other by [`config`], the network has these faults, everything follows from the seed.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        Self::with(seed, faults, EndpointConfig::default(), config(Who::Alice), config(Who::Bob))
+    }
+
+    /// On a good network, with these configurations.
+    pub fn configured(alice: ConnectionConfig, bob: ConnectionConfig) -> Self {
+        Self::with(1, Faults::NONE, EndpointConfig::default(), alice, bob)
+    }
+
+    /// With everything as told.
+    pub fn with(
+        seed: u64,
+        faults: Faults,
+        endpoint: EndpointConfig,
+        alice: ConnectionConfig,
+        bob: ConnectionConfig,
+    ) -> Self {
+        let mut pair = Self {
+            clock: Clock::new(),
+            net: Net::new(seed, faults),
+            alice: Host::new(endpoint.clone(), seed.wrapping_mul(2).wrapping_add(0xA11CE)),
+            bob: Host::new(endpoint, seed.wrapping_mul(2).wrapping_add(0xB0B)),
+        };
+        pair.command(Who::Alice, Command::Configure(Box::new(alice)));
+        pair.command(Who::Bob, Command::Configure(Box::new(bob)));
+        pair
+    }
+
+    /// One of the hosts.
+    pub fn host(&mut self, who: Who) -> &mut Host {
+        match who {
+            Who::Alice => &mut self.alice,
+            Who::Bob => &mut self.bob,
+        }
+    }
+
+    /// Gives a command to one of them.
+    pub fn command(&mut self, who: Who, command: Command) -> Vec<Output> {
+        self.input(who, Input::Command(command))
+    }
+
+    /// Wants the connection up, on one side.
+    pub fn up(&mut self, who: Who) {
+        self.command(who, Command::Up(LINK));
+    }
+
+    /// Wants the connection down, on one side.
+    pub fn down(&mut self, who: Who) {
+        self.command(who, Command::Down(LINK));
+    }
+
+    /// Gives any input to one of them and sends what comes of it.
+    pub fn input(&mut self, who: Who, input: Input<'_>) -> Vec<Output> {
+        let now = self.clock.now();
+        let outputs = self.host(who).handle(now, input);
+        for output in &outputs {
+            if let Output::Transmit(transmit) = output {
+                self.net.send(now, transmit);
+            }
+        }
+        outputs
+    }
+
+    /// Lets someone put a datagram before one of them, as if it came from there.
+    pub fn inject(&mut self, who: Who, path: Path, bytes: &[u8]) -> Vec<Output> {
+        self.input(who, Input::Datagram { path, bytes })
+    }
+
+    /// The dataplane of one of them has received this many packets on each of its SAs.
+    pub fn traffic(&mut self, who: Who, packets: u64) {
+        let spis: Vec<Spi> = self.host(who).inbound.keys().copied().collect();
+        for inbound_spi in spis {
+            let usage = Usage {
+                connection: LINK,
+                inbound_spi,
+                inbound_bytes: packets.saturating_mul(100),
+                inbound_packets: packets,
+                outbound_bytes: 0,
+                outbound_packets: 0,
+            };
+            self.input(who, Input::Usage(usage));
+        }
+    }
+
+    /// Takes the next step: a datagram arrives or a deadline passes. False if that would be after `end`.
+    pub fn step(&mut self, end: Instant) -> bool {
+        let arrival = self.net.next_arrival();
+        let deadline = |host: &Host| host.endpoint.poll_timeout().map(|(at, _)| at);
+        let (alice, bob) = (deadline(&self.alice), deadline(&self.bob));
+        let Some(next) = [arrival, alice, bob].into_iter().flatten().min().filter(|next| *next <= end) else {
+            return false;
+        };
+        self.clock.advance_to(next);
+        let now = self.clock.now();
+        if let Some(datagram) = self.net.receive(now) {
+            let to = datagram.path.local.ip();
+            match [(ALICE, Who::Alice), (BOB, Who::Bob)].into_iter().find(|(address, _)| ip(address) == to) {
+                Some((_, who)) => {
+                    self.inject(who, datagram.path, &datagram.bytes);
+                }
+                None => {}
+            }
+        } else if alice.is_some_and(|at| at <= now) {
+            self.input(Who::Alice, Input::Timeout);
+        } else {
+            self.input(Who::Bob, Input::Timeout);
+        }
+        true
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.clock.now() + duration;
+        while self.step(end) {}
+        self.clock.advance_to(end);
+    }
+
+    /// Lets time pass until both have what `done` wants, at most for `limit`. Whether they have.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.clock.now() + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !self.step(end) {
+                return done(self);
+            }
+        }
+    }
+
+    /// Each sends on what the other receives on, with the same keys, suites and mirrored selectors.
+    pub fn agree(&self) -> bool {
+        let reaches = |from: &Host, to: &Host| {
+            let outbound = from.sending.and_then(|spi| from.outbound.get(&spi));
+            outbound.is_some_and(|out| to.inbound.get(&out.spi).is_some_and(|inb| mirrors(out, inb)))
+        };
+        reaches(&self.alice, &self.bob) && reaches(&self.bob, &self.alice)
+    }
+
+    /// Both agree, and there is exactly one CHILD SA on each side.
+    pub fn has_settled(&self) -> bool {
+        let one = |host: &Host| host.inbound.len() == 1 && host.outbound.len() == 1;
+        self.agree() && one(&self.alice) && one(&self.bob)
+    }
+}
+
+/// A connection of this host to the other one: `10.1.0.0/16` is behind Alice, `10.2.0.0/16` behind Bob.
+pub fn config(who: Who) -> ConnectionConfig {
+    let (local, remote, local_id, remote_id, local_net, remote_net) = match who {
+        Who::Alice => (ALICE, BOB, "alice.example", "bob.example", "10.1.0.0/16", "10.2.0.0/16"),
+        Who::Bob => (BOB, ALICE, "bob.example", "alice.example", "10.2.0.0/16", "10.1.0.0/16"),
+    };
+    let selectors = |net: &str| net.parse::<ipnet::IpNet>().map(Into::into).into_iter().collect();
+    ConnectionConfig {
+        id: LINK,
+        name: "link".into(),
+        local: Some(ip(local)),
+        remote: Some(SocketAddr::new(ip(remote), 500)),
+        local_identity: name(local_id),
+        remote_identity: name(remote_id),
+        psk: Secret::new(b"correct horse battery staple".to_vec()),
+        ike_proposals: "aes256gcm16-prfsha256-x25519".parse().into_iter().collect(),
+        esp_proposals: "aes256gcm16-esn".parse().into_iter().collect(),
+        local_selectors: selectors(local_net),
+        remote_selectors: selectors(remote_net),
+        encapsulation: EncapsulationPolicy::Auto,
+        liveness: Some(Duration::from_secs(30)),
+        nat_keepalive: Duration::from_secs(20),
+        retransmission: Retransmission::default(),
+        retry: (Duration::from_secs(1), Duration::from_secs(60)),
+        initial_contact: true,
+    }
+}
+
+/// A name as an identity.
+pub fn name(text: &str) -> Identity {
+    Identity::Fqdn(text.into())
+}
+
+/// An address. Panics if it is none: for literals only.
+pub fn ip(text: &str) -> IpAddr {
+    match text.parse() {
+        Ok(address) => address,
+        Err(error) => panic!("{text}: {error}"),
+    }
+}
+
+/// The path from this host to the other one, on this port.
+pub fn path(who: Who, port: u16) -> Path {
+    let (local, remote) = match who {
+        Who::Alice => (ALICE, BOB),
+        Who::Bob => (BOB, ALICE),
+    };
+    Path { local: SocketAddr::new(ip(local), port), remote: SocketAddr::new(ip(remote), port) }
+}
+
+fn failure(event: &Event) -> Option<Failure> {
+    match event {
+        Event::Failed { failure, .. } => Some(failure.clone()),
+        Event::Progress { .. }
+        | Event::IkeEstablished { .. }
+        | Event::ChildEstablished { .. }
+        | Event::ChildClosed { .. }
+        | Event::IkeClosed { .. }
+        | Event::Ignored { .. } => None,
+    }
+}
+
+fn mirrors(out: &InstallOutbound, inb: &InstallInbound) -> bool {
+    let same = |a: &SaKeys, b: &SaKeys| a == b && !a.encryption.is_empty();
+    same(&out.keys, &inb.keys)
+        && out.suite == inb.suite
+        && out.encapsulation == inb.encapsulation
+        && out.local == inb.remote
+        && out.remote == inb.local
+}
+
+fn copy(output: &Output) -> Output {
+    match output {
+        Output::InstallInbound(sa) => Output::InstallInbound(sa.clone()),
+        Output::Transmit(transmit) => Output::Transmit(transmit.clone()),
+        Output::InstallOutbound(sa) => Output::InstallOutbound(sa.clone()),
+        Output::Remove(remove) => Output::Remove(*remove),
+        Output::SetPath { connection, path } => Output::SetPath { connection: *connection, path: *path },
+        Output::Event(event) => Output::Event(event.clone()),
+    }
+}
