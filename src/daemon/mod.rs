@@ -1,8 +1,13 @@
 //! The daemon: the one loop, and every change to the host.
 
+pub mod bridge;
+pub mod connection;
 pub mod host;
 pub mod ledger;
 pub mod netlink;
 pub mod plan;
 pub mod privilege;
+pub mod sources;
+pub mod status;
 pub mod systemd;
+pub mod words;

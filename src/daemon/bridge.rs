@@ -1,0 +1,216 @@
+//! The only file that knows both cores: converts what `ike` says into what `dataplane` does, and back.
+//!
+//! Each core has its own words for SPIs, suites, selectors and paths, so that either can be rewritten or tested
+//! alone. Every conversion here is a plain table.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+
+use xvpn_dataplane as dp;
+use xvpn_ike::api as ike;
+use xvpn_ike::config::ConnectionId;
+use xvpn_ike::negotiate::selector::TrafficSelector;
+use xvpn_ike::negotiate::transform::{Encryption, Integrity};
+
+use super::sources::Ports;
+use crate::config::TunnelConfig;
+
+/// The running dataplane, in the words of `ike`.
+pub struct Bridge {
+    control: dp::Control,
+    ports: Ports,
+    tunnels: HashMap<ConnectionId, Known>,
+}
+
+/// What the dataplane needs to know of a tunnel and `ike` does not say each time.
+struct Known {
+    replay_window: u32,
+    encapsulation: dp::Encapsulation,
+}
+
+/// What an output asks of the dataplane.
+pub enum Effect {
+    /// Be ready to receive.
+    InstallInbound(ike::InstallInbound),
+    /// Send with this from now on.
+    InstallOutbound(ike::InstallOutbound),
+    /// Forget one half.
+    Remove(ike::Remove),
+    /// The peer is elsewhere.
+    SetPath(ConnectionId, ike::Path),
+}
+
+/// Algorithms that the dataplane does not have. It has all that can be negotiated, so this is a defect.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the dataplane has no transform for {0:?}; please report this defect")]
+pub struct Unbridgeable(ike::ChildSuite);
+
+impl Bridge {
+    /// Takes over a dataplane that runs.
+    pub fn new(control: dp::Control, ports: Ports) -> Self {
+        Self { control, ports, tunnels: HashMap::new() }
+    }
+
+    /// Opens the interface of a tunnel. Packets into it are refused until there is an SA.
+    pub fn open_tunnel(&mut self, id: ConnectionId, tunnel: &TunnelConfig) -> io::Result<()> {
+        self.control.open_tunnel(&dp::TunnelSpec {
+            id: tunnel_id(id),
+            interface: tunnel.interface.clone(),
+            path_mtu: tunnel.path_mtu,
+            clamp_mss: tunnel.clamp_mss,
+            copy_dscp: tunnel.copy_dscp,
+        })?;
+        let known = Known { replay_window: tunnel.replay_window, encapsulation: dp::Encapsulation::Udp };
+        self.tunnels.insert(id, known);
+        Ok(())
+    }
+
+    /// Performs one effect; it is visible to the next batch of every queue.
+    pub fn perform(&mut self, effect: Effect) -> Result<(), Unbridgeable> {
+        let command = self.command(effect)?;
+        self.control.perform(command);
+        Ok(())
+    }
+
+    /// The counts of every CHILD SA.
+    pub fn usage(&self) -> Vec<ike::Usage> {
+        self.control.usage().into_iter().map(usage).collect()
+    }
+
+    /// Refused packets by reason, those never seen left out.
+    pub fn discards(&self) -> Vec<(&'static str, u64)> {
+        let seen = self.control.counters().into_iter().filter(|counter| counter.value > 0);
+        seen.map(|counter| (counter.name, counter.value)).collect()
+    }
+
+    /// The longest inner packet of a tunnel with its SA of now; `None` without one.
+    pub fn inner_mtu(&self, id: ConnectionId) -> Option<u16> {
+        self.control.inner_mtu(tunnel_id(id))
+    }
+
+    /// Stops the queues and closes all interfaces.
+    pub fn stop(self) {
+        self.control.stop();
+    }
+
+    fn command(&mut self, effect: Effect) -> Result<dp::Command, Unbridgeable> {
+        Ok(match effect {
+            Effect::InstallInbound(sa) => {
+                let replay_window = self.tunnels.get(&sa.connection).map_or(1024, |known| known.replay_window);
+                dp::Command::InstallInbound(Box::new(inbound(sa, replay_window)?))
+            }
+            Effect::InstallOutbound(sa) => {
+                let encapsulation = encapsulation(sa.encapsulation);
+                if let Some(known) = self.tunnels.get_mut(&sa.connection) {
+                    known.encapsulation = encapsulation;
+                }
+                dp::Command::InstallOutbound(Box::new(outbound(sa, &self.ports)?))
+            }
+            Effect::Remove(ike::Remove { connection, direction, spi }) => match direction {
+                ike::Direction::Inbound => dp::Command::RemoveInbound(dp::Spi(spi.0)),
+                ike::Direction::Outbound => dp::Command::RemoveOutbound(tunnel_id(connection), dp::Spi(spi.0)),
+            },
+            Effect::SetPath(connection, to) => {
+                let encapsulation =
+                    self.tunnels.get(&connection).map_or(dp::Encapsulation::Udp, |known| known.encapsulation);
+                dp::Command::SetPath(tunnel_id(connection), path(to, encapsulation, &self.ports))
+            }
+        })
+    }
+}
+
+/// A connection and its tunnel have the same number.
+fn tunnel_id(id: ConnectionId) -> dp::TunnelId {
+    dp::TunnelId(id.0)
+}
+
+fn inbound(sa: ike::InstallInbound, replay_window: u32) -> Result<dp::InboundSpec, Unbridgeable> {
+    Ok(dp::InboundSpec {
+        tunnel: tunnel_id(sa.connection),
+        spi: dp::Spi(sa.spi.0),
+        suite: suite(&sa.suite)?,
+        keys: keys(sa.keys),
+        esn: sa.suite.esn,
+        replay_window,
+        local: sa.local.iter().map(selector).collect(),
+        remote: sa.remote.iter().map(selector).collect(),
+    })
+}
+
+fn outbound(sa: ike::InstallOutbound, ports: &Ports) -> Result<dp::OutboundSpec, Unbridgeable> {
+    Ok(dp::OutboundSpec {
+        tunnel: tunnel_id(sa.connection),
+        spi: dp::Spi(sa.spi.0),
+        inbound_spi: dp::Spi(sa.inbound_spi.0),
+        suite: suite(&sa.suite)?,
+        keys: keys(sa.keys),
+        esn: sa.suite.esn,
+        local: sa.local.iter().map(selector).collect(),
+        remote: sa.remote.iter().map(selector).collect(),
+        path: path(sa.path, encapsulation(sa.encapsulation), ports),
+    })
+}
+
+fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
+    Ok(match (of.encryption, of.integrity) {
+        (Encryption::AesGcm16_128, None) => dp::Suite::AesGcm128,
+        (Encryption::AesGcm16_256, None) => dp::Suite::AesGcm256,
+        (Encryption::ChaCha20Poly1305, None) => dp::Suite::ChaCha20Poly1305,
+        (Encryption::AesCbc128, Some(hmac)) => dp::Suite::AesCbc { key_bits: 128, integrity: integrity(hmac) },
+        (Encryption::AesCbc256, Some(hmac)) => dp::Suite::AesCbc { key_bits: 256, integrity: integrity(hmac) },
+        // RFC 5282 8: an AEAD never has an integrity algorithm, another cipher always has one.
+        (Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305, Some(_))
+        | (Encryption::AesCbc128 | Encryption::AesCbc256, None) => return Err(Unbridgeable(of.clone())),
+    })
+}
+
+fn integrity(of: Integrity) -> dp::Integrity {
+    match of {
+        Integrity::HmacSha1_96 => dp::Integrity::HmacSha1_96,
+        Integrity::HmacSha2_256_128 => dp::Integrity::HmacSha2_256_128,
+        Integrity::HmacSha2_384_192 => dp::Integrity::HmacSha2_384_192,
+        Integrity::HmacSha2_512_256 => dp::Integrity::HmacSha2_512_256,
+    }
+}
+
+fn keys(of: ike::SaKeys) -> dp::Keys {
+    dp::Keys { encryption: of.encryption, integrity: of.integrity }
+}
+
+fn selector(of: &TrafficSelector) -> dp::Selector {
+    dp::Selector {
+        first: of.start,
+        last: of.end,
+        protocol: of.protocol,
+        first_port: of.start_port,
+        last_port: of.end_port,
+    }
+}
+
+fn encapsulation(of: ike::Encapsulation) -> dp::Encapsulation {
+    match of {
+        ike::Encapsulation::Udp => dp::Encapsulation::Udp,
+        ike::Encapsulation::None => dp::Encapsulation::None,
+    }
+}
+
+fn path(of: ike::Path, encapsulation: dp::Encapsulation, ports: &Ports) -> dp::Path {
+    let local = SocketAddr::new(of.local.ip(), ports.bound(of.local.port()));
+    dp::Path { local, remote: of.remote, encapsulation }
+}
+
+fn usage(of: dp::SaUsage) -> ike::Usage {
+    ike::Usage {
+        connection: ConnectionId(of.tunnel.0),
+        inbound_spi: ike::Spi(of.inbound_spi.0),
+        inbound_bytes: of.usage.inbound_bytes,
+        inbound_packets: of.usage.inbound_packets,
+        outbound_bytes: of.usage.outbound_bytes,
+        outbound_packets: of.usage.outbound_packets,
+    }
+}
+
+#[cfg(test)]
+#[path = "bridge_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! From a tunnel of the configuration to a connection of `ike`: addresses are found, names resolved.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use xvpn_ike::api::Random;
+use xvpn_ike::config::{ConnectionConfig, ConnectionId};
+
+use super::{plan, sources};
+use crate::config::{RemoteAddress, TunnelConfig};
+
+/// The two ends of a tunnel's outer path, as far as they are known before anything is negotiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Our address; `None`: any that is listened on.
+    pub local: Option<IpAddr>,
+    /// The peer's address and IKE port; `None`: it may be anywhere.
+    pub remote: Option<SocketAddr>,
+}
+
+/// Why the ends of a tunnel are not known, with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlocated {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Finds the ends of a tunnel: resolves a name, and asks the kernel which address of ours leads to the peer.
+/// Packets may wait for the answer of a DNS server meanwhile: to be run as a task beside the loop.
+pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr]) -> Result<Ends, Unlocated> {
+    let usable = |address: &IpAddr| listen.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+    let remote = match &tunnel.remote_address {
+        RemoteAddress::Any => return Ok(Ends { local: tunnel.local_address, remote: None }),
+        RemoteAddress::Ip(address) => *address,
+        RemoteAddress::Name(name) => resolve(name, usable, tunnel.local_address).await?,
+    };
+    let local = match tunnel.local_address {
+        Some(local) => local,
+        None => sources::local_address_for(remote).map_err(|error| Unlocated {
+            message: format!("this host has no way to the peer {remote}: {error}"),
+            remedy: format!("look at `ip route get {remote}`: bring the network up, or correct `remote.address`"),
+        })?,
+    };
+    Ok(Ends { local: Some(local), remote: Some(SocketAddr::new(remote, tunnel.remote_port)) })
+}
+
+/// The peer's address lies in the tunnel's own remote networks, and no route was pinned for it when the daemon
+/// started, because its name led elsewhere then.
+pub fn check_pinned(tunnel: &TunnelConfig, ends: &Ends, pinned: &[IpAddr]) -> Result<(), Unlocated> {
+    match ends.remote.map(|remote| remote.ip()) {
+        Some(peer) if plan::swallows(tunnel, peer) && !pinned.contains(&peer) => Err(Unlocated {
+            message: format!("the peer's address {peer} now lies within `remote.networks`, so it would be routed into the tunnel"),
+            remedy: "restart the daemon, which then sets a route to the peer, or write the address into `remote.address`".into(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What `ike` is told about a tunnel.
+pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> ConnectionConfig {
+    ConnectionConfig {
+        id,
+        name: tunnel.name.clone(),
+        local: ends.local,
+        remote: ends.remote,
+        local_identity: tunnel.local_identity.clone(),
+        remote_identity: tunnel.remote_identity.clone(),
+        psk: tunnel.psk.clone(),
+        ike_proposals: tunnel.ike_proposals.clone(),
+        esp_proposals: tunnel.esp_proposals.clone(),
+        local_selectors: tunnel.local_networks.iter().copied().map(Into::into).collect(),
+        remote_selectors: tunnel.remote_networks.iter().copied().map(Into::into).collect(),
+        encapsulation: tunnel.encapsulation,
+        liveness: tunnel.liveness,
+        nat_keepalive: tunnel.keepalive,
+        retransmission: tunnel.retransmission,
+        retry: tunnel.retry,
+        initial_contact: true,
+    }
+}
+
+async fn resolve(name: &str, usable: impl Fn(&IpAddr) -> bool, local: Option<IpAddr>) -> Result<IpAddr, Unlocated> {
+    let remedy = || format!("look at `getent hosts {name}`: correct `remote.address`, or the name server");
+    let found = tokio::net::lookup_host((name, 0)).await;
+    let found = found
+        .map_err(|error| Unlocated { message: format!("the name {name} cannot be resolved: {error}"), remedy: remedy() })?;
+    let same_family = |address: &IpAddr| local.is_none_or(|local| local.is_ipv4() == address.is_ipv4());
+    let mut fitting = found.map(|address| address.ip()).filter(|address| usable(address) && same_family(address));
+    fitting.next().ok_or_else(|| Unlocated {
+        message: format!("the name {name} has no address of a family that this gateway listens on"),
+        remedy: remedy(),
+    })
+}
+
+/// Randomness of the operating system.
+#[derive(Debug)]
+pub struct OsRandom(());
+
+impl OsRandom {
+    /// Fails where the system has none to give; afterwards it always has.
+    pub fn open() -> io::Result<Self> {
+        getrandom::fill(&mut [0; 1]).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self(()))
+    }
+}
+
+impl Random for OsRandom {
+    fn fill(&mut self, out: &mut [u8]) {
+        if let Err(error) = getrandom::fill(out) {
+            // The kernel does not take randomness back once it gave some. Going on without would be the end of all secrets.
+            tracing::error!(%error, "the operating system refuses randomness; ending at once");
+            std::process::abort();
+        }
+    }
+}

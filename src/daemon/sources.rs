@@ -1,0 +1,207 @@
+//! Where inputs come from and datagrams go to: UDP 500, and the port that IKE shares with ESP.
+//!
+//! On 500 the daemon has sockets of its own. On 4500 the dataplane's queues receive, and punt what is IKE.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::unix::AsyncFd;
+use xvpn_dataplane::api::Punted;
+use xvpn_dataplane::io::udp::IkeSocket;
+use xvpn_dataplane::queue::PuntReceiver;
+
+/// The port of IKE (RFC 7296 2).
+const PORT_IKE: u16 = 500;
+/// The port that IKE and ESP in UDP share (RFC 3948).
+const PORT_NAT_T: u16 = 4500;
+/// The longest UDP datagram.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// The ports that are really bound for 500 and 4500. `ike` knows only the numbers of the RFCs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// For 500.
+    pub ike: u16,
+    /// For 4500.
+    pub nat_t: u16,
+}
+
+impl Ports {
+    /// The bound port for a port of the RFCs.
+    pub fn bound(&self, port: u16) -> u16 {
+        match port {
+            PORT_IKE => self.ike,
+            PORT_NAT_T => self.nat_t,
+            other => other,
+        }
+    }
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub enum Arrived {
+    /// An IKE message, without a non-ESP marker.
+    Ike {
+        /// Where it was sent to; the port is that of the RFCs.
+        local: SocketAddr,
+        /// From where.
+        remote: SocketAddr,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// ESP that no SA fits.
+    UnknownSpi {
+        /// The SPI.
+        spi: u32,
+        /// From where.
+        remote: SocketAddr,
+    },
+}
+
+/// What to put on the wire.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// An IKE message; on 4500 it gets a non-ESP marker (RFC 3948 2.2).
+    Ike,
+    /// A NAT-keepalive (RFC 3948 2.3).
+    Keepalive,
+}
+
+/// All sockets of the control side.
+pub struct Sources {
+    ike: Vec<AsyncFd<IkeSocket>>,
+    nat_t: Vec<IkeSocket>,
+    punts: AsyncFd<PuntReceiver>,
+    ports: Ports,
+    room: Vec<u8>,
+    turn: usize,
+}
+
+impl Sources {
+    /// Binds the IKE port on every address, and takes over the dataplane's side of the other. In a tokio runtime only.
+    pub fn open(listen: &[IpAddr], ports: Ports, nat_t: Vec<IkeSocket>, punts: PuntReceiver) -> io::Result<Self> {
+        let bind = |address: &IpAddr| {
+            let address = SocketAddr::new(*address, ports.ike);
+            AsyncFd::new(IkeSocket::bind(address).map_err(|error| explain_bind(address, &error))?)
+        };
+        let ike = listen.iter().map(bind).collect::<io::Result<_>>()?;
+        Ok(Self { ike, nat_t, punts: AsyncFd::new(punts)?, ports, room: vec![0; MAX_DATAGRAM], turn: 0 })
+    }
+
+    /// The addresses listened on.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        let own = self.ike.iter().map(|socket| socket.get_ref().bound());
+        own.chain(self.nat_t.iter().map(IkeSocket::bound)).collect()
+    }
+
+    /// The next arrival. May be dropped while it waits; nothing is lost.
+    pub async fn next(&mut self) -> Arrived {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Sends a datagram from a local address and port (of the RFCs).
+    pub fn send(&self, local: SocketAddr, remote: SocketAddr, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        let own = self.ike.iter().map(AsyncFd::get_ref);
+        let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, format!("no socket listens on {local}"));
+        if local.port() == PORT_IKE {
+            let socket = fitting(own, local.ip()).ok_or_else(none)?;
+            return match kind {
+                Kind::Ike => socket.send(local.ip(), remote, bytes),
+                Kind::Keepalive => socket.send_keepalive(local.ip(), remote),
+            };
+        }
+        let socket = fitting(self.nat_t.iter(), local.ip()).ok_or_else(none)?;
+        match kind {
+            Kind::Ike => socket.send_marked(local.ip(), remote, bytes),
+            Kind::Keepalive => socket.send_keepalive(local.ip(), remote),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
+        // Each source in turn is asked first, so that a flood on one does not silence another.
+        let count = self.ike.len() + 1;
+        let turn = (self.turn + 1) % count;
+        self.turn = turn;
+        for index in (0..count).map(|step| (turn + step) % count) {
+            let polled = if index == self.ike.len() { self.poll_punts(cx) } else { self.poll_socket(index, cx) };
+            if let Poll::Ready(arrived) = polled {
+                return Poll::Ready(arrived);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_punts(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
+        loop {
+            let Ok(mut guard) = ready!(self.punts.poll_read_ready(cx)) else { return Poll::Pending };
+            match guard.get_inner().pop() {
+                Some(Punted::Ike { local, remote, bytes }) => {
+                    let local = SocketAddr::new(local.ip(), PORT_NAT_T);
+                    return Poll::Ready(Arrived::Ike { local, remote, bytes });
+                }
+                Some(Punted::UnknownSpi { spi, remote }) => {
+                    return Poll::Ready(Arrived::UnknownSpi { spi: spi.0, remote });
+                }
+                None => guard.clear_ready(),
+            }
+        }
+    }
+
+    fn poll_socket(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Arrived> {
+        let (Some(socket), room) = (self.ike.get(index), &mut self.room) else { return Poll::Pending };
+        loop {
+            let Ok(mut guard) = ready!(socket.poll_read_ready(cx)) else { return Poll::Pending };
+            match guard.try_io(|socket| socket.get_ref().receive(room)) {
+                Ok(Ok(meta)) if meta.truncated => {}
+                Ok(Ok(meta)) => {
+                    let local = SocketAddr::new(meta.local.ip(), PORT_IKE);
+                    let bytes = room.get(..meta.len).unwrap_or_default().to_vec();
+                    return Poll::Ready(Arrived::Ike { local, remote: meta.remote, bytes });
+                }
+                Ok(Err(error)) => {
+                    // Usually one that ICMP left on the socket, and reading took it off. Should it stay, others go first.
+                    tracing::debug!(%error, "receiving on the IKE port");
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+/// The local address of packets to a peer, by the kernel's routes as they are now.
+pub fn local_address_for(peer: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match peer {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a UDP socket sends nothing; it only makes the kernel look up the route.
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    socket.connect(SocketAddr::new(peer, PORT_IKE))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// What an operator can do about an address that cannot be bound.
+pub fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another IKE daemon uses it (strongSwan, libreswan, another xvpn?): `ss -lunp sport = :{}` names it; stop it, or              set other addresses in `gateway.listen`",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => "this host does not have the address: correct `gateway.listen`".to_owned(),
+        io::ErrorKind::PermissionDenied => "run the daemon as root or with CAP_NET_BIND_SERVICE".to_owned(),
+        _ => "correct `gateway.listen`".to_owned(),
+    };
+    io::Error::new(error.kind(), format!("cannot listen on UDP {address}: {error}; {remedy}"))
+}
+
+/// The socket bound to this address, or else one bound to any address of its family.
+fn fitting<'a>(sockets: impl Iterator<Item = &'a IkeSocket> + Clone, local: IpAddr) -> Option<&'a IkeSocket> {
+    let exact = sockets.clone().find(|socket| socket.bound().ip() == local);
+    let any = |socket: &&IkeSocket| {
+        socket.bound().ip().is_unspecified() && socket.bound().is_ipv4() == local.is_ipv4()
+    };
+    exact.or_else(|| sockets.clone().find(any))
+}

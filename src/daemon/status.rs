@@ -1,0 +1,275 @@
+//! What is known of every tunnel: events go in, the status and the operator's messages come out.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use xvpn_ike::api::{ChildFacts, Encapsulation, Event, IkeFacts, Spi, Usage};
+use xvpn_ike::config::ConnectionId;
+
+use super::words;
+use crate::admin::api::{ChildStatus, FailureReport, IkeStatus, Progress, TunnelState, TunnelStatus};
+use crate::config::{RemoteAddress, Start, TunnelConfig};
+
+/// One tunnel as it is now.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Its configuration.
+    pub config: TunnelConfig,
+    /// The operator wants it up.
+    pub wanted: bool,
+    /// The operator said `xvpn down`: the peer is not answered either.
+    pub barred: bool,
+    /// The MTU of its interface; 0 before it is set.
+    pub mtu: u16,
+    state: TunnelState,
+    since: Instant,
+    failure: Option<(FailureReport, Option<Instant>)>,
+    ike: Option<(IkeFacts, Instant)>,
+    children: BTreeMap<Spi, Child>,
+}
+
+#[derive(Debug)]
+struct Child {
+    facts: ChildFacts,
+    since: Instant,
+    usage: Option<Usage>,
+}
+
+impl Tunnel {
+    /// A tunnel that nothing happened to yet.
+    pub fn new(config: TunnelConfig, now: Instant) -> Self {
+        let wanted = match config.start {
+            Start::Up | Start::Listen => true,
+            Start::Manual => false,
+        };
+        let mut tunnel = Self {
+            config,
+            wanted,
+            barred: false,
+            mtu: 0,
+            state: TunnelState::Down,
+            since: now,
+            failure: None,
+            ike: None,
+            children: BTreeMap::new(),
+        };
+        tunnel.state = tunnel.idle();
+        tunnel
+    }
+
+    /// Only the peer may begin.
+    pub fn passive(&self) -> bool {
+        self.config.start == Start::Listen || self.config.remote_address == RemoteAddress::Any
+    }
+
+    /// There is an IKE SA or a CHILD SA.
+    pub fn has_sa(&self) -> bool {
+        self.ike.is_some() || !self.children.is_empty()
+    }
+
+    /// How it is.
+    pub fn state(&self) -> TunnelState {
+        self.state
+    }
+
+    /// It carries traffic.
+    pub fn established(&self) -> bool {
+        !self.children.is_empty()
+    }
+
+    /// The operator wants it up, or no longer. Progress, if that is news.
+    pub fn want(&mut self, wanted: bool, now: Instant) -> Option<Progress> {
+        (self.wanted, self.barred) = (wanted, !wanted);
+        let state = match (wanted, self.has_sa()) {
+            (true, _) if self.established() => TunnelState::Established,
+            (true, _) => self.idle(),
+            (false, true) => TunnelState::Closing,
+            (false, false) => TunnelState::Down,
+        };
+        if wanted {
+            // What failed under an earlier wish says nothing about this one.
+            self.failure = None;
+        }
+        (state != self.state).then(|| {
+            self.enter(state, now);
+            self.progress(words::wish(state).to_owned())
+        })
+    }
+
+    /// An attempt could not even begin.
+    pub fn could_not_begin(&mut self, message: String, remedy: String, retry_in: Option<Duration>, now: Instant) -> Progress {
+        let failure = words::not_begun(message, remedy, unix_ms());
+        self.fail(failure, retry_in, now)
+    }
+
+    /// Takes an event of this tunnel. Progress, if an operator cares.
+    pub fn on_event(&mut self, event: &Event, now: Instant) -> Option<Progress> {
+        match event {
+            Event::Progress { step, path, .. } => {
+                if !self.established() && self.state != TunnelState::Closing && (self.wanted || !self.barred) {
+                    self.enter(TunnelState::Connecting, now);
+                }
+                Some(self.progress(words::step(*step, path)))
+            }
+            Event::IkeEstablished { ike, .. } => {
+                self.ike = Some((ike.clone(), now));
+                Some(self.progress(words::ike_established(ike)))
+            }
+            Event::ChildEstablished { child, .. } => {
+                let child_entry = Child { facts: child.clone(), since: now, usage: None };
+                self.children.insert(child.inbound_spi, child_entry);
+                self.failure = None;
+                self.enter(TunnelState::Established, now);
+                Some(self.progress(words::child_established(child)))
+            }
+            Event::ChildClosed { inbound_spi, .. } => {
+                self.children.remove(inbound_spi)?;
+                if !self.children.is_empty() || self.state == TunnelState::Closing {
+                    return None;
+                }
+                self.enter(self.idle(), now);
+                Some(self.progress("carries no traffic any more: its CHILD SA is gone".to_owned()))
+            }
+            Event::IkeClosed { reason, .. } => {
+                self.ike = None;
+                self.children.clear();
+                if self.failure.is_none() || self.state != TunnelState::Failed {
+                    self.enter(self.idle(), now);
+                }
+                Some(self.progress(words::closed(*reason).to_owned()))
+            }
+            Event::Failed { failure, path, retry_in, .. } => {
+                let report = words::failure(failure, path, unix_ms());
+                Some(self.fail(report, *retry_in, now))
+            }
+            Event::Ignored { .. } => None,
+        }
+    }
+
+    /// Takes the counts of one of its CHILD SAs.
+    pub fn on_usage(&mut self, usage: &Usage) {
+        if let Some(child) = self.children.get_mut(&usage.inbound_spi) {
+            child.usage = Some(*usage);
+        }
+    }
+
+    /// For the control socket.
+    pub fn report(&self, now: Instant) -> TunnelStatus {
+        let networks = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect();
+        let failure = self.failure.as_ref().map(|(report, retry)| {
+            let retry_in_ms = retry.map(|at| ms(at.saturating_duration_since(now)));
+            FailureReport { retry_in_ms, ..report.clone() }
+        });
+        TunnelStatus {
+            name: self.config.name.clone(),
+            state: self.state,
+            since_ms: ms(now.saturating_duration_since(self.since)),
+            wanted: self.wanted,
+            failure,
+            interface: self.config.interface.clone(),
+            mtu: u32::from(self.mtu),
+            local_id: self.config.local_identity.to_string(),
+            remote_id: self.config.remote_identity.to_string(),
+            remote: self.config.remote_address.to_string(),
+            local_networks: networks(&self.config.local_networks),
+            remote_networks: networks(&self.config.remote_networks),
+            ike: self.ike.as_ref().map(|(facts, since)| ike_status(facts, now.saturating_duration_since(*since))),
+            children: self.children.values().map(|child| child.status(now)).collect(),
+        }
+    }
+
+    /// Something to tell the operator that changes nothing.
+    pub fn progress(&self, message: String) -> Progress {
+        let failure = match self.state {
+            TunnelState::Failed | TunnelState::Connecting => self.failure.as_ref().map(|(report, _)| report.clone()),
+            TunnelState::Down | TunnelState::Listening | TunnelState::Established | TunnelState::Closing => None,
+        };
+        Progress { tunnel: self.config.name.clone(), state: self.state, message, failure }
+    }
+
+    fn fail(&mut self, report: FailureReport, retry_in: Option<Duration>, now: Instant) -> Progress {
+        let message = format!("{}; {}", report.message, report.remedy);
+        let report = FailureReport { retry_in_ms: retry_in.map(ms), ..report };
+        self.failure = Some((report.clone(), retry_in.map(|wait| now + wait)));
+        // A second negotiation that fails takes nothing from one that stands.
+        if !self.established() {
+            let state = if self.wanted { TunnelState::Failed } else { self.idle() };
+            self.enter(state, now);
+        }
+        Progress { tunnel: self.config.name.clone(), state: self.state, message, failure: Some(report) }
+    }
+
+    /// The state while there is no SA.
+    fn idle(&self) -> TunnelState {
+        match (self.wanted, self.passive()) {
+            (false, _) => TunnelState::Down,
+            (true, true) => TunnelState::Listening,
+            (true, false) => TunnelState::Connecting,
+        }
+    }
+
+    fn enter(&mut self, state: TunnelState, now: Instant) {
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+    }
+}
+
+impl Child {
+    fn status(&self, now: Instant) -> ChildStatus {
+        let facts = &self.facts;
+        let count = |of: fn(&Usage) -> u64| self.usage.as_ref().map_or(0, of);
+        ChildStatus {
+            spi_in: facts.inbound_spi.to_string(),
+            spi_out: facts.outbound_spi.to_string(),
+            suite: facts.suite.clone(),
+            encapsulation: match facts.encapsulation {
+                Encapsulation::Udp => "udp".into(),
+                Encapsulation::None => "esp".into(),
+            },
+            local: facts.local.iter().map(ToString::to_string).collect(),
+            remote: facts.remote.iter().map(ToString::to_string).collect(),
+            packets_in: count(|usage| usage.inbound_packets),
+            bytes_in: count(|usage| usage.inbound_bytes),
+            packets_out: count(|usage| usage.outbound_packets),
+            bytes_out: count(|usage| usage.outbound_bytes),
+            age_ms: ms(now.saturating_duration_since(self.since)),
+        }
+    }
+}
+
+/// The connection an event belongs to, if it belongs to one.
+pub fn connection_of(event: &Event) -> Option<ConnectionId> {
+    match event {
+        Event::Progress { connection, .. }
+        | Event::IkeEstablished { connection, .. }
+        | Event::ChildEstablished { connection, .. }
+        | Event::ChildClosed { connection, .. }
+        | Event::IkeClosed { connection, .. } => Some(*connection),
+        Event::Failed { connection, .. } => *connection,
+        Event::Ignored { .. } => None,
+    }
+}
+
+/// Milliseconds, for the contract.
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn ike_status(facts: &IkeFacts, age: Duration) -> IkeStatus {
+    IkeStatus {
+        role: words::role(facts.role).into(),
+        spi_i: format!("{:016x}", facts.spi_i),
+        spi_r: format!("{:016x}", facts.spi_r),
+        suite: facts.suite.clone(),
+        local: facts.path.local,
+        remote: facts.path.remote,
+        nat_local: facts.nat_local,
+        nat_remote: facts.nat_remote,
+        age_ms: ms(age),
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms)
+}

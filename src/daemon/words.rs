@@ -1,0 +1,140 @@
+//! The operator's words for what `ike` says.
+
+use xvpn_ike::api::{ChildFacts, CloseReason, Encapsulation, IkeFacts, Path, Role, Step};
+use xvpn_ike::error::{Blame, Cause, Failure};
+use xvpn_ike::negotiate::selector::list;
+
+use crate::admin::api::{Actor, FailureReport, TunnelState};
+
+/// What is awaited now.
+pub fn step(step: Step, path: &Path) -> String {
+    let peer = path.remote;
+    match step {
+        Step::InitResponse => format!("asked {peer} for an IKE SA (IKE_SA_INIT)"),
+        Step::AuthResponse => format!("agreed on keys with {peer}, proving identities (IKE_AUTH)"),
+        Step::AuthRequest => format!("{peer} asked for an IKE SA; waiting for it to prove its identity (IKE_AUTH)"),
+        Step::DeleteResponse => format!("told {peer} that the SAs are deleted"),
+        Step::Retransmission { sent } => format!("no answer from {peer} yet, sent the request again ({sent} times so far)"),
+    }
+}
+
+/// The peer is authenticated.
+pub fn ike_established(ike: &IkeFacts) -> String {
+    let nat = match (ike.nat_local, ike.nat_remote) {
+        (false, false) => "",
+        (true, false) => ", NAT before us",
+        (false, true) => ", NAT before the peer",
+        (true, true) => ", NAT before both",
+    };
+    format!("the peer at {} proved to be {} ({}{nat})", ike.path.remote, ike.remote_identity, ike.suite)
+}
+
+/// It carries traffic.
+pub fn child_established(child: &ChildFacts) -> String {
+    let way = match child.encapsulation {
+        Encapsulation::Udp => "in UDP",
+        Encapsulation::None => "without UDP",
+    };
+    format!("established: {} <-> {} ({}, ESP {way})", list(&child.local), list(&child.remote), child.suite)
+}
+
+/// The IKE SA is gone.
+pub fn closed(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Operator => "closed",
+        CloseReason::Peer => "the peer closed it",
+        CloseReason::Unreachable => "lost: the peer does not answer any more",
+        CloseReason::Replaced => "the peer began anew; the old SAs are gone",
+        CloseReason::Error => "closed after an error",
+    }
+}
+
+/// What the operator's wish leads to.
+pub fn wish(state: TunnelState) -> &'static str {
+    match state {
+        TunnelState::Down => "down",
+        TunnelState::Listening => "waiting for the peer to begin",
+        TunnelState::Connecting => "connecting",
+        TunnelState::Established => "established",
+        TunnelState::Failed => "failed",
+        TunnelState::Closing => "closing",
+    }
+}
+
+/// Our side of an IKE SA.
+pub fn role(role: Role) -> &'static str {
+    match role {
+        Role::Initiator => "initiator",
+        Role::Responder => "responder",
+    }
+}
+
+/// What went wrong in a negotiation.
+pub fn failure(failure: &Failure, path: &Path, at_ms: u64) -> FailureReport {
+    FailureReport {
+        step: failure.exchange.to_string(),
+        actor: actor(failure),
+        message: format!("{} at {}", failure.cause, path.remote),
+        remedy: failure.remedy(),
+        permanent: permanent(&failure.cause),
+        at_ms,
+        retry_in_ms: None,
+    }
+}
+
+/// What kept a negotiation from beginning.
+pub fn not_begun(message: String, remedy: String, at_ms: u64) -> FailureReport {
+    let step = "start".to_owned();
+    FailureReport { step, actor: Actor::Here, message, remedy, permanent: false, at_ms, retry_in_ms: None }
+}
+
+fn actor(failure: &Failure) -> Actor {
+    match failure.cause {
+        Cause::NoResponse { .. } => return Actor::Network,
+        Cause::NoAddress | Cause::NoPolicy => return Actor::Here,
+        Cause::NoProposal { .. }
+        | Cause::InvalidKeyExchange { .. }
+        | Cause::BadPublicValue
+        | Cause::CookieLoop
+        | Cause::AuthenticationFailed { .. }
+        | Cause::IdentityMismatch { .. }
+        | Cause::UnsupportedAuthMethod { .. }
+        | Cause::SelectorMismatch { .. }
+        | Cause::InvalidSyntax { .. }
+        | Cause::UnsupportedCritical { .. }
+        | Cause::PeerNotify { .. }
+        | Cause::Deleted
+        | Cause::Abandoned
+        | Cause::NoChild
+        | Cause::Internal { .. } => {}
+    }
+    match failure.blame {
+        Blame::Bytes | Blame::Peer => Actor::Peer,
+        Blame::Operator => Actor::Both,
+        Blame::Us => Actor::Authors,
+    }
+}
+
+/// Will the next attempt fail in the same way unless someone changes something?
+fn permanent(cause: &Cause) -> bool {
+    match cause {
+        Cause::NoProposal { .. }
+        | Cause::InvalidKeyExchange { .. }
+        | Cause::AuthenticationFailed { .. }
+        | Cause::IdentityMismatch { .. }
+        | Cause::UnsupportedAuthMethod { .. }
+        | Cause::SelectorMismatch { .. }
+        | Cause::NoPolicy
+        | Cause::UnsupportedCritical { .. }
+        | Cause::NoAddress => true,
+        Cause::NoResponse { .. }
+        | Cause::BadPublicValue
+        | Cause::CookieLoop
+        | Cause::InvalidSyntax { .. }
+        | Cause::PeerNotify { .. }
+        | Cause::Deleted
+        | Cause::Abandoned
+        | Cause::NoChild
+        | Cause::Internal { .. } => false,
+    }
+}
