@@ -1,0 +1,493 @@
+//! The one loop: drain outputs, wait, take exactly one input. No other loop decides anything.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::Signal;
+use tokio::sync::{broadcast, mpsc};
+use xvpn_ike::Endpoint;
+use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, Transmit};
+use xvpn_ike::config::ConnectionId;
+
+use super::bridge::{Bridge, Effect};
+use super::connection::{self, Ends, Unlocated};
+use super::host::Host;
+use super::netlink::Netlink;
+use super::sources::{Arrived, Kind, Sources};
+use super::status::{Tunnel, connection_of};
+use super::{systemd, words};
+use crate::admin::api::{Counter, ErrorReport, Progress, Request, Response, StatusReport, TunnelState, VERSION};
+use crate::admin::server::{Ask, shutting_down};
+use crate::config::GatewayConfig;
+
+/// Everything that the loop owns.
+pub struct Supervisor {
+    /// The protocol.
+    pub endpoint: Endpoint,
+    /// The dataplane.
+    pub bridge: Bridge,
+    /// Sockets.
+    pub sources: Sources,
+    /// Changes of the host.
+    pub host: Host<Netlink>,
+    /// Interfaces' MTUs.
+    pub netlink: Netlink,
+    /// What concerns all tunnels.
+    pub gateway: GatewayConfig,
+    /// Tunnels, by the number that both cores know them by.
+    pub tunnels: BTreeMap<ConnectionId, Tunnel>,
+    /// Peers' addresses with a route of their own.
+    pub pinned: Vec<IpAddr>,
+    /// News for subscribers.
+    pub progress: broadcast::Sender<Progress>,
+    /// For the status: when it started, by which file, with how many queues.
+    pub about: About,
+    /// What the search for a tunnel's ends found.
+    pub found: (mpsc::Sender<Found>, mpsc::Receiver<Found>),
+    /// The search that is to be repeated, by tunnel.
+    pub searches: BTreeMap<ConnectionId, Search>,
+    /// Datagrams that changed nothing.
+    pub ignored: BTreeMap<&'static str, u64>,
+    /// The end, if it has begun: the latest time to wait for.
+    pub ending: Option<Instant>,
+}
+
+/// Facts for the status.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The daemon's start.
+    pub started: Instant,
+    /// The configuration's file.
+    pub config: std::path::PathBuf,
+    /// Threads of the dataplane.
+    pub queues: usize,
+}
+
+/// The ends of a tunnel, or why they are not known.
+#[derive(Debug)]
+pub struct Found {
+    id: ConnectionId,
+    result: Result<Ends, Unlocated>,
+}
+
+/// What is known of a tunnel's ends.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// What `ike` was told last.
+    told: Option<Ends>,
+    /// `ike` was told to bring it up.
+    up: bool,
+    /// It failed: again at this time.
+    again: Option<Instant>,
+    /// So often in a row.
+    failures: u32,
+}
+
+/// Where inputs come from besides the sockets.
+pub struct Inputs {
+    /// Requests of operators.
+    pub asks: mpsc::Receiver<Ask>,
+    /// SIGTERM.
+    pub terminate: Signal,
+    /// SIGINT.
+    pub interrupt: Signal,
+    /// SIGHUP.
+    pub hangup: Signal,
+}
+
+/// One input.
+enum Wake {
+    Arrived(Arrived),
+    Deadline,
+    Ask(Ask),
+    Found(Found),
+    Tick,
+    End(&'static str),
+    Reload,
+}
+
+impl Supervisor {
+    /// Runs until it is told to end and every peer knows it, or a second has passed.
+    pub async fn run(&mut self, mut inputs: Inputs) {
+        self.begin();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.drain().await;
+            if self.is_over() {
+                return;
+            }
+            let wake = self.wait(&mut inputs, &mut tick).await;
+            self.take(wake);
+        }
+    }
+
+    fn begin(&mut self) {
+        let ids: Vec<_> = self.tunnels.keys().copied().collect();
+        for id in ids {
+            self.searches.insert(id, Search::default());
+            self.search(id);
+        }
+    }
+
+    async fn wait(&mut self, inputs: &mut Inputs, tick: &mut tokio::time::Interval) -> Wake {
+        let deadline = self.deadline().map_or_else(|| Instant::now() + TICK * 60, |at| at);
+        tokio::select! {
+            arrived = self.sources.next() => Wake::Arrived(arrived),
+            () = tokio::time::sleep_until(deadline.into()) => Wake::Deadline,
+            Some(ask) = inputs.asks.recv() => Wake::Ask(ask),
+            Some(found) = self.found.1.recv() => Wake::Found(found),
+            _ = tick.tick() => Wake::Tick,
+            _ = inputs.terminate.recv() => Wake::End("SIGTERM"),
+            _ = inputs.interrupt.recv() => Wake::End("SIGINT"),
+            _ = inputs.hangup.recv() => Wake::Reload,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let searches = self.searches.values().filter_map(|search| search.again);
+        searches.chain(self.endpoint.poll_timeout().map(|(at, _reason)| at)).chain(self.ending).min()
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Arrived(Arrived::Ike { local, remote, bytes }) => {
+                self.handle(Input::Datagram { path: Path { local, remote }, bytes: &bytes });
+            }
+            Wake::Arrived(Arrived::UnknownSpi { spi, remote }) => {
+                tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");
+            }
+            Wake::Deadline => self.on_deadline(),
+            Wake::Ask(Ask { request, answer }) => {
+                // A client that left meanwhile misses its answer.
+                drop(answer.send(self.answer(request)));
+            }
+            Wake::Found(found) => self.on_found(found),
+            Wake::Tick => self.on_tick(),
+            Wake::End(signal) => {
+                tracing::info!("ending ({signal})");
+                self.end();
+            }
+            Wake::Reload => {
+                tracing::warn!("SIGHUP: reading the configuration again is not supported yet; restart the daemon instead");
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.endpoint.handle(Instant::now(), input);
+    }
+
+    fn on_deadline(&mut self) {
+        let now = Instant::now();
+        self.handle(Input::Timeout);
+        let due: Vec<_> = self.searches.iter_mut().filter(|(_, search)| search.again.is_some_and(|at| at <= now)).collect();
+        let ids: Vec<_> = due
+            .into_iter()
+            .map(|(id, search)| {
+                search.again = None;
+                *id
+            })
+            .collect();
+        ids.into_iter().for_each(|id| self.search(id));
+    }
+
+    fn on_tick(&mut self) {
+        systemd::watchdog();
+        if !self.tunnels.values().any(Tunnel::established) {
+            return;
+        }
+        for usage in self.bridge.usage() {
+            if let Some(tunnel) = self.tunnels.get_mut(&usage.connection) {
+                tunnel.on_usage(&usage);
+            }
+            self.handle(Input::Usage(usage));
+        }
+    }
+
+    /// Looks for the ends of a tunnel in a task beside the loop.
+    fn search(&mut self, id: ConnectionId) {
+        let Some(tunnel) = self.tunnels.get(&id).filter(|tunnel| !tunnel.barred) else { return };
+        let (config, listen, found) = (tunnel.config.clone(), self.gateway.listen.clone(), self.found.0.clone());
+        let initiate = tunnel.wanted && !tunnel.passive();
+        tokio::spawn(async move {
+            let result = connection::locate(&config, &listen, initiate).await;
+            // The loop may have ended meanwhile.
+            drop(found.send(Found { id, result }).await);
+        });
+    }
+
+    fn on_found(&mut self, Found { id, result }: Found) {
+        let now = Instant::now();
+        let (Some(tunnel), Some(search)) = (self.tunnels.get_mut(&id), self.searches.get_mut(&id)) else { return };
+        if tunnel.barred || self.ending.is_some() {
+            return;
+        }
+        let checked = result.and_then(|ends| connection::check_pinned(&tunnel.config, &ends, &self.pinned).map(|()| ends));
+        match checked {
+            Ok(ends) => {
+                let configure = search.told != Some(ends);
+                let up = tunnel.wanted && !tunnel.passive() && !search.up;
+                *search = Search { told: Some(ends), up: search.up || up, again: None, failures: 0 };
+                let config = configure.then(|| connection::config(id, &tunnel.config, ends));
+                if let Some(config) = config {
+                    self.handle(Input::Command(Command::Configure(Box::new(config))));
+                }
+                if up {
+                    self.handle(Input::Command(Command::Up(id)));
+                }
+            }
+            Err(Unlocated { message, remedy }) => {
+                let (first, longest) = tunnel.config.retry;
+                let wait = first.saturating_mul(1 << search.failures.min(16)).min(longest).max(SHORTEST_RETRY);
+                search.failures = search.failures.saturating_add(1);
+                search.again = Some(now + wait);
+                let progress = tunnel.could_not_begin(message, remedy, Some(wait), now);
+                self.publish(progress, true);
+            }
+        }
+    }
+
+    async fn drain(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            self.perform(output).await;
+        }
+    }
+
+    async fn perform(&mut self, output: Output) {
+        match output {
+            Output::InstallInbound(sa) => self.effect(Effect::InstallInbound(sa)),
+            Output::InstallOutbound(sa) => {
+                let id = sa.connection;
+                self.effect(Effect::InstallOutbound(sa));
+                self.fit_mtu(id).await;
+            }
+            Output::Remove(remove) => self.effect(Effect::Remove(remove)),
+            Output::SetPath { connection, path } => self.effect(Effect::SetPath(connection, path)),
+            Output::Transmit(transmit) => self.transmit(&transmit),
+            Output::Event(event) => self.on_event(&event),
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        if let Err(error) = self.bridge.perform(effect) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn transmit(&mut self, transmit: &Transmit) {
+        let kind = match transmit.kind {
+            Datagram::Ike => Kind::Ike,
+            Datagram::Keepalive => Kind::Keepalive,
+        };
+        let Path { local, remote } = transmit.path;
+        if let Err(error) = self.sources.send(local, remote, kind, &transmit.bytes) {
+            // As good as lost on the way: it will be sent again.
+            *self.ignored.entry("not_sent").or_default() += 1;
+            tracing::debug!("cannot send to {remote} from {local}: {error}");
+        }
+    }
+
+    /// The interface's MTU follows the SA, so that the kernel's own senders never have to be told.
+    async fn fit_mtu(&mut self, id: ConnectionId) {
+        let (Some(tunnel), Some(fits)) = (self.tunnels.get_mut(&id), self.bridge.inner_mtu(id)) else { return };
+        let mtu = mtu(&tunnel.config, fits);
+        if mtu == tunnel.mtu {
+            return;
+        }
+        match self.netlink.set_up(&tunnel.config.interface, u32::from(mtu)).await {
+            Ok(()) => {
+                tracing::debug!("MTU of {} is {mtu}", tunnel.config.interface);
+                tunnel.mtu = mtu;
+            }
+            Err(error) => tracing::warn!("tunnel {}: {error}", tunnel.config.name),
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let now = Instant::now();
+        if let Event::Ignored { reason } = event {
+            *self.ignored.entry(reason.name()).or_default() += 1;
+            return;
+        }
+        let id = connection_of(event);
+        let Some((id, tunnel)) = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?))) else {
+            self.on_stranger(event);
+            return;
+        };
+        if let Some(progress) = tunnel.on_event(event, now) {
+            let loud = match event {
+                Event::IkeEstablished { .. } | Event::ChildEstablished { .. } | Event::Failed { .. } => true,
+                Event::IkeClosed { .. } | Event::ChildClosed { .. } => true,
+                Event::Progress { .. } | Event::Ignored { .. } => false,
+            };
+            self.publish(progress, loud);
+        }
+        match event {
+            Event::IkeClosed { reason: CloseReason::Operator, .. } => self.bar(id),
+            // The network or a name may have changed: the next attempt begins with a fresh look.
+            Event::Failed { .. } => self.search(id),
+            Event::Progress { .. }
+            | Event::IkeEstablished { .. }
+            | Event::ChildEstablished { .. }
+            | Event::ChildClosed { .. }
+            | Event::IkeClosed { .. }
+            | Event::Ignored { .. } => {}
+        }
+        self.tell_systemd();
+    }
+
+    /// A negotiation that belongs to no tunnel: counted, and told in the log only now and then, for anyone can cause it.
+    fn on_stranger(&mut self, event: &Event) {
+        if let Event::Failed { failure, path, .. } = event {
+            let count = self.ignored.entry("refused_stranger").or_default();
+            *count += 1;
+            if *count <= STRANGERS_LOGGED || *count % 1000 == 0 {
+                let report = words::failure(failure, path, 0);
+                tracing::warn!("refused a negotiation: {}; {}", report.message, report.remedy);
+            }
+        }
+    }
+
+    /// After `xvpn down` the peer is not answered any more, once it knows.
+    fn bar(&mut self, id: ConnectionId) {
+        let barred = self.tunnels.get(&id).is_some_and(|tunnel| tunnel.barred && !tunnel.has_sa());
+        if let Some(search) = self.searches.get_mut(&id).filter(|search| barred && search.told.is_some()) {
+            *search = Search::default();
+            self.handle(Input::Command(Command::Forget(id)));
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Response {
+        if self.ending.is_some() && request != Request::Status {
+            return Response::Error(shutting_down());
+        }
+        match request {
+            Request::Status => Response::Status(Box::new(self.report())),
+            Request::Up { names } => self.meant(names).map_or_else(Response::Error, |ids| self.up(&ids)),
+            Request::Down { names } => self.meant(names).map_or_else(Response::Error, |ids| self.down(&ids)),
+            Request::Shutdown => {
+                tracing::info!("ending (an operator asked)");
+                self.end();
+                Response::Accepted { names: self.tunnels.values().map(|tunnel| tunnel.config.name.clone()).collect() }
+            }
+            // The server answers this itself.
+            Request::Subscribe => Response::Subscribed,
+        }
+    }
+
+    fn up(&mut self, ids: &[ConnectionId]) -> Response {
+        for id in ids {
+            let Some(tunnel) = self.tunnels.get_mut(id) else { continue };
+            let news = tunnel.want(true, Instant::now());
+            let idle = !tunnel.has_sa();
+            news.into_iter().for_each(|progress| self.publish(progress, true));
+            if let Some(search) = self.searches.get_mut(id).filter(|_| idle) {
+                // Tried at once, even in the middle of a wait for the next attempt.
+                (search.up, search.again) = (false, None);
+                self.search(*id);
+            }
+        }
+        self.accepted(ids)
+    }
+
+    fn down(&mut self, ids: &[ConnectionId]) -> Response {
+        for id in ids {
+            let Some(tunnel) = self.tunnels.get_mut(id) else { continue };
+            let news = tunnel.want(false, Instant::now());
+            news.into_iter().for_each(|progress| self.publish(progress, true));
+            if let Some(search) = self.searches.get_mut(id) {
+                (search.up, search.again) = (false, None);
+            }
+            self.handle(Input::Command(Command::Down(*id)));
+            self.bar(*id);
+        }
+        self.tell_systemd();
+        self.accepted(ids)
+    }
+
+    fn accepted(&self, ids: &[ConnectionId]) -> Response {
+        let names = ids.iter().filter_map(|id| self.tunnels.get(id)).map(|tunnel| tunnel.config.name.clone());
+        Response::Accepted { names: names.collect() }
+    }
+
+    /// The tunnels of these names; none named: all.
+    fn meant(&self, names: Vec<String>) -> Result<Vec<ConnectionId>, ErrorReport> {
+        if names.is_empty() {
+            return Ok(self.tunnels.keys().copied().collect());
+        }
+        let find = |name: &String| self.tunnels.iter().find(|(_, tunnel)| tunnel.config.name == *name).map(|(id, _)| *id);
+        let unknown: Vec<_> = names.iter().filter(|name| find(name).is_none()).cloned().collect();
+        if !unknown.is_empty() {
+            let known = self.tunnels.values().map(|tunnel| tunnel.config.name.clone()).collect();
+            return Err(ErrorReport::unknown_tunnels(unknown, known));
+        }
+        Ok(names.iter().filter_map(find).collect())
+    }
+
+    fn end(&mut self) {
+        if self.ending.is_none() {
+            systemd::stopping();
+            self.ending = Some(Instant::now() + PATIENCE_AT_THE_END);
+            self.searches.values_mut().for_each(|search| search.again = None);
+            self.handle(Input::Command(Command::Shutdown));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending.is_some_and(|latest| Instant::now() >= latest || !self.tunnels.values().any(Tunnel::has_sa))
+    }
+
+    fn publish(&self, progress: Progress, loud: bool) {
+        match (progress.state, loud) {
+            (TunnelState::Failed, true) => tracing::warn!("tunnel {}: {}", progress.tunnel, progress.message),
+            (_, true) => tracing::info!("tunnel {}: {}", progress.tunnel, progress.message),
+            (_, false) => tracing::debug!("tunnel {}: {}", progress.tunnel, progress.message),
+        }
+        // Without subscribers nobody is told.
+        drop(self.progress.send(progress));
+    }
+
+    fn tell_systemd(&self) {
+        if self.ending.is_none() {
+            let up = self.tunnels.values().filter(|tunnel| tunnel.established()).count();
+            systemd::status(&format!("{up} of {} tunnels established", self.tunnels.len()));
+        }
+    }
+
+    fn report(&self) -> StatusReport {
+        let now = Instant::now();
+        let counter = |name: &str, count: u64| Counter { name: name.to_owned(), count };
+        StatusReport {
+            api: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: super::status::ms(now.saturating_duration_since(self.about.started)),
+            config: self.about.config.clone(),
+            listen: self.sources.bound(),
+            queues: u32::try_from(self.about.queues).unwrap_or(u32::MAX),
+            tunnels: self.tunnels.values().map(|tunnel| tunnel.report(now)).collect(),
+            discards: self.bridge.discards().into_iter().map(|(name, count)| counter(name, count)).collect(),
+            ignored: self.ignored.iter().map(|(name, count)| counter(name, *count)).collect(),
+            queue_counters: Vec::new(),
+            host_changes: self.host.changes(),
+        }
+    }
+}
+
+/// The MTU of an interface whose SA takes inner packets of this length.
+pub fn mtu(tunnel: &crate::config::TunnelConfig, fits: u16) -> u16 {
+    // RFC 8200 5: the kernel takes IPv6 off an interface with less; the dataplane answers "too big" instead.
+    let ipv6 = tunnel.remote_networks.iter().any(|network| matches!(network, ipnet::IpNet::V6(_)));
+    let fits = if ipv6 { fits.max(1280) } else { fits };
+    tunnel.mtu.unwrap_or(fits)
+}
+
+/// Between readings of the dataplane's counts.
+const TICK: Duration = Duration::from_secs(1);
+/// For the peers' answers to our deletes.
+const PATIENCE_AT_THE_END: Duration = Duration::from_millis(1000);
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
+/// Refused strangers told in full, before they are only counted.
+const STRANGERS_LOGGED: u64 = 20;
