@@ -38,7 +38,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Exit {
 
 /// Runs the daemon until it is told to end.
 fn serve(config: Config) -> Exit {
-    drop(config);
-    complain("the daemon is not part of this build", "");
-    Exit::Failed
+    match crate::daemon::run(config) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            complain(&error.to_string(), "");
+            Exit::Failed
+        }
+    }
 }

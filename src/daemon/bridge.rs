@@ -8,12 +8,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use xvpn_dataplane as dp;
+use xvpn_dataplane::esp::layout::Layout;
+use xvpn_dataplane::ip::mtu::inner_mtu;
 use xvpn_ike::api as ike;
 use xvpn_ike::config::ConnectionId;
 use xvpn_ike::negotiate::selector::TrafficSelector;
 use xvpn_ike::negotiate::transform::{Encryption, Integrity};
 
-use super::sources::Ports;
+use super::sources::{Ports, Upward};
 use crate::config::TunnelConfig;
 
 /// The running dataplane, in the words of `ike`.
@@ -47,9 +49,16 @@ pub enum Effect {
 pub struct Unbridgeable(ike::ChildSuite);
 
 impl Bridge {
-    /// Takes over a dataplane that runs.
-    pub fn new(control: dp::Control, ports: Ports) -> Self {
-        Self { control, ports, tunnels: HashMap::new() }
+    /// Starts the dataplane: one thread per queue, its sockets at these addresses.
+    pub fn start(queues: usize, udp: Vec<SocketAddr>, ports: Ports) -> io::Result<(Self, Upward)> {
+        let dp::Started { control, punts, ike } = dp::Control::start(&dp::Config {
+            queues,
+            udp,
+            raw_esp: true,
+            socket_buffer: SOCKET_BUFFER,
+            tun_device: TUN_DEVICE.into(),
+        })?;
+        Ok((Self { control, ports, tunnels: HashMap::new() }, Upward { punts, nat_t: ike }))
     }
 
     /// Opens the interface of a tunnel. Packets into it are refused until there is an SA.
@@ -89,9 +98,16 @@ impl Bridge {
         self.control.inner_mtu(tunnel_id(id))
     }
 
+    /// Why a queue ended although nobody stopped it; `None` while all is well.
+    pub fn failure(&self) -> Option<String> {
+        self.control.failure()
+    }
+
     /// Stops the queues and closes all interfaces.
     pub fn stop(self) {
-        self.control.stop();
+        if let Err(error) = self.control.stop() {
+            tracing::warn!("a queue of the dataplane ended with an error: {error}");
+        }
     }
 
     fn command(&mut self, effect: Effect) -> Result<dp::Command, Unbridgeable> {
@@ -118,6 +134,19 @@ impl Bridge {
             }
         })
     }
+}
+
+/// The longest inner packet whichever of its proposals a tunnel gets, in UDP: for its interface before there is an SA.
+pub fn worst_inner_mtu(tunnel: &TunnelConfig, outer_ipv6: bool) -> Option<u16> {
+    let proposals = tunnel.esp_proposals.iter().flat_map(|proposal| {
+        let integrity = proposal.integrity.iter().copied().map(Some).chain(proposal.integrity.is_empty().then_some(None));
+        integrity.flat_map(|integrity| proposal.encryption.iter().map(move |encryption| (*encryption, integrity)))
+    });
+    let suites = proposals.filter_map(|(encryption, integrity)| {
+        suite(&ike::ChildSuite { encryption, integrity, esn: true }).ok()
+    });
+    let fits = |suite| inner_mtu(Layout::of(suite), dp::Encapsulation::Udp, outer_ipv6, tunnel.path_mtu);
+    suites.map(fits).min()
 }
 
 /// A connection and its tunnel have the same number.
@@ -210,6 +239,10 @@ fn usage(of: dp::SaUsage) -> ike::Usage {
         outbound_packets: of.usage.outbound_packets,
     }
 }
+
+/// Asked of the kernel for every socket of a queue: some milliseconds of 10 Gbit/s.
+const SOCKET_BUFFER: usize = 4 << 20;
+const TUN_DEVICE: &str = "/dev/net/tun";
 
 #[cfg(test)]
 #[path = "bridge_tests.rs"]

@@ -27,9 +27,9 @@ pub struct Unlocated {
     pub remedy: String,
 }
 
-/// Finds the ends of a tunnel: resolves a name, and asks the kernel which address of ours leads to the peer.
-/// Packets may wait for the answer of a DNS server meanwhile: to be run as a task beside the loop.
-pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr]) -> Result<Ends, Unlocated> {
+/// Finds the ends of a tunnel: resolves a name and, to `initiate`, asks the kernel which address of ours leads to the
+/// peer. It may have to wait for a name server: to be run as a task beside the loop.
+pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr], initiate: bool) -> Result<Ends, Unlocated> {
     let usable = |address: &IpAddr| listen.iter().any(|own| own.is_ipv4() == address.is_ipv4());
     let remote = match &tunnel.remote_address {
         RemoteAddress::Any => return Ok(Ends { local: tunnel.local_address, remote: None }),
@@ -37,13 +37,15 @@ pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr]) -> Result<Ends, Un
         RemoteAddress::Name(name) => resolve(name, usable, tunnel.local_address).await?,
     };
     let local = match tunnel.local_address {
-        Some(local) => local,
-        None => sources::local_address_for(remote).map_err(|error| Unlocated {
+        Some(local) => Some(local),
+        // Whoever only answers does so from the address that was asked.
+        None if !initiate => None,
+        None => Some(sources::local_address_for(remote).map_err(|error| Unlocated {
             message: format!("this host has no way to the peer {remote}: {error}"),
             remedy: format!("look at `ip route get {remote}`: bring the network up, or correct `remote.address`"),
-        })?,
+        })?),
     };
-    Ok(Ends { local: Some(local), remote: Some(SocketAddr::new(remote, tunnel.remote_port)) })
+    Ok(Ends { local, remote: Some(SocketAddr::new(remote, tunnel.remote_port)) })
 }
 
 /// The peer's address lies in the tunnel's own remote networks, and no route was pinned for it when the daemon

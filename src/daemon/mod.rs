@@ -8,6 +8,10 @@ pub mod netlink;
 pub mod plan;
 pub mod privilege;
 pub mod sources;
+mod start;
 pub mod status;
+pub mod supervisor;
 pub mod systemd;
 pub mod words;
+
+pub use start::{DaemonError, run};

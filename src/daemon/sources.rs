@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
@@ -68,25 +69,34 @@ pub enum Kind {
     Keepalive,
 }
 
+/// The dataplane's side of the port that IKE and ESP share.
+pub struct Upward {
+    /// What the queues hand up.
+    pub punts: PuntReceiver,
+    /// To send from it, one per address.
+    pub nat_t: Vec<IkeSocket>,
+}
+
 /// All sockets of the control side.
 pub struct Sources {
     ike: Vec<AsyncFd<IkeSocket>>,
     nat_t: Vec<IkeSocket>,
     punts: AsyncFd<PuntReceiver>,
-    ports: Ports,
     room: Vec<u8>,
     turn: usize,
 }
 
 impl Sources {
     /// Binds the IKE port on every address, and takes over the dataplane's side of the other. In a tokio runtime only.
-    pub fn open(listen: &[IpAddr], ports: Ports, nat_t: Vec<IkeSocket>, punts: PuntReceiver) -> io::Result<Self> {
+    pub fn open(listen: &[IpAddr], ports: Ports, upward: Upward) -> io::Result<Self> {
+        let Upward { punts, nat_t } = upward;
         let bind = |address: &IpAddr| {
             let address = SocketAddr::new(*address, ports.ike);
-            AsyncFd::new(IkeSocket::bind(address).map_err(|error| explain_bind(address, &error))?)
+            let socket = IkeSocket::bind(address).map_err(|error| explain_bind(address, &error))?;
+            watched(socket)
         };
         let ike = listen.iter().map(bind).collect::<io::Result<_>>()?;
-        Ok(Self { ike, nat_t, punts: AsyncFd::new(punts)?, ports, room: vec![0; MAX_DATAGRAM], turn: 0 })
+        Ok(Self { ike, nat_t, punts: watched(punts)?, room: vec![0; MAX_DATAGRAM], turn: 0 })
     }
 
     /// The addresses listened on.
@@ -169,6 +179,12 @@ impl Sources {
             }
         }
     }
+}
+
+/// Has the runtime watch a descriptor.
+#[allow(deprecated, reason = "its successor is unsafe, for types that close or change their descriptor; ours keep one for life")]
+fn watched<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::new(source)
 }
 
 /// The local address of packets to a peer, by the kernel's routes as they are now.

@@ -37,7 +37,7 @@ struct Child {
 
 impl Tunnel {
     /// A tunnel that nothing happened to yet.
-    pub fn new(config: TunnelConfig, now: Instant) -> Self {
+    pub fn new(config: TunnelConfig, mtu: u16, now: Instant) -> Self {
         let wanted = match config.start {
             Start::Up | Start::Listen => true,
             Start::Manual => false,
@@ -46,7 +46,7 @@ impl Tunnel {
             config,
             wanted,
             barred: false,
-            mtu: 0,
+            mtu,
             state: TunnelState::Down,
             since: now,
             failure: None,

@@ -51,6 +51,8 @@ pub struct Supervisor {
     pub ignored: BTreeMap<&'static str, u64>,
     /// The end, if it has begun: the latest time to wait for.
     pub ending: Option<Instant>,
+    /// It ends because it cannot go on.
+    pub failed: bool,
 }
 
 /// Facts for the status.
@@ -195,6 +197,7 @@ impl Supervisor {
 
     fn on_tick(&mut self) {
         systemd::watchdog();
+        self.check_queues();
         if !self.tunnels.values().any(Tunnel::established) {
             return;
         }
@@ -203,6 +206,15 @@ impl Supervisor {
                 tunnel.on_usage(&usage);
             }
             self.handle(Input::Usage(usage));
+        }
+    }
+
+    /// A queue that died takes its share of the packets with it. Ending lets systemd start a whole gateway again.
+    fn check_queues(&mut self) {
+        if let Some(failure) = self.bridge.failure().filter(|_| self.ending.is_none()) {
+            tracing::error!("a queue of the dataplane failed: {failure}; ending, to be started again");
+            self.failed = true;
+            self.end();
         }
     }
 

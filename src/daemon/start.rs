@@ -1,0 +1,259 @@
+//! From a configuration to a running daemon, and back to the host as it was.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc};
+use xvpn_ike::Endpoint;
+use xvpn_ike::config::{ConnectionId, EndpointConfig};
+
+use super::bridge::{self, Bridge};
+use super::connection::{self, OsRandom};
+use super::host::{Host, HostError};
+use super::netlink::{Netlink, NetlinkError};
+use super::plan::{self, PlanError};
+use super::sources::{self, Ports, Sources};
+use super::status::Tunnel;
+use super::supervisor::{self, About, Inputs, Supervisor};
+use super::{privilege, systemd};
+use crate::admin::server::Server;
+use crate::config::{Config, RemoteAddress, TunnelConfig};
+
+/// Why the daemon did not start. The message carries the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A capability is missing.
+    #[error(transparent)]
+    Privilege(#[from] privilege::Missing),
+    /// A change of the host could not be made, or another daemon runs.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The configuration does not fit the host.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// An interface could not be set up.
+    #[error("{0}; the daemon needs CAP_NET_ADMIN in this network namespace")]
+    Netlink(#[from] NetlinkError),
+    /// An address could not be bound.
+    #[error("{0}")]
+    Bind(io::Error),
+    /// The interface of a tunnel could not be opened.
+    #[error(
+        "cannot open the interface `{interface}` of tunnel `{tunnel}`: {source}; the kernel's module tun must be there \
+         (`modprobe tun`, /dev/net/tun) and no other program may use the name"
+    )]
+    Interface {
+        /// The tunnel.
+        tunnel: String,
+        /// Its interface.
+        interface: String,
+        /// The error.
+        source: io::Error,
+    },
+    /// The control socket could not be made.
+    #[error("cannot make the control socket in {}: {source}; `gateway.state_dir` must be a directory that this user may write", dir.display())]
+    Socket {
+        /// The state directory.
+        dir: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// A thread of the dataplane failed while it ran.
+    #[error("a queue of the dataplane failed, so the gateway ended; its log says why. Start it again, and please report it")]
+    Queue,
+    /// The operating system refused something that it always gives.
+    #[error("the operating system refused {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+/// Runs the daemon until it is told to end. The process must be single-threaded so far.
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    privilege::check(config.gateway.port < 1024 || config.gateway.nat_port < 1024)?;
+    privilege::harden().iter().for_each(|weakness| tracing::warn!("{weakness}"));
+    if let Err(error) = privilege::drop_others() {
+        tracing::warn!("cannot give up capabilities that are not needed: {error}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| DaemonError::System { what: "an event loop", source })?;
+    let result = runtime.block_on(live(config));
+    // A name server that does not answer must not hold up the end.
+    runtime.shutdown_timeout(Duration::ZERO);
+    result
+}
+
+async fn live(config: Config) -> Result<(), DaemonError> {
+    let netlink = Netlink::open().map_err(|source| DaemonError::System { what: "a netlink socket", source })?;
+    let mut host = Host::open(&config.gateway.state_dir, netlink.clone())?;
+    let stand = match stand_up(&config, &mut host, &netlink).await {
+        Ok(stand) => stand,
+        Err(error) => {
+            give_back(&mut host).await;
+            return Err(error);
+        }
+    };
+    let Stand { endpoint, bridge, sources, pinned, mut server, inputs, asks, mtus } = stand;
+    let (progress, _) = broadcast::channel(PROGRESS_KEPT);
+    server.serve(asks, progress.clone());
+    let (path, gateway) = (config.path.clone(), config.gateway.clone());
+    let mut supervisor = Supervisor {
+        endpoint,
+        bridge,
+        sources,
+        host,
+        netlink,
+        about: About { started: Instant::now(), config: path, queues: queues(&config) },
+        gateway,
+        tunnels: tunnels(config, &mtus),
+        pinned,
+        progress,
+        found: mpsc::channel(FOUND_KEPT),
+        searches: BTreeMap::new(),
+        ignored: BTreeMap::new(),
+        ending: None,
+        failed: false,
+    };
+    let listening = supervisor.sources.bound();
+    tracing::info!("ready: {} tunnels, listening on {}", supervisor.tunnels.len(), words(&listening));
+    systemd::ready(&format!("0 of {} tunnels established", supervisor.tunnels.len()));
+    supervisor.run(inputs).await;
+    let Supervisor { bridge, mut host, failed, .. } = supervisor;
+    give_back(&mut host).await;
+    bridge.stop();
+    drop(server);
+    tracing::info!("ended");
+    if failed { Err(DaemonError::Queue) } else { Ok(()) }
+}
+
+/// Everything that stands when the daemon is ready.
+struct Stand {
+    endpoint: Endpoint,
+    bridge: Bridge,
+    sources: Sources,
+    pinned: Vec<IpAddr>,
+    server: Server,
+    inputs: Inputs,
+    asks: mpsc::Sender<crate::admin::server::Ask>,
+    mtus: Vec<u16>,
+}
+
+async fn stand_up(config: &Config, host: &mut Host<Netlink>, netlink: &Netlink) -> Result<Stand, DaemonError> {
+    let random = OsRandom::open().map_err(|source| DaemonError::System { what: "randomness", source })?;
+    let endpoint = Endpoint::new(EndpointConfig::default(), Box::new(random));
+    let (ask_sender, asks) = mpsc::channel(ASKS_KEPT);
+    let inputs = inputs(asks).map_err(|source| DaemonError::System { what: "its signals", source })?;
+    let (mut bridge, sources) = open_sockets(config)?;
+    let mut mtus = Vec::new();
+    for (id, tunnel) in (0..).map(ConnectionId).zip(&config.tunnels) {
+        bridge.open_tunnel(id, tunnel).map_err(|source| DaemonError::Interface {
+            tunnel: tunnel.name.clone(),
+            interface: tunnel.interface.clone(),
+            source,
+        })?;
+        let worst = bridge::worst_inner_mtu(tunnel, maybe_ipv6(tunnel, &config.gateway.listen)).unwrap_or(MTU_UNKNOWN);
+        let mtu = supervisor::mtu(tunnel, worst);
+        netlink.set_up(&tunnel.interface, u32::from(mtu)).await?;
+        tracing::info!("interface {} is up (MTU {mtu}) for tunnel {}", tunnel.interface, tunnel.name);
+        mtus.push(mtu);
+    }
+    let pinned = peers(config).await;
+    let wanted = plan::changes(config, &pinned, netlink).await?;
+    host.settle(wanted).await?;
+    // Last: whoever finds the socket finds a daemon that is ready.
+    let dir = config.gateway.state_dir.clone();
+    let server = Server::bind(&dir).map_err(|source| DaemonError::Socket { dir, source })?;
+    Ok(Stand { endpoint, bridge, sources, pinned, server, inputs, asks: ask_sender, mtus })
+}
+
+fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
+    let gateway = &config.gateway;
+    let ports = Ports { ike: gateway.port, nat_t: gateway.nat_port };
+    let udp: Vec<_> = gateway.listen.iter().map(|address| SocketAddr::new(*address, ports.nat_t)).collect();
+    let first = udp.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], ports.nat_t)));
+    let (bridge, upward) = Bridge::start(queues(config), udp, ports)
+        .map_err(|error| DaemonError::Bind(sources::explain_bind(first, &error)))?;
+    let sources = Sources::open(&gateway.listen, ports, upward).map_err(DaemonError::Bind)?;
+    Ok((bridge, sources))
+}
+
+fn inputs(asks: mpsc::Receiver<crate::admin::server::Ask>) -> io::Result<Inputs> {
+    Ok(Inputs {
+        asks,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    })
+}
+
+async fn give_back(host: &mut Host<Netlink>) {
+    if let Err(error) = host.undo().await {
+        tracing::error!("not every change of the host could be undone: {error}; the next start tries again");
+    }
+}
+
+/// The peers' addresses as far as they are known. Names are asked for only where a route might be needed for the answer.
+async fn peers(config: &Config) -> Vec<IpAddr> {
+    let wide = config.tunnels.iter().flat_map(|tunnel| &tunnel.remote_networks).any(|network| network.prefix_len() < WIDE);
+    let mut peers = Vec::new();
+    for tunnel in &config.tunnels {
+        match &tunnel.remote_address {
+            RemoteAddress::Ip(address) => peers.push(*address),
+            RemoteAddress::Name(_) if wide => {
+                let located = connection::locate(tunnel, &config.gateway.listen, false);
+                let located = tokio::time::timeout(PATIENCE_WITH_NAMES, located).await;
+                peers.extend(located.ok().and_then(Result::ok).and_then(|ends| ends.remote).map(|remote| remote.ip()));
+            }
+            RemoteAddress::Name(_) | RemoteAddress::Any => {}
+        }
+    }
+    let mut seen = HashSet::new();
+    peers.retain(|peer| seen.insert(*peer));
+    peers
+}
+
+fn maybe_ipv6(tunnel: &TunnelConfig, listen: &[IpAddr]) -> bool {
+    match &tunnel.remote_address {
+        RemoteAddress::Ip(address) => address.is_ipv6(),
+        RemoteAddress::Name(_) | RemoteAddress::Any => {
+            tunnel.local_address.map_or_else(|| listen.iter().any(IpAddr::is_ipv6), |local| local.is_ipv6())
+        }
+    }
+}
+
+fn queues(config: &Config) -> usize {
+    match config.gateway.queues {
+        0 => available_parallelism().map_or(1, usize::from),
+        queues => queues,
+    }
+}
+
+fn tunnels(config: Config, mtus: &[u16]) -> BTreeMap<ConnectionId, Tunnel> {
+    let now = Instant::now();
+    let tunnels = (0..).map(ConnectionId).zip(config.tunnels).zip(mtus);
+    tunnels.map(|((id, config), mtu)| (id, Tunnel::new(config, *mtu, now))).collect()
+}
+
+fn words(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Progress kept for a slow subscriber.
+const PROGRESS_KEPT: usize = 1024;
+/// Requests waiting for the loop.
+const ASKS_KEPT: usize = 64;
+/// Found ends waiting for the loop; further searches wait with them.
+const FOUND_KEPT: usize = 64;
+/// Networks wider than this may well contain a peer's public address.
+const WIDE: u8 = 8;
+const PATIENCE_WITH_NAMES: Duration = Duration::from_secs(3);
+/// For an interface whose proposals say nothing; every path takes it.
+const MTU_UNKNOWN: u16 = 1280;
