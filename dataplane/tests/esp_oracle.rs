@@ -17,13 +17,19 @@ fn compose(suite: Suite, seq: u64, esn: bool, iv: &[u8], payload: &[u8]) -> Vec<
     let low = u32::try_from(seq & 0xffff_ffff).unwrap();
     let mut esp = [SPI.0.to_be_bytes(), low.to_be_bytes()].concat();
     let keys = keys(suite);
-    let aad = if esn { [&SPI.0.to_be_bytes()[..], &seq.to_be_bytes()].concat() } else { esp.clone() };
+    let aad = if esn {
+        [&SPI.0.to_be_bytes()[..], &seq.to_be_bytes()].concat()
+    } else {
+        esp.clone()
+    };
     esp.extend(iv);
     match suite {
         Suite::AesGcm128 => esp.extend(aead::<Aes128Gcm>(&keys.encryption, &aad, iv, payload)),
         Suite::AesGcm256 => esp.extend(aead::<Aes256Gcm>(&keys.encryption, &aad, iv, payload)),
         Suite::ChaCha20Poly1305 => esp.extend(aead::<ChaCha20Poly1305>(&keys.encryption, &aad, iv, payload)),
-        Suite::AesCbc { key_bits: 128, .. } => esp.extend(cbc_by_hand::<aes::Aes128>(&keys.encryption, iv, payload)),
+        Suite::AesCbc { key_bits: 128, .. } => {
+            esp.extend(cbc_by_hand::<aes::Aes128>(&keys.encryption, iv, payload))
+        }
         Suite::AesCbc { .. } => esp.extend(cbc_by_hand::<aes::Aes256>(&keys.encryption, iv, payload)),
     }
     if let Suite::AesCbc { integrity, .. } = suite {
@@ -45,7 +51,10 @@ fn aead<A: KeyInit + Aead>(key: &[u8], aad: &[u8], iv: &[u8], msg: &[u8]) -> Vec
     let (key, salt) = key.split_at(key.len() - 4);
     let nonce = [salt, iv].concat();
     let nonce = nonce.as_slice().try_into().unwrap();
-    A::new_from_slice(key).unwrap().encrypt(nonce, Payload { msg, aad }).unwrap()
+    A::new_from_slice(key)
+        .unwrap()
+        .encrypt(nonce, Payload { msg, aad })
+        .unwrap()
 }
 
 /// RFC 3602 2: each block is combined with the ciphertext of the one before.
@@ -70,7 +79,11 @@ fn mac<M: Mac + KeyInit>(key: &[u8], input: &[u8], len: usize) -> Vec<u8> {
 
 /// Pads to the block of the suite and ends with the next header.
 fn pad(suite: Suite, inner: &[u8], next_header: u8) -> Vec<u8> {
-    let block = if matches!(suite, Suite::AesCbc { .. }) { 16 } else { 4 };
+    let block = if matches!(suite, Suite::AesCbc { .. }) {
+        16
+    } else {
+        4
+    };
     let mut payload = inner.to_vec();
     let mut count = 0;
     while (payload.len() + 2) % block != 0 {
@@ -82,7 +95,11 @@ fn pad(suite: Suite, inner: &[u8], next_header: u8) -> Vec<u8> {
 }
 
 fn iv_len(suite: Suite) -> usize {
-    if matches!(suite, Suite::AesCbc { .. }) { 16 } else { 8 }
+    if matches!(suite, Suite::AesCbc { .. }) {
+        16
+    } else {
+        8
+    }
 }
 
 #[test]
@@ -136,8 +153,14 @@ fn refuses_an_authentic_packet_with_wrong_padding_or_next_header() {
         long[end - 2] = 255;
         assert_eq!(verdict(suite, &long), Err(Discard::BadPadding), "{suite:?}");
         assert_eq!(verdict(suite, &pad(suite, &v4(61), 17)), Err(Discard::NextHeader));
-        assert_eq!(verdict(suite, &pad(suite, &v4(61), 59)), Err(Discard::DummyPacket));
-        assert_eq!(verdict(suite, &pad(suite, &v4(61), 41)), Err(Discard::MalformedInner));
+        assert_eq!(
+            verdict(suite, &pad(suite, &v4(61), 59)),
+            Err(Discard::DummyPacket)
+        );
+        assert_eq!(
+            verdict(suite, &pad(suite, &v4(61), 41)),
+            Err(Discard::MalformedInner)
+        );
         assert_eq!(verdict(suite, &pad(suite, &[], 4)), Err(Discard::MalformedInner));
     }
 }
@@ -146,7 +169,9 @@ fn refuses_an_authentic_packet_with_wrong_padding_or_next_header() {
 fn refuses_an_authentic_cbc_packet_that_is_no_multiple_of_a_block() {
     let suite = SUITES[4];
     let (_, bob) = pair(suite, false);
-    let Suite::AesCbc { .. } = suite else { unreachable!() };
+    let Suite::AesCbc { .. } = suite else {
+        unreachable!()
+    };
     let mut esp = [SPI.0.to_be_bytes(), 1_u32.to_be_bytes()].concat();
     esp.extend([0x5a; 16 + 17]);
     let icv = mac::<Hmac<sha2::Sha256>>(&keys(suite).integrity, &esp, 16);

@@ -4,12 +4,15 @@ mod fixture;
 
 use std::sync::Arc;
 
-use fixture::{SUITES, TUNNEL, alice, any, bob, checksum_v4, inbound_spec, outbound_spec, packet, path, seal, tunnel_spec, v4, v6};
+use fixture::{
+    SUITES, TUNNEL, alice, any, bob, checksum_v4, inbound_spec, outbound_spec, packet, path, seal,
+    tunnel_spec, v4, v6,
+};
 use xvpn_dataplane::buffer::Packet;
 use xvpn_dataplane::io::MemoryPort;
 use xvpn_dataplane::ip::Header;
-use xvpn_dataplane::queue::punt::{self, PuntReceiver};
 use xvpn_dataplane::queue::Queue;
+use xvpn_dataplane::queue::punt::{self, PuntReceiver};
 use xvpn_dataplane::sa::{InboundSa, OutboundSa};
 use xvpn_dataplane::stats::QueueStats;
 use xvpn_dataplane::tables::Tables;
@@ -26,10 +29,20 @@ impl Gateway {
     fn new() -> Self {
         let stats = Arc::new(QueueStats::new());
         let (sender, punts) = punt::ring().unwrap();
-        let queue = Queue::new(MemoryPort::default(), MemoryPort::default(), Arc::clone(&stats), sender);
+        let queue = Queue::new(
+            MemoryPort::default(),
+            MemoryPort::default(),
+            Arc::clone(&stats),
+            sender,
+        );
         let mut tables = Tables::default();
         tables.open_tunnel(tunnel_spec());
-        Self { queue, tables, stats, punts }
+        Self {
+            queue,
+            tables,
+            stats,
+            punts,
+        }
     }
 
     /// Alice: sends to Bob.
@@ -42,17 +55,23 @@ impl Gateway {
     /// Bob: receives from Alice.
     fn bob(suite: Suite) -> Self {
         let mut gateway = Self::new();
-        gateway.tables.install_inbound(Arc::new(InboundSa::new(&inbound_spec(suite, true)).unwrap()));
+        gateway
+            .tables
+            .install_inbound(Arc::new(InboundSa::new(&inbound_spec(suite, true)).unwrap()));
         gateway
     }
 
     fn send_with(&mut self, spec: &OutboundSpec) {
-        self.tables.install_outbound(Arc::new(OutboundSa::new(spec).unwrap()), spec.path);
+        self.tables
+            .install_outbound(Arc::new(OutboundSa::new(spec).unwrap()), spec.path);
     }
 
     /// Puts packets into the TUN, runs, gives what left on the wire.
     fn from_tun(&mut self, packets: &[Vec<u8>]) -> Vec<Packet> {
-        self.queue.tun.arriving.extend(packets.iter().map(|octets| packet(octets)));
+        self.queue
+            .tun
+            .arriving
+            .extend(packets.iter().map(|octets| packet(octets)));
         self.run();
         std::mem::take(&mut self.queue.wire.sent)
     }
@@ -74,7 +93,11 @@ impl Gateway {
 
     fn discarded(&self) -> Vec<(Discard, u64)> {
         let count = |reason: &Discard| (*reason, self.stats.discarded(*reason));
-        Discard::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+        Discard::ALL
+            .iter()
+            .map(count)
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 }
 
@@ -86,10 +109,15 @@ fn octets(packets: &[Packet]) -> Vec<Vec<u8>> {
 fn packets_arrive_in_order_and_unchanged() {
     for suite in SUITES {
         let (mut alice, mut bob) = (Gateway::alice(suite), Gateway::bob(suite));
-        let sent: Vec<Vec<u8>> = (0..200).map(|at| if at % 3 == 0 { v6(60 + at) } else { v4(60 + at) }).collect();
+        let sent: Vec<Vec<u8>> = (0..200)
+            .map(|at| if at % 3 == 0 { v6(60 + at) } else { v4(60 + at) })
+            .collect();
         let wire = alice.from_tun(&sent);
         assert_eq!(wire.len(), sent.len());
-        assert!(wire.iter().all(|packet| packet.meta.path == path() && packet.meta.dont_fragment));
+        assert!(
+            wire.iter()
+                .all(|packet| packet.meta.path == path() && packet.meta.dont_fragment)
+        );
         let arrived = bob.from_wire(wire);
         assert_eq!(octets(&arrived), sent, "{suite:?}");
         assert!(arrived.iter().all(|packet| packet.meta.tunnel == TUNNEL));
@@ -98,7 +126,10 @@ fn packets_arrive_in_order_and_unchanged() {
         let bytes: u64 = sent.iter().map(|packet| packet.len() as u64).sum();
         let outbound = &alice.tables.tunnel(TUNNEL).unwrap().outbound[0];
         assert_eq!(outbound.sa.usage().read(), (bytes, 200));
-        assert_eq!(bob.tables.inbound(fixture::SPI).unwrap().usage().read(), (bytes, 200));
+        assert_eq!(
+            bob.tables.inbound(fixture::SPI).unwrap().usage().read(),
+            (bytes, 200)
+        );
     }
 }
 
@@ -149,7 +180,10 @@ fn a_packet_outside_the_selectors_does_not_arrive() {
     // Alice is allowed more by her own configuration than Bob agreed to.
     let (mut sender, mut receiver) = (Gateway::new(), Gateway::bob(Suite::AesGcm128));
     let mut spec = outbound_spec(Suite::AesGcm128, true);
-    (spec.local, spec.remote) = (vec![any("0.0.0.0", "255.255.255.255")], vec![any("0.0.0.0", "255.255.255.255")]);
+    (spec.local, spec.remote) = (
+        vec![any("0.0.0.0", "255.255.255.255")],
+        vec![any("0.0.0.0", "255.255.255.255")],
+    );
     sender.send_with(&spec);
     let mut from_elsewhere = v4(60);
     from_elsewhere[12..16].copy_from_slice(&[192, 168, 0, 1]);
@@ -183,7 +217,10 @@ fn the_newest_sa_that_takes_a_packet_carries_it() {
 #[test]
 fn another_path_is_taken_by_all_sas_of_a_tunnel() {
     let mut gateway = Gateway::alice(Suite::AesGcm128);
-    let moved = Path { remote: "203.0.113.9:61000".parse().unwrap(), ..path() };
+    let moved = Path {
+        remote: "203.0.113.9:61000".parse().unwrap(),
+        ..path()
+    };
     gateway.tables.set_path(TUNNEL, moved);
     assert_eq!(gateway.from_tun(&[v4(60)])[0].meta.path, moved);
 }
@@ -244,12 +281,17 @@ fn the_mss_of_a_syn_is_clamped_both_ways() {
     let mut gateway = Gateway::alice(Suite::AesGcm128);
     let mut other = Gateway::bob(Suite::AesGcm128);
     let outgoing = gateway.from_tun(&[syn([10, 1, 0, 5], [10, 2, 0, 9])]);
-    assert_eq!(other.from_wire(outgoing)[0].octets()[42..44], 1398_u16.to_be_bytes());
+    assert_eq!(
+        other.from_wire(outgoing)[0].octets()[42..44],
+        1398_u16.to_be_bytes()
+    );
 
     // A peer that does not clamp sends the other half of the handshake.
     let mut spec = inbound_spec(Suite::AesGcm128, true);
     (spec.local, spec.remote) = (alice(), bob());
-    gateway.tables.install_inbound(Arc::new(InboundSa::new(&spec).unwrap()));
+    gateway
+        .tables
+        .install_inbound(Arc::new(InboundSa::new(&spec).unwrap()));
     let peer = OutboundSa::new(&outbound_spec(Suite::AesGcm128, true)).unwrap();
     let arrived = gateway.from_wire(vec![seal(&peer, &syn([10, 2, 0, 9], [10, 1, 0, 5]))]);
     assert_eq!(arrived[0].octets()[42..44], 1398_u16.to_be_bytes());
@@ -267,7 +309,10 @@ fn ecn_and_dscp_cross_the_tunnel() {
     wire[0].meta.tos = 0b11;
     wire[1].meta.tos = 0b11;
     let arrived = bob.from_wire(wire);
-    let tos: Vec<u8> = arrived.iter().map(|packet| Header::parse(packet.octets()).unwrap().tos).collect();
+    let tos: Vec<u8> = arrived
+        .iter()
+        .map(|packet| Header::parse(packet.octets()).unwrap().tos)
+        .collect();
     assert_eq!(tos, [0xbb, 0]);
     assert_eq!(bob.discarded(), [(Discard::EcnDrop, 1)]);
 }
@@ -301,10 +346,20 @@ fn ike_is_handed_up_and_unknown_spis_are_hinted_at_sparingly() {
     let mut wire = vec![packet(&[0, 0, 0, 0, 1, 2, 3]), raw];
     wire.extend((0..500).map(|_| packet(&[0x77; 40])));
     assert!(gateway.from_wire(wire).is_empty());
-    let expected = Punted::Ike { local: path().local, remote: path().remote, bytes: vec![1, 2, 3] };
+    let expected = Punted::Ike {
+        local: path().local,
+        remote: path().remote,
+        bytes: vec![1, 2, 3],
+    };
     assert_eq!(gateway.punts.pop(), Some(expected));
     let remote = "198.51.100.1:0".parse().unwrap();
-    assert_eq!(gateway.punts.pop(), Some(Punted::UnknownSpi { spi: Spi(0x7777_7777), remote }));
+    assert_eq!(
+        gateway.punts.pop(),
+        Some(Punted::UnknownSpi {
+            spi: Spi(0x7777_7777),
+            remote
+        })
+    );
     let hints = std::iter::from_fn(|| gateway.punts.pop()).count();
     assert!(hints < 100, "{hints}");
     assert_eq!(gateway.discarded(), [(Discard::UnknownSpi, 501)]);
@@ -334,6 +389,10 @@ fn malformed_inner_packets_do_not_leave() {
     let mut alice = Gateway::alice(Suite::AesGcm128);
     let mut long = v4(60);
     long[3] = 61;
-    assert!(alice.from_tun(&[vec![], vec![0x45], vec![0x75; 60], long]).is_empty());
+    assert!(
+        alice
+            .from_tun(&[vec![], vec![0x45], vec![0x75; 60], long])
+            .is_empty()
+    );
     assert_eq!(alice.discarded(), [(Discard::MalformedInner, 4)]);
 }

@@ -39,11 +39,27 @@ fn step(size: i64) -> impl Strategy<Value = i64> {
 
 fn run(start: u64, size: u32, steps: &[i64]) -> Result<(), TestCaseError> {
     let window = ReplayWindow::after(start, size);
-    let mut naive = Naive { highest: start, size: u64::from(size), seen: HashSet::new() };
+    let mut naive = Naive {
+        highest: start,
+        size: u64::from(size),
+        seen: HashSet::new(),
+    };
     for step in steps {
         let seq = naive.highest.saturating_add_signed(*step);
-        prop_assert_eq!(window.check(seq), naive.verdict(seq), "check {} at {}", seq, naive.highest);
-        prop_assert_eq!(window.accept(seq), naive.accept(seq), "accept {} at {}", seq, naive.highest);
+        prop_assert_eq!(
+            window.check(seq),
+            naive.verdict(seq),
+            "check {} at {}",
+            seq,
+            naive.highest
+        );
+        prop_assert_eq!(
+            window.accept(seq),
+            naive.accept(seq),
+            "accept {} at {}",
+            seq,
+            naive.highest
+        );
         prop_assert_eq!(window.highest(), naive.highest);
     }
     Ok(())
@@ -90,10 +106,21 @@ fn zero_is_never_accepted() {
 
 #[test]
 fn sizes_are_kept_within_bounds_and_exact() {
-    for (asked, size) in [(0, 64), (64, 64), (65, 128), (1024, 1024), (65536, 65536), (u32::MAX, 65536)] {
+    for (asked, size) in [
+        (0, 64),
+        (64, 64),
+        (65, 128),
+        (1024, 1024),
+        (65536, 65536),
+        (u32::MAX, 65536),
+    ] {
         let window = ReplayWindow::new(asked);
         window.accept(1_000_000).unwrap();
-        assert_eq!(window.check(1_000_000 - size), Err(Refusal::OutsideWindow), "{asked}");
+        assert_eq!(
+            window.check(1_000_000 - size),
+            Err(Refusal::OutsideWindow),
+            "{asked}"
+        );
         assert_eq!(window.check(1_000_000 - size + 1), Ok(()), "{asked}");
     }
 }
@@ -102,7 +129,10 @@ fn sizes_are_kept_within_bounds_and_exact() {
 fn nothing_is_before_the_first_or_after_the_last_number() {
     assert_eq!(ReplayWindow::after(10, 1024).extend(u32::MAX), None);
     assert_eq!(ReplayWindow::after(u64::MAX, 64).extend(5), None);
-    assert_eq!(ReplayWindow::after(u64::MAX - 1, 64).extend(u32::MAX), Some(u64::MAX));
+    assert_eq!(
+        ReplayWindow::after(u64::MAX - 1, 64).extend(u32::MAX),
+        Some(u64::MAX)
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl RawEsp {
         self.exchange.receive(self.fd.as_fd(), self.bound, rooms, each)
     }
 
-    /// Sends up to [`BATCH`](crate::io::udp::message::BATCH) packets, each beginning with the ESP header.
+    /// Sends up to [`BATCH`] packets, each beginning with the ESP header.
     pub fn send<'a>(
         &mut self,
         packets: impl Iterator<Item = Outgoing<'a>>,

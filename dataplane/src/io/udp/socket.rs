@@ -62,7 +62,7 @@ impl UdpSocket {
         self.exchange.receive(self.fd.as_fd(), self.bound, rooms, each)
     }
 
-    /// Sends up to [`BATCH`](super::message::BATCH) datagrams; `failed` learns which did not leave. Returns how many did.
+    /// Sends up to [`BATCH`] datagrams; `failed` learns which did not leave. Returns how many did.
     pub fn send<'a>(
         &mut self,
         datagrams: impl Iterator<Item = Outgoing<'a>>,
