@@ -98,6 +98,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::CookieLoop
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
+        | Cause::WrongResponder { .. }
         | Cause::UnsupportedAuthMethod { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::InvalidSyntax { .. }
@@ -122,6 +123,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::InvalidKeyExchange { .. }
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
+        | Cause::WrongResponder { .. }
         | Cause::UnsupportedAuthMethod { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::NoPolicy
