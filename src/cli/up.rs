@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
@@ -28,19 +28,27 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn up(global: &Global, arguments: &Arguments) -> Exit {
+    let began = Began {
+        at: Instant::now(),
+        unix_ms: unix_ms(),
+    };
     let state_dir = config::state_dir(&global.config);
     let mut client = match connect_or_start(global, &state_dir) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
-    match ask(&mut client, &state_dir, arguments) {
+    match ask(&mut client, &state_dir, arguments, began) {
         Ok(exit) => exit,
         Err(error) => complain_of(&error),
     }
 }
 
-fn ask(client: &mut Client, state_dir: &Path, arguments: &Arguments) -> Result<Exit, ClientError> {
-    let start = Instant::now();
+fn ask(
+    client: &mut Client,
+    state_dir: &Path,
+    arguments: &Arguments,
+    began: Began,
+) -> Result<Exit, ClientError> {
     // First the ear, then the word: nothing that happens in between is missed.
     let events = Client::connect(state_dir)?.subscribe()?;
     let names = client.command(Request::Up {
@@ -58,11 +66,11 @@ fn ask(client: &mut Client, state_dir: &Path, arguments: &Arguments) -> Result<E
     }
     let mut wait = Wait {
         style: Style::stderr(),
-        start,
+        began,
         pending: names.into_iter().map(|name| (name, None)).collect(),
         failed: 0,
     };
-    wait.until(client, events, start + Duration::from_secs(arguments.timeout))?;
+    wait.until(client, events, began.at + Duration::from_secs(arguments.timeout))?;
     wait.give_up(&client.status()?.tunnels);
     Ok(if wait.failed == 0 {
         Exit::Success
@@ -71,9 +79,22 @@ fn ask(client: &mut Client, state_dir: &Path, arguments: &Arguments) -> Result<E
     })
 }
 
+/// When the command was given.
+#[derive(Clone, Copy)]
+struct Began {
+    at: Instant,
+    /// The same in Unix time: the daemon, on the same host, dates failures by it.
+    unix_ms: u64,
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 struct Wait {
     style: Style,
-    start: Instant,
+    began: Began,
     /// The tunnels that are not up yet, with what went wrong last.
     pending: BTreeMap<String, Option<FailureReport>>,
     failed: usize,
@@ -103,11 +124,15 @@ impl Wait {
     }
 
     fn hear(&mut self, progress: &Progress) {
-        if !self.pending.contains_key(&progress.tunnel) {
+        let name = &progress.tunnel;
+        if !self.pending.contains_key(name) {
             return;
         }
-        let name = &progress.tunnel;
-        match (progress.state, &progress.failure) {
+        let news = progress
+            .failure
+            .as_ref()
+            .filter(|failure| self.is_news(name, failure));
+        match (progress.state, news) {
             (TunnelState::Established, _) => self.established(name),
             (TunnelState::Failed | TunnelState::Connecting | TunnelState::Listening, Some(failure)) => {
                 self.stumbled(name, failure)
@@ -120,8 +145,22 @@ impl Wait {
                 | TunnelState::Down
                 | TunnelState::Closing,
                 None,
-            ) => eprintln!("{name}: {}", progress.message),
+            ) => {
+                let again = progress
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| progress.message.starts_with(&failure.message));
+                if !again {
+                    eprintln!("{name}: {}", progress.message);
+                }
+            }
         }
+    }
+
+    /// The daemon repeats the last failure while it tries again, and one from before this command is history.
+    fn is_news(&self, name: &str, failure: &FailureReport) -> bool {
+        let told = self.pending.get(name).and_then(Option::as_ref);
+        failure.at_ms >= self.began.unix_ms && told.is_none_or(|told| told.at_ms != failure.at_ms)
     }
 
     fn look(&mut self, client: &mut Client) -> Result<(), ClientError> {
@@ -129,32 +168,21 @@ impl Wait {
             if !self.pending.contains_key(&tunnel.name) {
                 continue;
             }
-            match (tunnel.state, &tunnel.failure) {
-                (TunnelState::Established, _) => self.established(&tunnel.name),
-                // Only one that was not told yet: a failure from before this command is history.
-                (TunnelState::Failed, Some(failure)) if failure.permanent && tunnel.since_ms < self.age() => {
-                    self.lost(&tunnel.name, failure);
-                }
-                (
-                    TunnelState::Failed
-                    | TunnelState::Connecting
-                    | TunnelState::Listening
-                    | TunnelState::Down
-                    | TunnelState::Closing,
-                    _,
-                ) => {}
+            if tunnel.state == TunnelState::Established {
+                self.established(&tunnel.name);
+            } else if let Some(failure) = tunnel
+                .failure
+                .filter(|failure| self.is_news(&tunnel.name, failure))
+            {
+                self.stumbled(&tunnel.name, &failure);
             }
         }
         Ok(())
     }
 
-    fn age(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     fn established(&mut self, name: &str) {
         self.pending.remove(name);
-        let seconds = self.start.elapsed().as_secs_f64();
+        let seconds = self.began.at.elapsed().as_secs_f64();
         eprintln!("{name}: {} ({seconds:.1} s)", self.style.good("established"));
     }
 
@@ -188,7 +216,7 @@ impl Wait {
                 eprint!("{}", explain(&name, failure, self.style));
                 continue;
             }
-            let seconds = self.start.elapsed().as_secs();
+            let seconds = self.began.at.elapsed().as_secs();
             let state = tunnel.map_or("gone", |tunnel| tunnel.state.word());
             let remedy = if state == TunnelState::Listening.word() {
                 "only the peer may begin here (start = \"listen\", or address = \"any\"): bring the tunnel up there"

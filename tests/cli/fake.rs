@@ -60,6 +60,8 @@ impl Drop for Folder {
 pub(crate) enum Act {
     Say(&'static str, TunnelState, &'static str),
     Stumble(&'static str, TunnelState, Actor, &'static str, bool),
+    /// Progress that repeats a failure from long before.
+    Recall(&'static str, &'static str, Actor),
 }
 
 /// The daemon. Its threads end with the test's process.
@@ -166,20 +168,21 @@ impl Scene {
                     failure: None,
                 },
                 Act::Stumble(tunnel, state, actor, message, permanent) => {
-                    let failure = FailureReport {
-                        step: "IKE_AUTH".into(),
-                        actor,
-                        message: message.into(),
-                        remedy: "do something about it".into(),
-                        permanent,
-                        at_ms: 0,
-                        retry_in_ms: Some(2000),
-                    };
+                    let failure = Some(failure(actor, message, permanent, now_ms()));
                     Progress {
                         tunnel: tunnel.into(),
                         state,
                         message: message.into(),
-                        failure: Some(failure),
+                        failure,
+                    }
+                }
+                Act::Recall(tunnel, message, actor) => {
+                    let failure = Some(failure(actor, "an old story", true, 1));
+                    Progress {
+                        tunnel: tunnel.into(),
+                        state: TunnelState::Connecting,
+                        message: message.into(),
+                        failure,
                     }
                 }
             };
@@ -210,5 +213,24 @@ impl Scene {
             tunnels: tunnels.collect(),
             ..StatusReport::default()
         }
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}
+
+fn failure(actor: Actor, message: &str, permanent: bool, at_ms: u64) -> FailureReport {
+    FailureReport {
+        step: "IKE_AUTH".into(),
+        actor,
+        message: message.into(),
+        remedy: "do something about it".into(),
+        permanent,
+        at_ms,
+        retry_in_ms: Some(2000),
     }
 }

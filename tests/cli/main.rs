@@ -152,11 +152,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
 fn up_tells_every_step_and_ends_when_the_tunnel_is_established() {
     let folder = Folder::new("q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n");
     let acts = vec![
-        Act::Say(
-            "azure",
-            TunnelState::Connecting,
-            "asked 198.51.100.7:500 for an IKE SA",
-        ),
+        Act::Recall("azure", "asked 198.51.100.7:500 for an IKE SA", Actor::Both),
         Act::Stumble(
             "azure",
             TunnelState::Connecting,
