@@ -144,6 +144,31 @@ pub(super) fn behave_as_wire(name: &str) -> io::Result<()> {
     sys::set_offload(&socket, name, ETHTOOL_SGRO, true)
 }
 
+/// No super-packets at all: nothing that leaves or arrives is larger than the MTU.
+pub fn plain_wire(name: &str) -> io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO]
+        .into_iter()
+        .try_for_each(|offload| sys::set_offload(&socket, name, offload, false))
+}
+
+/// Takes all addresses from an interface, and IPv6 altogether: the kernel shall not answer on it any more.
+pub fn drop_addresses(name: &str) -> io::Result<()> {
+    set_sysctl(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+    let index = sys::interface_index(name)?;
+    let mut question = Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP);
+    question.put(&[0; ADDRESS_HEADER]);
+    for (_, body) in Netlink::route()?.dump(question)? {
+        if word(&body, 4) == index {
+            let mut message = Message::new(libc::RTM_DELADDR, libc::NLM_F_ACK);
+            // What the kernel told us names the address.
+            message.put(&body);
+            Netlink::route()?.request(message)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a sysctl of the calling thread's namespace, by its path below /proc/sys.
 pub fn set_sysctl(path: &str, value: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/{path}"), value)
@@ -234,6 +259,7 @@ const DUMPS: [(u16, usize); 4] = [
     (libc::RTM_GETRULE, 12),
 ];
 const INTERFACE_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
 const IFLA_IFNAME: u16 = libc::IFLA_IFNAME;

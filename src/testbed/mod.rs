@@ -21,7 +21,7 @@ mod transfer;
 pub use classify::Kind;
 pub use daemon::{Daemon, Ended, end_orphan};
 pub use gateway::{Gateway, write_secret};
-pub use link::{add_route, inventory, set_mtu, set_sysctl};
+pub use link::{add_route, drop_addresses, inventory, plain_wire, set_mtu, set_sysctl};
 pub use namespace::Namespace;
 pub use ping::{Answer, Ping, ping};
 pub use privilege::{Refused, enter, is_machine_root};
@@ -49,6 +49,11 @@ pub fn forget_interrupt() {
 /// Sends a signal (`libc::SIG*`) to a process.
 pub fn signal(pid: u32, signal: i32) -> std::io::Result<()> {
     sys::signal(pid, signal)
+}
+
+/// Sends a signal to the process group that a process of ours leads: everything that we start leads one.
+pub fn signal_group(pid: u32, signal: i32) -> std::io::Result<()> {
+    sys::signal_group(pid, signal)
 }
 
 /// Asks `condition` every few milliseconds until it holds, `patience` is over or somebody interrupts. True if it

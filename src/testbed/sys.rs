@@ -66,6 +66,13 @@ pub(super) fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
     checked(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Sends `signal` to the process group that `pid` leads.
+pub(super) fn signal_group(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: integers only.
+    checked(unsafe { libc::killpg(pid, signal) }).map(drop)
+}
+
 /// Reaps `pid` if it is an ended child of ours (adopted ones included). True when it is gone.
 pub(super) fn reap(pid: u32) -> bool {
     let Ok(id) = libc::pid_t::try_from(pid) else {

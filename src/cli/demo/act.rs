@@ -138,15 +138,16 @@ fn refuse(screen: &Screen, clouds: &TwoClouds, wire: &Sniffer) -> Result<(), Tro
 fn bring_up(screen: &Screen, aws: &Gateway<'_>, azure: &Gateway<'_>) -> Result<(), Trouble> {
     let said = screen.step("bring it up with `xvpn up`", || {
         let begun = Instant::now();
-        let said = succeeded("xvpn up", &aws.xvpn(&["up"])?)?;
+        let output = aws.xvpn(&["up"])?;
         let time = begun.elapsed();
+        succeeded("xvpn up", &output)?;
         if !azure.wait_for(TunnelState::Established, Duration::from_secs(2)) {
             return Err(Trouble::new(
                 "xvpn up says the tunnel is up, but the azure side does not",
             ));
         }
         Ok((
-            said,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
             format!("established {} ms after the command", time.as_millis()),
         ))
     })?;

@@ -1,0 +1,346 @@
+//! One folder of `tests/scenarios/`: `xvpn.toml` is ours, `swanctl.conf` the peer's own, `scenario.toml` says what is to
+//! come of it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use xvpn::admin::api::{TunnelState, TunnelStatus};
+use xvpn::testbed::{
+    Answer, Gateway, Kind as Frame, Sniffer, TwoClouds, inventory, make_file, send_file, wait_until,
+};
+
+use super::pair::{Folder, PATIENCE, XVPN, ping_between, tunnel};
+use super::runner::{Failure, Outcome, check};
+use super::strongswan::{Kind, Peer};
+
+/// `scenario.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The folder's name.
+    #[serde(skip)]
+    pub name: String,
+    /// What it shows, for readers.
+    pub about: String,
+    /// With which peers.
+    pub peers: Vec<Kind>,
+    /// With 1:1 NAT before our gateway, without, or each.
+    pub nat: Vec<bool>,
+    /// Who begins.
+    #[serde(default = "both_sides")]
+    pub initiators: Vec<Side>,
+    /// Which families travel inside.
+    #[serde(default = "both_families")]
+    pub inside: Vec<Family>,
+    /// What is to come of it.
+    pub expect: Expect,
+}
+
+/// Who begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Our gateway, by `xvpn up`.
+    Xvpn,
+    /// strongSwan, by `swanctl --initiate`.
+    Peer,
+}
+
+/// What travels inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// What is to come of a scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Expect {
+    /// A tunnel; status says this about it (what is left out may be anything).
+    Established {
+        /// The IKE suite.
+        ike: Option<String>,
+        /// The ESP suite.
+        esp: Option<String>,
+        /// `udp` or `esp`.
+        encapsulation: Option<String>,
+        /// The peer's networks as negotiated.
+        remote: Option<Vec<String>>,
+    },
+    /// No tunnel.
+    Refused {
+        /// `xvpn up` says this, if we begin.
+        up: String,
+        /// Our log says this, if the peer begins.
+        log: String,
+        /// strongSwan says this, if it begins.
+        peer: String,
+    },
+}
+
+fn both_sides() -> Vec<Side> {
+    vec![Side::Xvpn, Side::Peer]
+}
+
+fn both_families() -> Vec<Family> {
+    vec![Family::Ipv4, Family::Ipv6]
+}
+
+/// All scenarios, by name.
+pub fn all() -> Result<Vec<Scenario>, Failure> {
+    let mut scenarios = Vec::new();
+    for entry in Path::new(FOLDER).read_dir()? {
+        let path = entry?.path();
+        let Ok(text) = fs::read_to_string(path.join("scenario.toml")) else {
+            continue;
+        };
+        let mut scenario: Scenario = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+        scenario.name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        scenarios.push(scenario);
+    }
+    scenarios.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(scenarios)
+}
+
+/// The stage on which scenarios are played one after the other: two clouds, strongSwan on the azure side.
+pub struct Stage<'a> {
+    /// The machines.
+    pub clouds: &'a TwoClouds,
+    /// The azure gateway.
+    pub peer: Peer<'a>,
+    /// Listens on the public wire.
+    pub wire: Sniffer,
+}
+
+impl Stage<'_> {
+    /// Plays one scenario. A failure comes with the last words of both sides.
+    pub fn play(&mut self, scenario: &Scenario, initiator: Side) -> Outcome {
+        let path = Path::new(FOLDER).join(&scenario.name);
+        let base = fs::read_to_string(Path::new(FOLDER).join("base.conf"))?;
+        self.peer.load(&[
+            ("base.conf", base),
+            ("swanctl.conf", fs::read_to_string(path.join("swanctl.conf"))?),
+        ])?;
+        let folder = Folder::new()?;
+        fs::create_dir(folder.0.join("conf.d"))?;
+        fs::copy(path.join("xvpn.toml"), folder.0.join("conf.d/scenario.toml"))?;
+        let before = self.clouds.aws.gateway.run(inventory)??;
+        self.wire.take();
+        let logged = self.peer.log().len();
+        let mut xvpn = Gateway::new(&self.clouds.aws.gateway, Path::new(XVPN), &folder.0, GATEWAY)?;
+        let outcome = self
+            .act(scenario, initiator, &mut xvpn, &folder.0)
+            .and_then(|()| {
+                let ended = xvpn.stop(Duration::from_secs(2))?;
+                check(
+                    ended.status.success(),
+                    format!("xvpn ended with {}", ended.status),
+                )?;
+                let after = self.clouds.aws.gateway.run(inventory)??;
+                let left: Vec<_> = after.symmetric_difference(&before).collect();
+                check(left.is_empty(), format!("the host is not as it was: {left:?}"))
+            });
+        outcome.map_err(|Failure(words)| {
+            let log = self.peer.log();
+            let theirs: Vec<_> = log.get(logged..).unwrap_or(&log).lines().collect();
+            let theirs = theirs[theirs.len().saturating_sub(40)..].join("\n");
+            Failure(format!(
+                "{words}\n-- xvpn:\n{}\n-- strongSwan:\n{theirs}",
+                xvpn.log_tail(40)
+            ))
+        })
+    }
+
+    fn act(
+        &mut self,
+        scenario: &Scenario,
+        initiator: Side,
+        xvpn: &mut Gateway<'_>,
+        folder: &Path,
+    ) -> Outcome {
+        xvpn.start()?;
+        let (success, said) = match initiator {
+            Side::Xvpn => {
+                let output = xvpn.xvpn(&["up", "--timeout", "15"])?;
+                (
+                    output.status.success(),
+                    String::from_utf8_lossy(&output.stderr).into_owned(),
+                )
+            }
+            Side::Peer => self.peer.initiate()?,
+        };
+        match (&scenario.expect, initiator) {
+            (Expect::Established { .. }, _) => {
+                check(success, format!("it is not established:\n{said}"))?;
+                self.carries_traffic(scenario, xvpn, folder)?;
+                self.part(initiator, xvpn)
+            }
+            (Expect::Refused { up, .. }, Side::Xvpn) => {
+                let found = said.contains(up.as_str()) && said.contains("remedy");
+                check(
+                    !success && found,
+                    format!("`xvpn up` is to say `{up}`, but said:\n{said}"),
+                )?;
+                self.stays_refused(xvpn)
+            }
+            (Expect::Refused { log, peer, .. }, Side::Peer) => {
+                check(
+                    !success && said.contains(peer.as_str()),
+                    format!("strongSwan is to say `{peer}`:\n{said}"),
+                )?;
+                let heard = wait_until(PATIENCE, || xvpn.log().contains(log.as_str()));
+                check(heard, format!("our log is to say `{log}`"))?;
+                self.stays_refused(xvpn)
+            }
+        }
+    }
+
+    fn carries_traffic(&mut self, scenario: &Scenario, xvpn: &Gateway<'_>, folder: &Path) -> Outcome {
+        check(
+            xvpn.wait_for(TunnelState::Established, PATIENCE),
+            "our status does not say established",
+        )?;
+        agrees(&scenario.expect, &tunnel(xvpn)?)?;
+        let (aws, azure) = (&self.clouds.aws, &self.clouds.azure);
+        let file = folder.join("file");
+        self.wire.look_for(SECRET);
+        let digest = make_file(&file, 1 << 20, SECRET)?;
+        for family in &scenario.inside {
+            let v6 = *family == Family::Ipv6;
+            for (from, to) in [(aws, azure), (azure, aws)] {
+                let mut answer = Answer::Silence;
+                wait_until(PATIENCE, || {
+                    answer =
+                        ping_between(from, to, v6, Duration::from_millis(500)).unwrap_or(Answer::Silence);
+                    answer.is_reply()
+                });
+                check(
+                    answer.is_reply(),
+                    format!("ping {} -> {}: {answer:?}", from.host.name(), to.host_address(v6)),
+                )?;
+                let transfer = send_file(&file, &from.host, &to.host, to.host_address(v6))
+                    .map_err(|e| format!("TCP {} -> {}: {e}", from.host.name(), to.host_address(v6)))?;
+                check(
+                    transfer.digest == Some(digest),
+                    format!("another file arrived: {transfer:?}"),
+                )?;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let seen = self.wire.seen();
+        check(
+            seen.strangers().is_empty() && seen.needles == 0,
+            format!("on the public wire: {seen:?}"),
+        )?;
+        let Expect::Established {
+            encapsulation: Some(word),
+            ..
+        } = &scenario.expect
+        else {
+            return Ok(());
+        };
+        let kind = if word == "esp" {
+            Frame::Esp
+        } else {
+            Frame::EspInUdp
+        };
+        check(
+            seen.count(&kind) > 0,
+            format!("no {kind:?} on the public wire: {:?}", seen.frames),
+        )
+    }
+
+    /// Whoever did not begin ends it, and the other side notices.
+    fn part(&mut self, initiator: Side, xvpn: &Gateway<'_>) -> Outcome {
+        match initiator {
+            Side::Xvpn => {
+                let (done, said) = self.peer.swanctl("--terminate --ike site --timeout 5")?;
+                check(done, format!("strongSwan cannot delete: {said}"))?;
+                let noticed = wait_until(PATIENCE, || {
+                    tunnel(xvpn).is_ok_and(|t| t.children.is_empty() && t.state != TunnelState::Established)
+                });
+                check(noticed, "we did not notice that the peer deleted its SAs")
+            }
+            Side::Peer => {
+                let output = xvpn.xvpn(&["down"])?;
+                check(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
+                let mut left = String::new();
+                let noticed = wait_until(PATIENCE, || {
+                    left = self.peer.list().unwrap_or_else(|Failure(words)| words);
+                    !left.contains("site:")
+                });
+                check(noticed, format!("strongSwan still has:\n{left}"))
+            }
+        }
+    }
+
+    fn stays_refused(&self, xvpn: &Gateway<'_>) -> Outcome {
+        let children = tunnel(xvpn)?.children;
+        check(children.is_empty(), format!("there is a CHILD SA: {children:?}"))?;
+        let answer = ping_between(
+            &self.clouds.aws,
+            &self.clouds.azure,
+            false,
+            Duration::from_millis(200),
+        )?;
+        check(!answer.is_reply(), "a ping passes")?;
+        let seen = self.wire.seen();
+        check(
+            seen.strangers().is_empty(),
+            format!("on the public wire: {seen:?}"),
+        )
+    }
+}
+
+fn agrees(expect: &Expect, tunnel: &TunnelStatus) -> Outcome {
+    let Expect::Established {
+        ike,
+        esp,
+        encapsulation,
+        remote,
+    } = expect
+    else {
+        return Ok(());
+    };
+    check(
+        tunnel.children.len() == 1,
+        format!("{} CHILD SAs", tunnel.children.len()),
+    )?;
+    let child = &tunnel.children[0];
+    let same = |what: &str, wanted: &Option<String>, got: &str| {
+        check(
+            wanted.as_ref().is_none_or(|w| w == got),
+            format!("status: {what} is {got}, not {wanted:?}"),
+        )
+    };
+    same(
+        "the IKE suite",
+        ike,
+        tunnel.ike.as_ref().map_or("none", |ike| &ike.suite),
+    )?;
+    same("the ESP suite", esp, &child.suite)?;
+    same("the encapsulation", encapsulation, &child.encapsulation)?;
+    let networks = remote.as_ref().is_none_or(|remote| *remote == child.remote);
+    check(
+        networks,
+        format!(
+            "status: the peer's networks are {:?}, not {remote:?}",
+            child.remote
+        ),
+    )
+}
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
+/// The part of the configuration that all scenarios share; `conf.d` has theirs.
+const GATEWAY: &str = "[gateway]\nstate_dir = \"STATE_DIR\"\nlog = \"info,xvpn_ike=debug,xvpn=debug\"\n";
+const SECRET: &[u8] = b"xvpn interop: this text must never be seen on the public wire";
