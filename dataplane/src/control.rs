@@ -147,12 +147,17 @@ impl Shared {
                 Ok(sa) => self.change(changing, |tables| tables.install_inbound(Arc::new(sa))),
                 Err(_) => self.refuse(),
             },
-            Command::InstallOutbound(spec) => match OutboundSa::new(&spec) {
-                Ok(sa) => self.change(changing, |tables| {
-                    tables.install_outbound(Arc::new(sa), spec.path)
-                }),
-                Err(_) => self.refuse(),
-            },
+            Command::InstallOutbound(spec) => {
+                let mut installed = false;
+                if let Ok(sa) = OutboundSa::new(&spec) {
+                    self.change(changing, |tables| {
+                        installed = tables.install_outbound(Arc::new(sa), spec.path);
+                    });
+                }
+                if !installed {
+                    self.refuse();
+                }
+            }
             Command::RemoveInbound(spi) => self.change(changing, |tables| tables.remove_inbound(spi)),
             Command::RemoveOutbound(tunnel, spi) => {
                 self.change(changing, |tables| tables.remove_outbound(tunnel, spi));
@@ -200,4 +205,155 @@ fn usage(tables: &Tables) -> Vec<SaUsage> {
         (child.usage.outbound_bytes, child.usage.outbound_packets) = sa.usage().read();
     }
     children.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::api::{Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Spi, Suite};
+
+    const TUNNEL: TunnelId = TunnelId(3);
+
+    fn keys(len: usize) -> Keys {
+        Keys {
+            encryption: Zeroizing::new(vec![7; len]),
+            integrity: Zeroizing::new(Vec::new()),
+        }
+    }
+
+    fn path(port: u16) -> Path {
+        let address = |last| ([192, 0, 2, last], port).into();
+        Path {
+            local: address(1),
+            remote: address(2),
+            encapsulation: Encapsulation::Udp,
+        }
+    }
+
+    fn inbound(spi: u32, key: usize) -> Command {
+        Command::InstallInbound(Box::new(InboundSpec {
+            tunnel: TUNNEL,
+            spi: Spi(spi),
+            suite: Suite::AesGcm128,
+            keys: keys(key),
+            esn: true,
+            replay_window: 1024,
+            local: Vec::new(),
+            remote: Vec::new(),
+        }))
+    }
+
+    fn outbound(spi: u32, inbound_spi: u32) -> Command {
+        Command::InstallOutbound(Box::new(OutboundSpec {
+            tunnel: TUNNEL,
+            spi: Spi(spi),
+            inbound_spi: Spi(inbound_spi),
+            suite: Suite::AesGcm128,
+            keys: keys(20),
+            esn: true,
+            local: Vec::new(),
+            remote: Vec::new(),
+            path: path(4500),
+        }))
+    }
+
+    /// What control and queues share, with one tunnel open and these commands performed.
+    fn shared(commands: impl IntoIterator<Item = Command>) -> Arc<Shared> {
+        let (shared, changing) = (Shared::new(2), Mutex::new(()));
+        let spec = TunnelSpec {
+            id: TUNNEL,
+            interface: "xvpn0".into(),
+            path_mtu: 1500,
+            clamp_mss: true,
+            copy_dscp: true,
+        };
+        shared.change(&changing, |tables| tables.open_tunnel(spec));
+        for command in commands {
+            shared.perform(&changing, command);
+        }
+        shared
+    }
+
+    fn outbound_spis(shared: &Shared) -> Vec<u32> {
+        let tables = shared.tables.load();
+        tables
+            .tunnel(TUNNEL)
+            .iter()
+            .flat_map(|tunnel| &tunnel.outbound)
+            .map(|outbound| outbound.sa.spi().0)
+            .collect()
+    }
+
+    #[test]
+    fn the_newest_outbound_sa_comes_first_until_it_is_removed() {
+        let installed = [outbound(0x500, 0x100), outbound(0x600, 0x200)];
+        assert_eq!(outbound_spis(&shared(installed.clone())), [0x600, 0x500]);
+        let remove = |spi| Command::RemoveOutbound(TUNNEL, Spi(spi));
+        let after = shared(installed.into_iter().chain([remove(0x600), remove(0x777)]));
+        assert_eq!(outbound_spis(&after), [0x500]);
+    }
+
+    #[test]
+    fn both_directions_of_a_child_are_one_line_of_usage() {
+        let shared = shared([inbound(0x100, 20), outbound(0x500, 0x100), inbound(0x200, 20)]);
+        let tables = shared.tables.load();
+        tables.inbound(Spi(0x100)).unwrap().usage().add(2, 300);
+        tables.tunnel(TUNNEL).unwrap().outbound[0].sa.usage().add(1, 99);
+        let mut lines = usage(&tables);
+        lines.sort_by_key(|line| line.inbound_spi);
+        assert_eq!(lines.len(), 2);
+        let expected = Usage {
+            inbound_bytes: 300,
+            inbound_packets: 2,
+            outbound_bytes: 99,
+            outbound_packets: 1,
+        };
+        assert_eq!((lines[0].inbound_spi, lines[0].usage), (Spi(0x100), expected));
+        assert_eq!(
+            (lines[1].inbound_spi, lines[1].usage),
+            (Spi(0x200), Usage::default())
+        );
+    }
+
+    #[test]
+    fn usage_and_sequence_numbers_outlive_a_change_of_the_tables() {
+        let shared = shared([outbound(0x500, 0x100)]);
+        let before = shared.tables.load_full();
+        before.tunnel(TUNNEL).unwrap().outbound[0].sa.reserve(5).unwrap();
+        shared.perform(&Mutex::new(()), Command::SetPath(TUNNEL, path(4501)));
+        let after = shared.tables.load();
+        let outbound = &after.tunnel(TUNNEL).unwrap().outbound[0];
+        assert_eq!(outbound.path, path(4501));
+        assert_eq!(outbound.sa.reserve(1).unwrap().first, 6);
+        assert_eq!(
+            before.tunnel(TUNNEL).unwrap().outbound[0].path,
+            path(4500),
+            "a snapshot stays as it is"
+        );
+    }
+
+    #[test]
+    fn an_sa_with_wrong_keys_is_counted_and_not_installed() {
+        let shared = shared([inbound(0x100, 19)]);
+        assert!(shared.tables.load().inbound(Spi(0x100)).is_none());
+        let counters = stats::sum(shared.stats.iter().map(|stats| &**stats));
+        assert_eq!(
+            counters
+                .iter()
+                .find(|counter| counter.name == "unusable_sa")
+                .map(|counter| counter.value),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn closing_a_tunnel_forgets_its_sas_both_ways() {
+        let shared = shared([inbound(0x100, 20), outbound(0x500, 0x100)]);
+        shared.change(&Mutex::new(()), |tables| tables.close_tunnel(TUNNEL));
+        let tables = shared.tables.load();
+        assert!(tables.inbound(Spi(0x100)).is_none() && tables.tunnel(TUNNEL).is_none());
+        assert!(usage(&tables).is_empty());
+    }
 }

@@ -72,7 +72,7 @@ discards! {
     ReceivedTooLong = "received_too_long",
     /// Handed up faster than control takes it.
     PuntFull = "punt_full",
-    /// An SA could not be installed: its keys do not fit its algorithms.
+    /// An SA could not be installed: its keys do not fit its algorithms, or its tunnel is not open.
     UnusableSa = "unusable_sa",
 }
 

@@ -66,10 +66,15 @@ impl Tables {
         self.sad.insert(sa.spi(), sa);
     }
 
-    /// Send with this SA from now on. A tunnel that was not opened takes nothing.
-    pub fn install_outbound(&mut self, sa: Arc<OutboundSa>, path: Path) {
-        if let Some(tunnel) = self.tunnels.get_mut(&sa.tunnel()) {
-            tunnel.install(sa, path);
+    /// Send with this SA from now on. False if its tunnel is not open: there is nothing to send.
+    #[must_use]
+    pub fn install_outbound(&mut self, sa: Arc<OutboundSa>, path: Path) -> bool {
+        match self.tunnels.get_mut(&sa.tunnel()) {
+            Some(tunnel) => {
+                tunnel.install(sa, path);
+                true
+            }
+            None => false,
         }
     }
 

@@ -1,5 +1,11 @@
 //! ESP packets through the doors of the SAs: what one end seals, the other opens, once, unchanged.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test or bench fails by panicking"
+)]
+
 mod fixture;
 
 use fixture::{SUITES, hex, inbound_spec, outbound_spec, packet, pair, seal, v4, v6};

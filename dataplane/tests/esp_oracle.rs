@@ -1,5 +1,11 @@
 //! ESP packets against ones composed here, by hand and with other implementations of the ciphers.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test or bench fails by panicking"
+)]
+
 mod fixture;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -86,7 +92,7 @@ fn pad(suite: Suite, inner: &[u8], next_header: u8) -> Vec<u8> {
     };
     let mut payload = inner.to_vec();
     let mut count = 0;
-    while (payload.len() + 2) % block != 0 {
+    while !(payload.len() + 2).is_multiple_of(block) {
         count += 1;
         payload.push(count);
     }

@@ -1,5 +1,11 @@
 //! Whole queues on memory ports: what goes into Alice's TUN comes out of Bob's, and nothing else does.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test or bench fails by panicking"
+)]
+
 mod fixture;
 
 use std::sync::Arc;
@@ -62,12 +68,14 @@ impl Gateway {
     }
 
     fn send_with(&mut self, spec: &OutboundSpec) {
-        self.tables
-            .install_outbound(Arc::new(OutboundSa::new(spec).unwrap()), spec.path);
+        assert!(
+            self.tables
+                .install_outbound(Arc::new(OutboundSa::new(spec).unwrap()), spec.path)
+        );
     }
 
     /// Puts packets into the TUN, runs, gives what left on the wire.
-    fn from_tun(&mut self, packets: &[Vec<u8>]) -> Vec<Packet> {
+    fn leave(&mut self, packets: &[Vec<u8>]) -> Vec<Packet> {
         self.queue
             .tun
             .arriving
@@ -77,7 +85,7 @@ impl Gateway {
     }
 
     /// Puts packets on the wire, runs, gives what left on the TUN.
-    fn from_wire(&mut self, packets: Vec<Packet>) -> Vec<Packet> {
+    fn arrive(&mut self, packets: Vec<Packet>) -> Vec<Packet> {
         self.queue.wire.arriving.extend(packets);
         self.run();
         std::mem::take(&mut self.queue.tun.sent)
@@ -112,13 +120,13 @@ fn packets_arrive_in_order_and_unchanged() {
         let sent: Vec<Vec<u8>> = (0..200)
             .map(|at| if at % 3 == 0 { v6(60 + at) } else { v4(60 + at) })
             .collect();
-        let wire = alice.from_tun(&sent);
+        let wire = alice.leave(&sent);
         assert_eq!(wire.len(), sent.len());
         assert!(
             wire.iter()
                 .all(|packet| packet.meta.path == path() && packet.meta.dont_fragment)
         );
-        let arrived = bob.from_wire(wire);
+        let arrived = bob.arrive(wire);
         assert_eq!(octets(&arrived), sent, "{suite:?}");
         assert!(arrived.iter().all(|packet| packet.meta.tunnel == TUNNEL));
         assert_eq!((alice.discarded(), bob.discarded()), (vec![], vec![]));
@@ -136,7 +144,7 @@ fn packets_arrive_in_order_and_unchanged() {
 #[test]
 fn a_tunnel_that_is_down_refuses_and_says_so() {
     let mut gateway = Gateway::new();
-    assert!(gateway.from_tun(&[v4(60), v6(60)]).is_empty());
+    assert!(gateway.leave(&[v4(60), v6(60)]).is_empty());
     assert_eq!(gateway.discarded(), [(Discard::NoOutboundSa, 2)]);
     let answers = gateway.answers();
     assert_eq!(answers[0].octets()[20..22], [3, 13]);
@@ -158,7 +166,7 @@ fn a_tunnel_that_was_never_opened_takes_nothing() {
 #[test]
 fn refusals_are_rate_limited() {
     let mut gateway = Gateway::new();
-    gateway.from_tun(&vec![v4(60); 2000]);
+    gateway.leave(&vec![v4(60); 2000]);
     assert_eq!(gateway.discarded(), [(Discard::NoOutboundSa, 2000)]);
     let answers = gateway.answers().len();
     assert!((1..200).contains(&answers), "{answers}");
@@ -171,7 +179,7 @@ fn a_packet_outside_the_selectors_does_not_leave() {
     elsewhere[16..20].copy_from_slice(&[10, 3, 0, 1]);
     let mut spoofed = v4(60);
     spoofed[12..16].copy_from_slice(&[10, 3, 0, 1]);
-    assert!(alice.from_tun(&[elsewhere, spoofed]).is_empty());
+    assert!(alice.leave(&[elsewhere, spoofed]).is_empty());
     assert_eq!(alice.discarded(), [(Discard::NoOutboundSa, 2)]);
 }
 
@@ -189,8 +197,8 @@ fn a_packet_outside_the_selectors_does_not_arrive() {
     from_elsewhere[12..16].copy_from_slice(&[192, 168, 0, 1]);
     let mut to_elsewhere = v4(60);
     to_elsewhere[16..20].copy_from_slice(&[192, 168, 0, 1]);
-    let wire = sender.from_tun(&[from_elsewhere, to_elsewhere, v4(60)]);
-    assert_eq!(octets(&receiver.from_wire(wire)), [v4(60)]);
+    let wire = sender.leave(&[from_elsewhere, to_elsewhere, v4(60)]);
+    assert_eq!(octets(&receiver.arrive(wire)), [v4(60)]);
     assert_eq!(receiver.discarded(), [(Discard::InboundSelector, 2)]);
 }
 
@@ -203,15 +211,15 @@ fn the_newest_sa_that_takes_a_packet_carries_it() {
     gateway.send_with(&newer);
     let mut other = v4(60);
     other[18] = 1;
-    let wire = gateway.from_tun(&[v4(60), other, v4(60), v4(61)]);
+    let wire = gateway.leave(&[v4(60), other, v4(60), v4(61)]);
     let spis: Vec<&[u8]> = wire.iter().map(|packet| &packet.octets()[..4]).collect();
     let (old, new) = (&fixture::SPI.0.to_be_bytes()[..], &0x2000_u32.to_be_bytes()[..]);
     assert_eq!(spis, [new, old, new, new]);
 
     gateway.tables.remove_outbound(TUNNEL, Spi(0x2000));
-    assert_eq!(&gateway.from_tun(&[v4(60)])[0].octets()[..4], old);
+    assert_eq!(&gateway.leave(&[v4(60)])[0].octets()[..4], old);
     gateway.tables.remove_outbound(TUNNEL, fixture::SPI);
-    assert!(gateway.from_tun(&[v4(60)]).is_empty());
+    assert!(gateway.leave(&[v4(60)]).is_empty());
 }
 
 #[test]
@@ -222,13 +230,13 @@ fn another_path_is_taken_by_all_sas_of_a_tunnel() {
         ..path()
     };
     gateway.tables.set_path(TUNNEL, moved);
-    assert_eq!(gateway.from_tun(&[v4(60)])[0].meta.path, moved);
+    assert_eq!(gateway.leave(&[v4(60)])[0].meta.path, moved);
 }
 
 #[test]
 fn a_longer_packet_with_df_is_answered_with_what_would_fit() {
     let mut alice = Gateway::alice(Suite::AesGcm128);
-    assert_eq!(alice.from_tun(&[v4(1438), v4(1439), v6(1438), v6(1439)]).len(), 2);
+    assert_eq!(alice.leave(&[v4(1438), v4(1439), v6(1438), v6(1439)]).len(), 2);
     let answers = alice.answers();
     assert_eq!(answers[0].octets()[20..22], [3, 4]);
     assert_eq!(answers[0].octets()[26..28], 1438_u16.to_be_bytes());
@@ -243,10 +251,10 @@ fn a_longer_packet_without_df_leaves_in_fragments_that_fit() {
     let mut long = v4(1500);
     long[6] = 0;
     checksum_v4(&mut long);
-    let wire = alice.from_tun(&[long.clone()]);
+    let wire = alice.leave(&[long.clone()]);
     assert_eq!(wire.len(), 2);
     assert!(wire.iter().all(|packet| packet.len() + 28 <= 1500));
-    let pieces = octets(&bob.from_wire(wire));
+    let pieces = octets(&bob.arrive(wire));
     assert_eq!([&pieces[0][20..], &pieces[1][20..]].concat(), long[20..]);
 }
 
@@ -255,15 +263,15 @@ fn a_learnt_path_mtu_lowers_what_fits_but_not_below_reason() {
     let mut alice = Gateway::alice(Suite::AesGcm128);
     alice.tables.lower_path_mtu(TUNNEL, 1400);
     alice.tables.lower_path_mtu(TUNNEL, 1450);
-    assert_eq!(alice.from_tun(&[v4(1338), v4(1339)]).len(), 1);
+    assert_eq!(alice.leave(&[v4(1338), v4(1339)]).len(), 1);
     alice.tables.lower_path_mtu(TUNNEL, 0);
     assert_eq!(alice.tables.tunnel(TUNNEL).unwrap().path_mtu(), 576);
     // RFC 2473 7.1: 1280 octets of IPv6 pass whatever the path; the outer packet may be cut.
-    let wire = alice.from_tun(&[v6(1280), v6(1281)]);
+    let wire = alice.leave(&[v6(1280), v6(1281)]);
     assert_eq!(wire.len(), 1);
     assert!(!wire[0].meta.dont_fragment);
     alice.tables.set_path(TUNNEL, path());
-    assert_eq!(alice.from_tun(&[v4(1438)]).len(), 1);
+    assert_eq!(alice.leave(&[v4(1438)]).len(), 1);
 }
 
 #[test]
@@ -280,11 +288,8 @@ fn the_mss_of_a_syn_is_clamped_both_ways() {
     };
     let mut gateway = Gateway::alice(Suite::AesGcm128);
     let mut other = Gateway::bob(Suite::AesGcm128);
-    let outgoing = gateway.from_tun(&[syn([10, 1, 0, 5], [10, 2, 0, 9])]);
-    assert_eq!(
-        other.from_wire(outgoing)[0].octets()[42..44],
-        1398_u16.to_be_bytes()
-    );
+    let outgoing = gateway.leave(&[syn([10, 1, 0, 5], [10, 2, 0, 9])]);
+    assert_eq!(other.arrive(outgoing)[0].octets()[42..44], 1398_u16.to_be_bytes());
 
     // A peer that does not clamp sends the other half of the handshake.
     let mut spec = inbound_spec(Suite::AesGcm128, true);
@@ -293,7 +298,7 @@ fn the_mss_of_a_syn_is_clamped_both_ways() {
         .tables
         .install_inbound(Arc::new(InboundSa::new(&spec).unwrap()));
     let peer = OutboundSa::new(&outbound_spec(Suite::AesGcm128, true)).unwrap();
-    let arrived = gateway.from_wire(vec![seal(&peer, &syn([10, 2, 0, 9], [10, 1, 0, 5]))]);
+    let arrived = gateway.arrive(vec![seal(&peer, &syn([10, 2, 0, 9], [10, 1, 0, 5]))]);
     assert_eq!(arrived[0].octets()[42..44], 1398_u16.to_be_bytes());
 }
 
@@ -303,12 +308,12 @@ fn ecn_and_dscp_cross_the_tunnel() {
     let mut capable = v4(60);
     capable[1] = 0xb8 | 0b10;
     checksum_v4(&mut capable);
-    let mut wire = alice.from_tun(&[capable, v4(60), v4(60)]);
+    let mut wire = alice.leave(&[capable, v4(60), v4(60)]);
     assert_eq!((wire[0].meta.tos, wire[1].meta.tos), (0xba, 0));
     // The network marks two of them, and changes the DSCP, which is its own business.
     wire[0].meta.tos = 0b11;
     wire[1].meta.tos = 0b11;
-    let arrived = bob.from_wire(wire);
+    let arrived = bob.arrive(wire);
     let tos: Vec<u8> = arrived
         .iter()
         .map(|packet| Header::parse(packet.octets()).unwrap().tos)
@@ -320,12 +325,12 @@ fn ecn_and_dscp_cross_the_tunnel() {
 #[test]
 fn garbage_and_replays_change_nothing_but_a_counter() {
     let (mut alice, mut bob) = (Gateway::alice(Suite::AesGcm128), Gateway::bob(Suite::AesGcm128));
-    let wire = alice.from_tun(&[v4(60)]);
+    let wire = alice.leave(&[v4(60)]);
     let mut bad = packet(wire[0].octets());
     bad.octets_mut()[20] ^= 1;
     let rubbish = [&[0xff][..], &[1, 2, 3], &[], &[0, 0, 0, 9, 0, 0, 0, 1]].map(packet);
     let copies = [packet(wire[0].octets()), packet(wire[0].octets())];
-    let arrived = bob.from_wire(rubbish.into_iter().chain([bad]).chain(copies).collect());
+    let arrived = bob.arrive(rubbish.into_iter().chain([bad]).chain(copies).collect());
     assert_eq!(octets(&arrived), [v4(60)]);
     let counted = [
         (Discard::TruncatedOuter, 2),
@@ -345,7 +350,7 @@ fn ike_is_handed_up_and_unknown_spis_are_hinted_at_sparingly() {
     raw.meta.path.encapsulation = Encapsulation::None;
     let mut wire = vec![packet(&[0, 0, 0, 0, 1, 2, 3]), raw];
     wire.extend((0..500).map(|_| packet(&[0x77; 40])));
-    assert!(gateway.from_wire(wire).is_empty());
+    assert!(gateway.arrive(wire).is_empty());
     let expected = Punted::Ike {
         local: path().local,
         remote: path().remote,
@@ -368,9 +373,9 @@ fn ike_is_handed_up_and_unknown_spis_are_hinted_at_sparingly() {
 #[test]
 fn a_removed_sa_no_longer_receives() {
     let (mut alice, mut bob) = (Gateway::alice(Suite::AesGcm128), Gateway::bob(Suite::AesGcm128));
-    let wire = alice.from_tun(&[v4(60)]);
+    let wire = alice.leave(&[v4(60)]);
     bob.tables.remove_inbound(fixture::SPI);
-    assert!(bob.from_wire(wire).is_empty());
+    assert!(bob.arrive(wire).is_empty());
     assert_eq!(bob.discarded(), [(Discard::UnknownSpi, 1)]);
 }
 
@@ -379,8 +384,8 @@ fn an_exhausted_sa_sends_nothing_more() {
     let mut gateway = Gateway::new();
     let spec = outbound_spec(Suite::AesGcm128, false);
     let sa = OutboundSa::after(&spec, u64::from(u32::MAX) - 2).unwrap();
-    gateway.tables.install_outbound(Arc::new(sa), spec.path);
-    assert_eq!(gateway.from_tun(&vec![v4(60); 5]).len(), 2);
+    assert!(gateway.tables.install_outbound(Arc::new(sa), spec.path));
+    assert_eq!(gateway.leave(&vec![v4(60); 5]).len(), 2);
     assert_eq!(gateway.discarded(), [(Discard::SequenceExhausted, 3)]);
 }
 
@@ -391,7 +396,7 @@ fn malformed_inner_packets_do_not_leave() {
     long[3] = 61;
     assert!(
         alice
-            .from_tun(&[vec![], vec![0x45], vec![0x75; 60], long])
+            .leave(&[vec![], vec![0x45], vec![0x75; 60], long])
             .is_empty()
     );
     assert_eq!(alice.discarded(), [(Discard::MalformedInner, 4)]);

@@ -1,5 +1,11 @@
 //! The replay window against a plain set of numbers, alone and with many threads.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test or bench fails by panicking"
+)]
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 

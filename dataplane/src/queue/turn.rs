@@ -198,7 +198,7 @@ mod tests {
             path: path(),
         };
         let sa = Arc::new(OutboundSa::new(&outbound).unwrap());
-        tables.install_outbound(sa, path());
+        assert!(tables.install_outbound(sa, path()));
         tables
     }
 

@@ -119,7 +119,6 @@ impl ReplayWindow {
     /// Which word; the length is a power of two, so the mask keeps it within.
     fn word(&self, seq: u64) -> &AtomicU64 {
         let mask = self.words.len() - 1;
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
         let index = (seq / BITS) as usize & mask;
         &self.words[index]
     }
