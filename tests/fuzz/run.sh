@@ -1,0 +1,16 @@
+#!/bin/bash
+# run.sh [TARGET|all [SECONDS]]: fuzz one target, or all in turn; no argument lists them. Needs cargo-fuzz (cargo install cargo-fuzz).
+# A stable toolchain does: RUSTC_BOOTSTRAP lets it take the flags that cargo-fuzz passes; no sanitizer, so that gcc's runtime is enough.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export RUSTC_BOOTSTRAP=1 PATH="$PATH:$HOME/.cargo/bin:$PWD/target/tools/bin"
+targets=$(cd tests/fuzz/fuzz_targets && ls -- *.rs | sed 's/\.rs$//')
+what=${1:-} seconds=${2:-60}
+[ -n "$what" ] || { echo "targets:"; echo "$targets"; exit; }
+[ "$what" = all ] && what=$targets
+for t in $what; do
+    echo "== $t for $seconds s"
+    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$t" -- -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 2>&1 |
+        grep -E '^(stat::|Done|==|SUMMARY|thread|.*panicked|.*ERROR)|crash-|error' || true
+    [ "${PIPESTATUS[0]}" = 0 ] || { echo "FAILED: $t (artifacts in tests/fuzz/artifacts/$t)"; exit 1; }
+done
