@@ -19,7 +19,7 @@ use xvpn_dataplane::pipeline::{Inbound, Outbound};
 use xvpn_dataplane::sa::{InboundSa, OutboundSa};
 use xvpn_dataplane::stats::QueueStats;
 use xvpn_dataplane::tables::Tables;
-use xvpn_dataplane::{Encapsulation, Suite};
+use xvpn_dataplane::{Encapsulation, Suite, TunnelSpec};
 
 const SIZES: [usize; 3] = [64, 1372, 1438];
 
@@ -37,7 +37,11 @@ struct Bench {
 impl Bench {
     fn new(suite: Suite) -> Self {
         let mut tables = Tables::default();
-        tables.open_tunnel(tunnel_spec());
+        // A longer path than usual, so that every cipher carries every size whole.
+        tables.open_tunnel(TunnelSpec {
+            path_mtu: 1600,
+            ..tunnel_spec()
+        });
         assert!(tables.install_outbound(
             Arc::new(OutboundSa::new(&outbound_spec(suite, true)).unwrap()),
             path(),
