@@ -68,6 +68,7 @@ fn ask(
         style: Style::stderr(),
         began,
         pending: names.into_iter().map(|name| (name, None)).collect(),
+        last: BTreeMap::new(),
         failed: 0,
     };
     wait.until(client, events, began.at + Duration::from_secs(arguments.timeout))?;
@@ -97,6 +98,8 @@ struct Wait {
     began: Began,
     /// The tunnels that are not up yet, with what went wrong last.
     pending: BTreeMap<String, Option<FailureReport>>,
+    /// What was said of a tunnel last.
+    last: BTreeMap<String, String>,
     failed: usize,
 }
 
@@ -152,6 +155,7 @@ impl Wait {
                     .is_some_and(|failure| progress.message.starts_with(&failure.message));
                 if !again {
                     eprintln!("{name}: {}", progress.message);
+                    self.last.insert(name.clone(), progress.message.clone());
                 }
             }
         }
@@ -223,7 +227,11 @@ impl Wait {
             } else {
                 "look at `xvpn status`; check that UDP 500 and 4500 pass between the gateways in both directions"
             };
-            complain(&format!("{name}: still {state} after {seconds} s"), remedy);
+            let last = self
+                .last
+                .get(&name)
+                .map_or_else(String::new, |said| format!("; last: {said}"));
+            complain(&format!("{name}: still {state} after {seconds} s{last}"), remedy);
         }
     }
 }
