@@ -49,7 +49,13 @@ pub(crate) struct Sent {
     message: Vec<u8>,
     requests: Requests,
     detours: u8,
-    suspicion: Option<Cause>,
+    suspicion: Option<Suspicion>,
+}
+
+/// Why an attempt will probably fail, and when it does unless something better comes.
+struct Suspicion {
+    cause: Cause,
+    until: Instant,
 }
 
 /// What an answer to our request means.
@@ -163,24 +169,22 @@ impl Sent {
         Ok(self)
     }
 
-    /// Remembers why this will probably fail, and shortens the wait for something better.
+    /// Remembers why this will probably fail. A genuine answer has [`SUSPICION_WAIT`] to come all the same.
     pub(crate) fn suspect(&mut self, now: Instant, cause: Cause) {
-        if self.suspicion.is_none() {
-            self.suspicion = Some(cause);
-            self.requests.hasten(now + SUSPICION_WAIT);
-        }
+        self.suspicion.get_or_insert(Suspicion { cause, until: now + SUSPICION_WAIT });
     }
 
     /// When something must happen.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.requests.due()
+        self.suspicion.as_ref().map(|suspicion| suspicion.until).or(self.requests.due())
     }
 
     /// Sends again or gives up.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<Option<u32>, Failure> {
-        let due = self.requests.due().is_some_and(|due| due <= cx.now);
-        if let Some(cause) = self.suspicion.take_if(|_| due) {
-            return Err(Failure::new(Exchange::IkeSaInit, cause));
+        if let Some(suspicion) = &self.suspicion {
+            // The request is not sent again meanwhile: a peer that did refuse would only refuse again.
+            let over = suspicion.until <= cx.now;
+            return if over { Err(Failure::new(Exchange::IkeSaInit, suspicion.cause.clone())) } else { Ok(None) };
         }
         match self.requests.on_timeout(cx.now) {
             Overdue::No => Ok(None),

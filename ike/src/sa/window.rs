@@ -92,13 +92,6 @@ impl Requests {
         self.in_flight = None;
     }
 
-    /// Brings the deadline of the request in flight forward.
-    pub(crate) fn hasten(&mut self, latest: Instant) {
-        if let Some(in_flight) = &mut self.in_flight {
-            in_flight.due = in_flight.due.min(latest);
-        }
-    }
-
     /// When the request in flight is to be sent again.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.in_flight.as_ref().map(|in_flight| in_flight.due)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::random::SeededRandom;
-use crate::api::{Path, Transmit};
+use crate::api::{PORT_IKE, PORT_NAT_T, Path, Transmit};
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
@@ -133,10 +133,12 @@ impl Net {
     fn reached_at(&self, destination: SocketAddr) -> SocketAddr {
         match self.nat {
             Some(nat) if nat.outside == destination.ip() => {
-                // A port the NAT did not shift (a peer that calls first) is let through as it is.
-                let port = destination.port();
-                let shifted = nat.port_shift != 0 && port > nat.port_shift;
-                SocketAddr::new(nat.inside, if shifted { port - nat.port_shift } else { port })
+                // The ports of IKE are forwarded as they are (a peer that calls first); all others are shifted ones.
+                let port = match destination.port() {
+                    forwarded @ (PORT_IKE | PORT_NAT_T) => forwarded,
+                    shifted => shifted.wrapping_sub(nat.port_shift),
+                };
+                SocketAddr::new(nat.inside, port)
             }
             Some(_) | None => destination,
         }

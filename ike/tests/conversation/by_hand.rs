@@ -1,0 +1,178 @@
+//! An initiator whose messages the test writes itself: for what Alice never says.
+
+use std::time::Duration;
+
+use xvpn_ike::api::{Input, Output, Spi};
+use xvpn_ike::auth::psk::{self, SignedOctets};
+use xvpn_ike::crypto::aead::SkCipher;
+use xvpn_ike::crypto::kex::KeyPair;
+use xvpn_ike::message::{
+    AuthRequest, ChildOffer, InitNotifies, InitRequest, InitResponse, OpenError, Opened, Protect, build_plain,
+    open, seal,
+};
+use xvpn_ike::negotiate::offer::{esp_offer, ike_offer};
+use xvpn_ike::negotiate::select::accept_ike;
+use xvpn_ike::negotiate::selector::to_payload;
+use xvpn_ike::negotiate::transform::KeyExchangeMethod;
+use xvpn_ike::sa::keymat::{IkeKeys, Seeds};
+use xvpn_ike::testing::{Faults, Pair, SeededRandom, Who, config, path};
+use xvpn_ike::wire::payload::{AuthMethod, Authentication, Body, IdType, Identification, KeyExchange, Nonce};
+use xvpn_ike::wire::{Chain, ExchangeType, Flags, Header, IkeSpi, PayloadType, Payloads, Writer};
+
+/// An initiator by hand, and Bob.
+pub(crate) struct ByHand {
+    /// Only Bob takes part.
+    pub(crate) pair: Pair,
+    /// The header of the next request.
+    pub(crate) header: Header,
+    outbound: SkCipher,
+    inbound: SkCipher,
+    keys: IkeKeys,
+    request: Vec<u8>,
+    nonce_r: Vec<u8>,
+    iv: u64,
+}
+
+impl ByHand {
+    /// After IKE_SA_INIT.
+    pub(crate) fn init() -> Self {
+        let mut pair = Pair::new(11, Faults::NONE);
+        let mut random = SeededRandom::new(12);
+        let config = config(Who::Alice);
+        let key = KeyPair::generate(KeyExchangeMethod::Curve25519, &mut random).unwrap();
+        let nonce = vec![7; 32];
+        let message = InitRequest {
+            cookie: None,
+            sa: ike_offer(&config.ike_proposals, None),
+            ke: KeyExchange { method: key.method().id(), data: key.public().to_vec() },
+            nonce: Nonce(nonce.clone()),
+            notifies: InitNotifies::default(),
+            vendor_ids: Vec::new(),
+        };
+        let header = Header {
+            initiator_spi: IkeSpi(0xa11ce),
+            responder_spi: IkeSpi::ZERO,
+            exchange: ExchangeType::IKE_SA_INIT,
+            flags: Flags { initiator: true, version: false, response: false },
+            message_id: 0,
+        };
+        let request = build_plain(&header, &message.emit());
+        let answer = send(&mut pair, &request).unwrap();
+        let (answer_header, chain) = Chain::parse_message(&answer).unwrap();
+        let InitResponse::Accepted(accepted) = InitResponse::parse(&chain).unwrap() else { panic!("refused") };
+        let chosen = accept_ike(&config.ike_proposals, &accepted.sa).unwrap();
+        let shared = key.shared(&accepted.ke.data).unwrap();
+        let (spi_i, spi_r) = (header.initiator_spi.0, answer_header.responder_spi.0);
+        let seeds = Seeds { nonce_i: &nonce, nonce_r: &accepted.nonce.0, spi_i, spi_r };
+        let keys = IkeKeys::derive(&chosen.suite, &shared, seeds).unwrap();
+        let (outbound, inbound) = keys.ciphers(&chosen.suite).unwrap();
+        let nonce_r = accepted.nonce.0.clone();
+        let header = Header {
+            responder_spi: answer_header.responder_spi,
+            exchange: ExchangeType::IKE_AUTH,
+            message_id: 1,
+            ..header
+        };
+        Self { pair, header, outbound, inbound, keys, request, nonce_r, iv: 0 }
+    }
+
+    /// After IKE_AUTH.
+    pub(crate) fn established() -> Self {
+        let mut by_hand = Self::init();
+        let message = by_hand.auth_request();
+        let answer = by_hand.ask(ExchangeType::IKE_AUTH, &message.emit());
+        assert!(answer.chain().unwrap().find(PayloadType::AUTH).is_some());
+        by_hand.pair.bob.clear();
+        by_hand
+    }
+
+    /// The IKE_AUTH request that Alice would send.
+    pub(crate) fn auth_request(&self) -> AuthRequest {
+        let config = config(Who::Alice);
+        let (kind, data) = config.local_identity.to_wire();
+        let idi = Identification::new(IdType(kind), data);
+        let signed = SignedOctets {
+            message: &self.request,
+            nonce: &self.nonce_r,
+            sk_p: &self.keys.sk_pi,
+            rest_of_id: &idi.to_bytes(),
+        };
+        let prf = config.ike_proposals[0].prf[0];
+        let data = psk::authentication_data(prf, &config.psk, signed).to_vec();
+        AuthRequest {
+            idi,
+            idr: None,
+            auth: Authentication { method: AuthMethod::PSK, data },
+            certificates: Vec::new(),
+            certificate_requests: Vec::new(),
+            initial_contact: false,
+            mobike_supported: true,
+            child: ChildOffer {
+                sa: esp_offer(&config.esp_proposals, Spi(0x1234_5678)),
+                tsi: to_payload(&config.local_selectors),
+                tsr: to_payload(&config.remote_selectors),
+                transport_mode: false,
+                no_tfc_padding: false,
+            },
+            wants_configuration: false,
+            other: Vec::new(),
+        }
+    }
+
+    /// Sends the next request, and opens the answer.
+    pub(crate) fn ask(&mut self, exchange: ExchangeType, payloads: &Payloads) -> Opened {
+        self.header.exchange = exchange;
+        let iv = self.next_iv();
+        let bytes = seal(&self.header, payloads, &self.outbound, &iv);
+        self.exchange(&bytes)
+    }
+
+    /// The same with a chain of payloads as octets.
+    pub(crate) fn ask_raw(&mut self, exchange: ExchangeType, first: PayloadType, chain: &[u8]) -> Opened {
+        self.header.exchange = exchange;
+        let iv = self.next_iv();
+        let mut text = chain.to_vec();
+        text.push(0);
+        let payload = 4 + iv.len() + text.len() + self.outbound.icv_len();
+        let mut out = Writer::new();
+        self.header.emit(PayloadType::SK, u32::try_from(Header::LEN + payload).unwrap(), &mut out);
+        out.u8(first.0);
+        out.u8(0);
+        out.u16(u16::try_from(payload).unwrap());
+        self.outbound.seal(&iv, out.as_slice(), &mut text);
+        out.bytes(&iv);
+        out.bytes(&text);
+        self.exchange(&out.into_bytes())
+    }
+
+    /// Opens what Bob sent.
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Opened, OpenError> {
+        open(bytes, &self.inbound)
+    }
+
+    fn exchange(&mut self, bytes: &[u8]) -> Opened {
+        let answer = send(&mut self.pair, bytes).expect("an answer");
+        self.header.message_id += 1;
+        self.open(&answer).unwrap()
+    }
+
+    fn next_iv(&mut self) -> Vec<u8> {
+        self.iv += 1;
+        self.iv.to_be_bytes().to_vec()
+    }
+}
+
+/// A payload of a type nobody knows, with or without the critical bit, as the last of a chain.
+pub(crate) fn unknown_payload(critical: bool) -> (PayloadType, Vec<u8>) {
+    (PayloadType(200), vec![0, if critical { 0x80 } else { 0 }, 0, 6, 1, 2])
+}
+
+fn send(pair: &mut Pair, bytes: &[u8]) -> Option<Vec<u8>> {
+    let now = pair.clock.now() + Duration::from_millis(1);
+    pair.clock.advance_to(now);
+    let outputs = pair.bob.handle(now, Input::Datagram { path: path(Who::Bob, 500), bytes });
+    outputs.into_iter().find_map(|output| match output {
+        Output::Transmit(transmit) => Some(transmit.bytes),
+        _ => None,
+    })
+}

@@ -1,0 +1,79 @@
+//! Conversations of Alice and Bob on virtual time: one behaviour per file, through the public doors only.
+
+mod by_hand;
+mod closing;
+mod cookie;
+mod critical;
+mod eve;
+mod group;
+mod handshake;
+mod identity;
+mod liveness;
+mod nat;
+mod proposals;
+mod restart;
+mod secret;
+mod selectors;
+mod simulation;
+mod simultaneous;
+mod unprotected;
+mod unreachable;
+
+use std::time::Duration;
+
+use xvpn_ike::api::{Event, Output, Step};
+use xvpn_ike::testing::{Host, Pair};
+
+/// Long enough for a handshake on a good network, too short for a second attempt.
+const SOON: Duration = Duration::from_millis(900);
+/// Long enough for anything on a good network.
+const LATER: Duration = Duration::from_secs(20);
+
+/// What outputs are, without their contents.
+fn kinds(outputs: &[Output]) -> Vec<&'static str> {
+    outputs.iter().map(kind).collect()
+}
+
+fn kind(output: &Output) -> &'static str {
+    match output {
+        Output::InstallInbound(_) => "install inbound",
+        Output::Transmit(_) => "transmit",
+        Output::InstallOutbound(_) => "install outbound",
+        Output::Remove(_) => "remove",
+        Output::SetPath { .. } => "set path",
+        Output::Event(event) => event_kind(event),
+    }
+}
+
+fn event_kind(event: &Event) -> &'static str {
+    match event {
+        Event::Progress { step, .. } => match step {
+            Step::InitResponse => "awaits the answer to IKE_SA_INIT",
+            Step::AuthResponse => "awaits the answer to IKE_AUTH",
+            Step::AuthRequest => "awaits the IKE_AUTH request",
+            Step::DeleteResponse => "awaits the answer to the delete",
+            Step::Retransmission { .. } => "retransmits",
+        },
+        Event::IkeEstablished { .. } => "ike established",
+        Event::ChildEstablished { .. } => "child established",
+        Event::ChildClosed { .. } => "child closed",
+        Event::IkeClosed { .. } => "ike closed",
+        Event::Failed { .. } => "failed",
+        Event::Ignored { .. } => "ignored",
+    }
+}
+
+/// How often an event of this kind occurred.
+fn count(host: &Host, wanted: &str) -> usize {
+    host.events().filter(|event| event_kind(event) == wanted).count()
+}
+
+/// A pair that has a connection, and whose outputs so far are forgotten.
+fn settled() -> Pair {
+    let mut pair = Pair::new(7, xvpn_ike::testing::Faults::NONE);
+    pair.up(xvpn_ike::testing::Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    pair.alice.clear();
+    pair.bob.clear();
+    pair
+}
