@@ -16,7 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::api::{Envelope, ErrorKind, ErrorReport, MAX_REQUEST, Progress, Request, Response, VERSION, socket_path};
+use super::api::{
+    Envelope, ErrorKind, ErrorReport, MAX_REQUEST, Progress, Request, Response, VERSION, socket_path,
+};
 
 /// A request for the loop, and where its answer goes.
 #[derive(Debug)]
@@ -44,7 +46,10 @@ impl Server {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener: Some(listener), path })
+        Ok(Self {
+            listener: Some(listener),
+            path,
+        })
     }
 
     /// Takes clients from now on, as tasks of the current runtime.
@@ -73,7 +78,9 @@ async fn accept(listener: UnixListener, hall: Hall) {
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
         // Without a free place further clients wait in the kernel's queue.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let hall = hall.clone();
@@ -104,7 +111,9 @@ async fn attend(stream: UnixStream, hall: Hall) -> io::Result<()> {
         };
         match request {
             Ok(Request::Subscribe) => return subscription(read, write, hall).await,
-            Ok(request @ (Request::Status | Request::Up { .. } | Request::Down { .. } | Request::Shutdown)) => {
+            Ok(
+                request @ (Request::Status | Request::Up { .. } | Request::Down { .. } | Request::Shutdown),
+            ) => {
                 send(&mut write, &ask(&hall, request).await).await?;
             }
             Err(report) => return send(&mut write, &Response::Error(report)).await,
@@ -121,7 +130,11 @@ async fn ask(hall: &Hall, request: Request) -> Response {
     }
 }
 
-async fn subscription(mut read: BufReader<OwnedReadHalf>, mut write: OwnedWriteHalf, hall: Hall) -> io::Result<()> {
+async fn subscription(
+    mut read: BufReader<OwnedReadHalf>,
+    mut write: OwnedWriteHalf,
+    hall: Hall,
+) -> io::Result<()> {
     // From before the answer on, so that nothing is missed after it.
     let mut progress = hall.progress.subscribe();
     drop(hall);
@@ -162,14 +175,19 @@ async fn line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>
 pub fn parse(line: &[u8]) -> Result<Request, ErrorReport> {
     if line.len() >= MAX_REQUEST {
         let message = format!("the request is longer than {MAX_REQUEST} octets");
-        return Err(ErrorReport::new(ErrorKind::BadRequest, message, "name fewer tunnels at a time"));
+        return Err(ErrorReport::new(
+            ErrorKind::BadRequest,
+            message,
+            "name fewer tunnels at a time",
+        ));
     }
     /// The version first: another version's requests need not be readable.
     #[derive(Deserialize)]
     struct Spoken {
         version: u32,
     }
-    let remedy = "use the xvpn command of the same version as the daemon (`xvpn --version`, `xvpn status --json`)";
+    let remedy =
+        "use the xvpn command of the same version as the daemon (`xvpn --version`, `xvpn status --json`)";
     let bad = |error: serde_json::Error| {
         ErrorReport::new(ErrorKind::BadRequest, format!("not a request: {error}"), remedy)
     };
@@ -184,13 +202,19 @@ pub fn parse(line: &[u8]) -> Result<Request, ErrorReport> {
 
 /// The refusal of everything while the daemon ends.
 pub fn shutting_down() -> ErrorReport {
-    ErrorReport::new(ErrorKind::ShuttingDown, "the daemon is ending", "try again when it runs again")
+    ErrorReport::new(
+        ErrorKind::ShuttingDown,
+        "the daemon is ending",
+        "try again when it runs again",
+    )
 }
 
 async fn send(write: &mut OwnedWriteHalf, response: &Response) -> io::Result<()> {
     let mut line = serde_json::to_vec(response)?;
     line.push(b'\n');
-    timeout(PATIENCE_WRITE, write.write_all(&line)).await.map_err(|_elapsed| io::ErrorKind::TimedOut)?
+    timeout(PATIENCE_WRITE, write.write_all(&line))
+        .await
+        .map_err(|_elapsed| io::ErrorKind::TimedOut)?
 }
 
 /// Clients at a time.
@@ -208,18 +232,41 @@ mod tests {
     fn reads_requests_and_refuses_everything_else() {
         assert_eq!(parse(br#"{"version":1,"request":"status"}"#), Ok(Request::Status));
         let up = parse(br#"{"version":1,"request":{"up":{"names":["azure"]}}}"#);
-        assert_eq!(up, Ok(Request::Up { names: vec!["azure".into()] }));
-        assert_eq!(parse(br#"{"version":9,"request":"dance"}"#).unwrap_err().kind, ErrorKind::BadVersion);
-        for rubbish in [&b""[..], b"{}", b"\xff\xfe", br#"{"version":1,"request":"dance"}"#, br#"{"version":-1}"#] {
+        assert_eq!(
+            up,
+            Ok(Request::Up {
+                names: vec!["azure".into()]
+            })
+        );
+        assert_eq!(
+            parse(br#"{"version":9,"request":"dance"}"#).unwrap_err().kind,
+            ErrorKind::BadVersion
+        );
+        for rubbish in [
+            &b""[..],
+            b"{}",
+            b"\xff\xfe",
+            br#"{"version":1,"request":"dance"}"#,
+            br#"{"version":-1}"#,
+        ] {
             assert_eq!(parse(rubbish).unwrap_err().kind, ErrorKind::BadRequest);
         }
-        assert_eq!(parse(&vec![b'['; MAX_REQUEST]).unwrap_err().kind, ErrorKind::BadRequest);
-        assert_eq!(parse(&vec![b'['; MAX_REQUEST - 1]).unwrap_err().kind, ErrorKind::BadRequest);
+        assert_eq!(
+            parse(&vec![b'['; MAX_REQUEST]).unwrap_err().kind,
+            ErrorKind::BadRequest
+        );
+        assert_eq!(
+            parse(&vec![b'['; MAX_REQUEST - 1]).unwrap_err().kind,
+            ErrorKind::BadRequest
+        );
     }
 
     #[test]
     fn a_client_is_answered_told_of_progress_and_a_babbler_is_sent_away() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let dir = std::env::temp_dir().join(format!("xvpn-server-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         runtime.block_on(async {
@@ -236,14 +283,27 @@ mod tests {
             let client = UnixStream::connect(socket_path(&dir)).await.unwrap();
             let (read, mut write) = client.into_split();
             let mut read = BufReader::new(read);
-            write.write_all(b"{\"version\":1,\"request\":\"status\"}\n").await.unwrap();
-            assert_eq!(line(&mut read).await.unwrap().unwrap(), br#"{"accepted":{"names":["Status"]}}"#);
-            write.write_all(b"{\"version\":1,\"request\":\"subscribe\"}\n").await.unwrap();
+            write
+                .write_all(b"{\"version\":1,\"request\":\"status\"}\n")
+                .await
+                .unwrap();
+            assert_eq!(
+                line(&mut read).await.unwrap().unwrap(),
+                br#"{"accepted":{"names":["Status"]}}"#
+            );
+            write
+                .write_all(b"{\"version\":1,\"request\":\"subscribe\"}\n")
+                .await
+                .unwrap();
             assert_eq!(line(&mut read).await.unwrap().unwrap(), br#""subscribed""#);
             let happened = serde_json::from_str(r#"{"tunnel":"a","state":"down","message":"m"}"#).unwrap();
             progress.send(happened).unwrap();
             let told = line(&mut read).await.unwrap().unwrap();
-            assert!(String::from_utf8(told).unwrap().contains(r#""progress":{"tunnel":"a""#));
+            assert!(
+                String::from_utf8(told)
+                    .unwrap()
+                    .contains(r#""progress":{"tunnel":"a""#)
+            );
 
             let babbler = UnixStream::connect(socket_path(&dir)).await.unwrap();
             let (read, mut write) = babbler.into_split();

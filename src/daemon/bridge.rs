@@ -58,7 +58,14 @@ impl Bridge {
             socket_buffer: SOCKET_BUFFER,
             tun_device: TUN_DEVICE.into(),
         })?;
-        Ok((Self { control, ports, tunnels: HashMap::new() }, Upward { punts, nat_t: ike }))
+        Ok((
+            Self {
+                control,
+                ports,
+                tunnels: HashMap::new(),
+            },
+            Upward { punts, nat_t: ike },
+        ))
     }
 
     /// Opens the interface of a tunnel. Packets into it are refused until there is an SA.
@@ -70,7 +77,10 @@ impl Bridge {
             clamp_mss: tunnel.clamp_mss,
             copy_dscp: tunnel.copy_dscp,
         })?;
-        let known = Known { replay_window: tunnel.replay_window, encapsulation: dp::Encapsulation::Udp };
+        let known = Known {
+            replay_window: tunnel.replay_window,
+            encapsulation: dp::Encapsulation::Udp,
+        };
         self.tunnels.insert(id, known);
         Ok(())
     }
@@ -89,7 +99,11 @@ impl Bridge {
 
     /// Refused packets by reason, those never seen left out.
     pub fn discards(&self) -> Vec<(&'static str, u64)> {
-        let seen = self.control.counters().into_iter().filter(|counter| counter.value > 0);
+        let seen = self
+            .control
+            .counters()
+            .into_iter()
+            .filter(|counter| counter.value > 0);
         seen.map(|counter| (counter.name, counter.value)).collect()
     }
 
@@ -113,7 +127,10 @@ impl Bridge {
     fn command(&mut self, effect: Effect) -> Result<dp::Command, Unbridgeable> {
         Ok(match effect {
             Effect::InstallInbound(sa) => {
-                let replay_window = self.tunnels.get(&sa.connection).map_or(1024, |known| known.replay_window);
+                let replay_window = self
+                    .tunnels
+                    .get(&sa.connection)
+                    .map_or(1024, |known| known.replay_window);
                 dp::Command::InstallInbound(Box::new(inbound(sa, replay_window)?))
             }
             Effect::InstallOutbound(sa) => {
@@ -123,13 +140,21 @@ impl Bridge {
                 }
                 dp::Command::InstallOutbound(Box::new(outbound(sa, &self.ports)?))
             }
-            Effect::Remove(ike::Remove { connection, direction, spi }) => match direction {
+            Effect::Remove(ike::Remove {
+                connection,
+                direction,
+                spi,
+            }) => match direction {
                 ike::Direction::Inbound => dp::Command::RemoveInbound(dp::Spi(spi.0)),
-                ike::Direction::Outbound => dp::Command::RemoveOutbound(tunnel_id(connection), dp::Spi(spi.0)),
+                ike::Direction::Outbound => {
+                    dp::Command::RemoveOutbound(tunnel_id(connection), dp::Spi(spi.0))
+                }
             },
             Effect::SetPath(connection, to) => {
-                let encapsulation =
-                    self.tunnels.get(&connection).map_or(dp::Encapsulation::Udp, |known| known.encapsulation);
+                let encapsulation = self
+                    .tunnels
+                    .get(&connection)
+                    .map_or(dp::Encapsulation::Udp, |known| known.encapsulation);
                 dp::Command::SetPath(tunnel_id(connection), path(to, encapsulation, &self.ports))
             }
         })
@@ -139,13 +164,35 @@ impl Bridge {
 /// The longest inner packet whichever of its proposals a tunnel gets, in UDP: for its interface before there is an SA.
 pub fn worst_inner_mtu(tunnel: &TunnelConfig, outer_ipv6: bool) -> Option<u16> {
     let proposals = tunnel.esp_proposals.iter().flat_map(|proposal| {
-        let integrity = proposal.integrity.iter().copied().map(Some).chain(proposal.integrity.is_empty().then_some(None));
-        integrity.flat_map(|integrity| proposal.encryption.iter().map(move |encryption| (*encryption, integrity)))
+        let integrity = proposal
+            .integrity
+            .iter()
+            .copied()
+            .map(Some)
+            .chain(proposal.integrity.is_empty().then_some(None));
+        integrity.flat_map(|integrity| {
+            proposal
+                .encryption
+                .iter()
+                .map(move |encryption| (*encryption, integrity))
+        })
     });
     let suites = proposals.filter_map(|(encryption, integrity)| {
-        suite(&ike::ChildSuite { encryption, integrity, esn: true }).ok()
+        suite(&ike::ChildSuite {
+            encryption,
+            integrity,
+            esn: true,
+        })
+        .ok()
     });
-    let fits = |suite| inner_mtu(Layout::of(suite), dp::Encapsulation::Udp, outer_ipv6, tunnel.path_mtu);
+    let fits = |suite| {
+        inner_mtu(
+            Layout::of(suite),
+            dp::Encapsulation::Udp,
+            outer_ipv6,
+            tunnel.path_mtu,
+        )
+    };
     suites.map(fits).min()
 }
 
@@ -186,8 +233,14 @@ fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
         (Encryption::AesGcm16_128, None) => dp::Suite::AesGcm128,
         (Encryption::AesGcm16_256, None) => dp::Suite::AesGcm256,
         (Encryption::ChaCha20Poly1305, None) => dp::Suite::ChaCha20Poly1305,
-        (Encryption::AesCbc128, Some(hmac)) => dp::Suite::AesCbc { key_bits: 128, integrity: integrity(hmac) },
-        (Encryption::AesCbc256, Some(hmac)) => dp::Suite::AesCbc { key_bits: 256, integrity: integrity(hmac) },
+        (Encryption::AesCbc128, Some(hmac)) => dp::Suite::AesCbc {
+            key_bits: 128,
+            integrity: integrity(hmac),
+        },
+        (Encryption::AesCbc256, Some(hmac)) => dp::Suite::AesCbc {
+            key_bits: 256,
+            integrity: integrity(hmac),
+        },
         // RFC 5282 8: an AEAD never has an integrity algorithm, another cipher always has one.
         (Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305, Some(_))
         | (Encryption::AesCbc128 | Encryption::AesCbc256, None) => return Err(Unbridgeable(of.clone())),
@@ -204,7 +257,10 @@ fn integrity(of: Integrity) -> dp::Integrity {
 }
 
 fn keys(of: ike::SaKeys) -> dp::Keys {
-    dp::Keys { encryption: of.encryption, integrity: of.integrity }
+    dp::Keys {
+        encryption: of.encryption,
+        integrity: of.integrity,
+    }
 }
 
 fn selector(of: &TrafficSelector) -> dp::Selector {
@@ -226,7 +282,11 @@ fn encapsulation(of: ike::Encapsulation) -> dp::Encapsulation {
 
 fn path(of: ike::Path, encapsulation: dp::Encapsulation, ports: &Ports) -> dp::Path {
     let local = SocketAddr::new(of.local.ip(), ports.bound(of.local.port()));
-    dp::Path { local, remote: of.remote, encapsulation }
+    dp::Path {
+        local,
+        remote: of.remote,
+        encapsulation,
+    }
 }
 
 fn usage(of: dp::SaUsage) -> ike::Usage {

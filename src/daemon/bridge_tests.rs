@@ -4,10 +4,17 @@ use zeroize::Zeroizing;
 
 use super::*;
 
-const PORTS: Ports = Ports { ike: 500, nat_t: 4500 };
+const PORTS: Ports = Ports {
+    ike: 500,
+    nat_t: 4500,
+};
 
 fn child(encryption: Encryption, integrity: Option<Integrity>) -> ike::ChildSuite {
-    ike::ChildSuite { encryption, integrity, esn: true }
+    ike::ChildSuite {
+        encryption,
+        integrity,
+        esn: true,
+    }
 }
 
 #[test]
@@ -16,22 +23,43 @@ fn every_cipher_and_integrity_algorithm_has_its_counterpart() {
         if encryption.is_aead() {
             suite(&child(encryption, None)).unwrap();
             for hmac in Integrity::ALL {
-                assert_eq!(suite(&child(encryption, Some(hmac))), Err(Unbridgeable(child(encryption, Some(hmac)))));
+                assert_eq!(
+                    suite(&child(encryption, Some(hmac))),
+                    Err(Unbridgeable(child(encryption, Some(hmac))))
+                );
             }
         } else {
-            assert_eq!(suite(&child(encryption, None)), Err(Unbridgeable(child(encryption, None))));
+            assert_eq!(
+                suite(&child(encryption, None)),
+                Err(Unbridgeable(child(encryption, None)))
+            );
             for hmac in Integrity::ALL {
-                let dp::Suite::AesCbc { key_bits, integrity } = suite(&child(encryption, Some(hmac))).unwrap() else {
+                let dp::Suite::AesCbc { key_bits, integrity } =
+                    suite(&child(encryption, Some(hmac))).unwrap()
+                else {
                     panic!("{encryption:?} became an AEAD");
                 };
                 assert_eq!(Some(key_bits), encryption.key_length());
-                assert_eq!(format!("{integrity:?}"), format!("{hmac:?}"), "the two cores use the same RFC nouns");
+                assert_eq!(
+                    format!("{integrity:?}"),
+                    format!("{hmac:?}"),
+                    "the two cores use the same RFC nouns"
+                );
             }
         }
     }
-    assert_eq!(suite(&child(Encryption::AesGcm16_128, None)), Ok(dp::Suite::AesGcm128));
-    assert_eq!(suite(&child(Encryption::AesGcm16_256, None)), Ok(dp::Suite::AesGcm256));
-    assert_eq!(suite(&child(Encryption::ChaCha20Poly1305, None)), Ok(dp::Suite::ChaCha20Poly1305));
+    assert_eq!(
+        suite(&child(Encryption::AesGcm16_128, None)),
+        Ok(dp::Suite::AesGcm128)
+    );
+    assert_eq!(
+        suite(&child(Encryption::AesGcm16_256, None)),
+        Ok(dp::Suite::AesGcm256)
+    );
+    assert_eq!(
+        suite(&child(Encryption::ChaCha20Poly1305, None)),
+        Ok(dp::Suite::ChaCha20Poly1305)
+    );
 }
 
 #[test]
@@ -42,19 +70,31 @@ fn an_outbound_sa_crosses_with_every_field() {
         spi: ike::Spi(0x1111),
         inbound_spi: ike::Spi(0x2222),
         suite: child(Encryption::AesGcm16_256, None),
-        keys: ike::SaKeys { encryption: Zeroizing::new(vec![7; 36]), integrity: Zeroizing::new(vec![]) },
+        keys: ike::SaKeys {
+            encryption: Zeroizing::new(vec![7; 36]),
+            integrity: Zeroizing::new(vec![]),
+        },
         local: vec![net("10.1.0.0/16")],
         remote: vec![net("10.2.0.0/16"), net("10.3.0.0/24")],
         encapsulation: ike::Encapsulation::Udp,
-        path: ike::Path { local: "192.0.2.1:4500".parse().unwrap(), remote: "198.51.100.7:1027".parse().unwrap() },
+        path: ike::Path {
+            local: "192.0.2.1:4500".parse().unwrap(),
+            remote: "198.51.100.7:1027".parse().unwrap(),
+        },
     };
     let spec = outbound(sa, &PORTS).unwrap();
-    assert_eq!((spec.tunnel, spec.spi, spec.inbound_spi), (dp::TunnelId(3), dp::Spi(0x1111), dp::Spi(0x2222)));
+    assert_eq!(
+        (spec.tunnel, spec.spi, spec.inbound_spi),
+        (dp::TunnelId(3), dp::Spi(0x1111), dp::Spi(0x2222))
+    );
     assert!(spec.esn);
     assert_eq!(spec.keys.encryption.len(), 36);
     assert_eq!(spec.local.len(), 1);
     let first = spec.remote[0];
-    assert_eq!((first.first, first.last), ("10.2.0.0".parse().unwrap(), "10.2.255.255".parse().unwrap()));
+    assert_eq!(
+        (first.first, first.last),
+        ("10.2.0.0".parse().unwrap(), "10.2.255.255".parse().unwrap())
+    );
     assert_eq!((first.protocol, first.first_port, first.last_port), (0, 0, 65535));
     assert_eq!(spec.path.remote, "198.51.100.7:1027".parse().unwrap());
     assert_eq!(spec.path.encapsulation, dp::Encapsulation::Udp);

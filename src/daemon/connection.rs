@@ -32,7 +32,12 @@ pub struct Unlocated {
 pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr], initiate: bool) -> Result<Ends, Unlocated> {
     let usable = |address: &IpAddr| listen.iter().any(|own| own.is_ipv4() == address.is_ipv4());
     let remote = match &tunnel.remote_address {
-        RemoteAddress::Any => return Ok(Ends { local: tunnel.local_address, remote: None }),
+        RemoteAddress::Any => {
+            return Ok(Ends {
+                local: tunnel.local_address,
+                remote: None,
+            });
+        }
         RemoteAddress::Ip(address) => *address,
         RemoteAddress::Name(name) => resolve(name, usable, tunnel.local_address).await?,
     };
@@ -42,10 +47,15 @@ pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr], initiate: bool) ->
         None if !initiate => None,
         None => Some(sources::local_address_for(remote).map_err(|error| Unlocated {
             message: format!("this host has no way to the peer {remote}: {error}"),
-            remedy: format!("look at `ip route get {remote}`: bring the network up, or correct `remote.address`"),
+            remedy: format!(
+                "look at `ip route get {remote}`: bring the network up, or correct `remote.address`"
+            ),
         })?),
     };
-    Ok(Ends { local, remote: Some(SocketAddr::new(remote, tunnel.remote_port)) })
+    Ok(Ends {
+        local,
+        remote: Some(SocketAddr::new(remote, tunnel.remote_port)),
+    })
 }
 
 /// The peer's address lies in the tunnel's own remote networks, and no route was pinned for it when the daemon
@@ -83,13 +93,21 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
     }
 }
 
-async fn resolve(name: &str, usable: impl Fn(&IpAddr) -> bool, local: Option<IpAddr>) -> Result<IpAddr, Unlocated> {
+async fn resolve(
+    name: &str,
+    usable: impl Fn(&IpAddr) -> bool,
+    local: Option<IpAddr>,
+) -> Result<IpAddr, Unlocated> {
     let remedy = || format!("look at `getent hosts {name}`: correct `remote.address`, or the name server");
     let found = tokio::net::lookup_host((name, 0)).await;
-    let found = found
-        .map_err(|error| Unlocated { message: format!("the name {name} cannot be resolved: {error}"), remedy: remedy() })?;
+    let found = found.map_err(|error| Unlocated {
+        message: format!("the name {name} cannot be resolved: {error}"),
+        remedy: remedy(),
+    })?;
     let same_family = |address: &IpAddr| local.is_none_or(|local| local.is_ipv4() == address.is_ipv4());
-    let mut fitting = found.map(|address| address.ip()).filter(|address| usable(address) && same_family(address));
+    let mut fitting = found
+        .map(|address| address.ip())
+        .filter(|address| usable(address) && same_family(address));
     fitting.next().ok_or_else(|| Unlocated {
         message: format!("the name {name} has no address of a family that this gateway listens on"),
         remedy: remedy(),

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use super::ledger::{Change, Entry, Ledger, LedgerError};
-use super::netlink::{Netlink, NetlinkError, Via};
+use super::netlink::{Netlink, NetlinkError};
+use super::route::Via;
 
 /// Why a change of the host was not made.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +90,7 @@ impl<K: Kernel> Host<K> {
                 Standing::Conflict(conflict) => return Err(HostError::Conflict { change, conflict }),
                 Standing::Wanting(before) => {
                     // Ours, but someone took it away: what was before us is known already.
-                    if !self.ledger.entries.iter().any(|entry| entry.change == change) {
+                    if !self.owns(&change) {
                         fresh.push(Entry {
                             change: change.clone(),
                             before,
@@ -115,6 +116,11 @@ impl<K: Kernel> Host<K> {
     /// Undoes everything that is ours. Goes on after an error, and reports the first.
     pub async fn undo(&mut self) -> Result<(), HostError> {
         self.undo_if(|_| true).await
+    }
+
+    /// Was this change made by us, or by a daemon before us that crashed?
+    pub fn owns(&self, change: &Change) -> bool {
+        self.ledger.entries.iter().any(|entry| entry.change == *change)
     }
 
     /// The changes in force, in words.

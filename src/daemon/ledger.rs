@@ -6,14 +6,14 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::netlink::Route;
+use super::route::Route;
 
 /// One change of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +171,15 @@ impl Ledger {
     }
 }
 
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // Still locked, so it is ours to remove. If it stays, the next daemon locks it.
+        if let Some(dir) = self.path.parent() {
+            drop(fs::remove_file(lock_path(dir)));
+        }
+    }
+}
+
 impl Place {
     fn here() -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -209,40 +218,53 @@ fn make_directory(state_dir: &Path) -> Result<(), LedgerError> {
 }
 
 fn take_lock(state_dir: &Path) -> Result<Flock<File>, LedgerError> {
-    let path = state_dir.join("lock");
+    let path = lock_path(state_dir);
     let io = |what, source| LedgerError::Io {
         what,
         path: path.clone(),
         source,
     };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let file = options.open(&path).map_err(|error| io("open", error))?;
-    // The kernel lets go of it when the process ends, in whatever way: a stale lock cannot be.
-    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-            let mut text = String::new();
-            let read = file.read_to_string(&mut text);
-            let pid = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
-            let pid = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-            return Err(LedgerError::Locked {
-                pid,
-                dir: state_dir.to_owned(),
-            });
+    loop {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
+        let file = options.open(&path).map_err(|error| io("open", error))?;
+        // The kernel lets go of it when the process ends, in whatever way: a stale lock cannot be.
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => return Err(locked(file, state_dir)),
+            Err((_, errno)) => return Err(io("lock", errno.into())),
+        };
+        // A daemon that ends removes the file: what was locked must still be what others will find.
+        let held = lock.metadata().map_err(|error| io("read", error))?;
+        if !fs::metadata(&path).is_ok_and(|found| found.ino() == held.ino()) {
+            continue;
         }
-        Err((_, errno)) => return Err(io("lock", errno.into())),
-    };
-    let written = lock
-        .set_len(0)
-        .and_then(|()| writeln!(*lock, "{}", std::process::id()));
-    written.map_err(|error| io("write", error))?;
-    Ok(lock)
+        let written = lock
+            .set_len(0)
+            .and_then(|()| writeln!(*lock, "{}", std::process::id()));
+        written.map_err(|error| io("write", error))?;
+        return Ok(lock);
+    }
+}
+
+fn locked(mut file: File, state_dir: &Path) -> LedgerError {
+    let mut text = String::new();
+    let read = file.read_to_string(&mut text);
+    let pid = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
+    let pid = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    LedgerError::Locked {
+        pid,
+        dir: state_dir.to_owned(),
+    }
+}
+
+fn lock_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("lock")
 }
 
 const VERSION: u32 = 1;

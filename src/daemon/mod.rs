@@ -7,6 +7,8 @@ pub mod ledger;
 pub mod netlink;
 pub mod plan;
 pub mod privilege;
+mod requests;
+pub mod route;
 pub mod sources;
 mod start;
 pub mod status;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::ledger::Change;
-use super::netlink::{Netlink, NetlinkError, Route, Via, default_metric};
+use super::netlink::{Netlink, NetlinkError};
+use super::route::{Route, Via, default_metric};
 use crate::config::{Config, RemoteAddress, TunnelConfig};
 
 /// Why a configuration cannot be brought onto this host.
@@ -28,11 +29,16 @@ pub enum PlanError {
 }
 
 /// The changes that a configuration wants, in the order they have to be made. `peers` are the peers' outer addresses
-/// as far as they are known. The interfaces must exist.
-pub async fn changes(config: &Config, peers: &[IpAddr], netlink: &Netlink) -> Result<Vec<Change>, PlanError> {
+/// as far as they are known; `ours` says what a crashed daemon has already changed. The interfaces must exist.
+pub async fn changes(
+    config: &Config,
+    peers: &[IpAddr],
+    netlink: &Netlink,
+    ours: impl Fn(&Change) -> bool,
+) -> Result<Vec<Change>, PlanError> {
     let mut wanted = Vec::new();
     if config.gateway.manage_sysctls {
-        wanted.extend(sysctls(config));
+        wanted.extend(sysctls(config, ours));
     }
     // Before anything leads into a tunnel, the peers' own addresses are pinned to the way they take now.
     for peer in peers {
@@ -137,7 +143,7 @@ fn halves(network: IpNet) -> Vec<IpNet> {
     .unwrap_or_else(|_| vec![network])
 }
 
-fn sysctls(config: &Config) -> Vec<Change> {
+fn sysctls(config: &Config, ours: impl Fn(&Change) -> bool) -> Vec<Change> {
     let networks = || {
         config
             .tunnels
@@ -160,30 +166,44 @@ fn sysctls(config: &Config) -> Vec<Change> {
             }
         }
     }
-    if networks().any(|network| matches!(network, IpNet::V6(_))) && read(FORWARDING_V6).is_some() {
-        wanted.extend(keep_router_advertisements());
-        wanted.push(set(FORWARDING_V6.into(), "1"));
+    let forwarding = set(FORWARDING_V6.into(), "1");
+    // A kernel without IPv6 has no such sysctl.
+    let found = read(FORWARDING_V6).filter(|_| networks().any(|network| matches!(network, IpNet::V6(_))));
+    if found.is_some_and(|value| value != "1" || ours(&forwarding)) {
+        wanted.extend(keep_router_advertisements(config, ours));
+        wanted.push(forwarding);
     }
     wanted
 }
 
 /// A host that forwards ignores router advertisements, and so would lose the default route a cloud gave it,
 /// unless `accept_ra` is 2 (Documentation/networking/ip-sysctl).
-fn keep_router_advertisements() -> Vec<Change> {
+fn keep_router_advertisements(config: &Config, ours: impl Fn(&Change) -> bool) -> Vec<Change> {
     let interfaces = std::fs::read_dir("/proc/sys/net/ipv6/conf")
         .into_iter()
         .flatten()
         .flatten();
     let names = interfaces.filter_map(|entry| entry.file_name().into_string().ok());
-    let real = names.filter(|name| !matches!(name.as_str(), "all" | "default" | "lo"));
-    let keys = real.map(|name| format!("net/ipv6/conf/{name}/accept_ra"));
-    let accepting = keys.filter(|key| read(key).as_deref() == Some("1"));
-    accepting
-        .map(|key| Change::Sysctl {
-            key,
-            value: "2".into(),
-        })
+    let real = names.filter(|name| {
+        !matches!(name.as_str(), "all" | "default" | "lo")
+            && config.tunnels.iter().all(|tunnel| tunnel.interface != *name)
+    });
+    let changes = real.map(|name| (format!("net/ipv6/conf/{name}/accept_ra"), "2".to_owned()));
+    let changes = changes.map(|(key, value)| (read(&key), Change::Sysctl { key, value }));
+    changes
+        .filter(|(found, change)| found.as_deref() == Some("1") || ours(change))
+        .map(|(_, change)| change)
         .collect()
+}
+
+/// The kernel's own chatter on a new interface (router solicitations, multicast reports) has no business in a tunnel:
+/// it gets no link-local address. To be called before the interface is up; the setting goes with it.
+pub fn silence(interface: &str) {
+    // Without IPv6 there is nothing to silence.
+    drop(std::fs::write(
+        super::host::sysctl_path(&format!("net/ipv6/conf/{interface}/addr_gen_mode")),
+        "1",
+    ));
 }
 
 fn read(key: &str) -> Option<String> {

@@ -96,7 +96,13 @@ impl Sources {
             watched(socket)
         };
         let ike = listen.iter().map(bind).collect::<io::Result<_>>()?;
-        Ok(Self { ike, nat_t, punts: watched(punts)?, room: vec![0; MAX_DATAGRAM], turn: 0 })
+        Ok(Self {
+            ike,
+            nat_t,
+            punts: watched(punts)?,
+            room: vec![0; MAX_DATAGRAM],
+            turn: 0,
+        })
     }
 
     /// The addresses listened on.
@@ -113,7 +119,12 @@ impl Sources {
     /// Sends a datagram from a local address and port (of the RFCs).
     pub fn send(&self, local: SocketAddr, remote: SocketAddr, kind: Kind, bytes: &[u8]) -> io::Result<()> {
         let own = self.ike.iter().map(AsyncFd::get_ref);
-        let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, format!("no socket listens on {local}"));
+        let none = || {
+            io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!("no socket listens on {local}"),
+            )
+        };
         if local.port() == PORT_IKE {
             let socket = fitting(own, local.ip()).ok_or_else(none)?;
             return match kind {
@@ -134,7 +145,11 @@ impl Sources {
         let turn = (self.turn + 1) % count;
         self.turn = turn;
         for index in (0..count).map(|step| (turn + step) % count) {
-            let polled = if index == self.ike.len() { self.poll_punts(cx) } else { self.poll_socket(index, cx) };
+            let polled = if index == self.ike.len() {
+                self.poll_punts(cx)
+            } else {
+                self.poll_socket(index, cx)
+            };
             if let Poll::Ready(arrived) = polled {
                 return Poll::Ready(arrived);
             }
@@ -144,7 +159,9 @@ impl Sources {
 
     fn poll_punts(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
         loop {
-            let Ok(mut guard) = ready!(self.punts.poll_read_ready(cx)) else { return Poll::Pending };
+            let Ok(mut guard) = ready!(self.punts.poll_read_ready(cx)) else {
+                return Poll::Pending;
+            };
             match guard.get_inner().pop() {
                 Some(Punted::Ike { local, remote, bytes }) => {
                     let local = SocketAddr::new(local.ip(), PORT_NAT_T);
@@ -159,15 +176,23 @@ impl Sources {
     }
 
     fn poll_socket(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Arrived> {
-        let (Some(socket), room) = (self.ike.get(index), &mut self.room) else { return Poll::Pending };
+        let (Some(socket), room) = (self.ike.get(index), &mut self.room) else {
+            return Poll::Pending;
+        };
         loop {
-            let Ok(mut guard) = ready!(socket.poll_read_ready(cx)) else { return Poll::Pending };
+            let Ok(mut guard) = ready!(socket.poll_read_ready(cx)) else {
+                return Poll::Pending;
+            };
             match guard.try_io(|socket| socket.get_ref().receive(room)) {
                 Ok(Ok(meta)) if meta.truncated => {}
                 Ok(Ok(meta)) => {
                     let local = SocketAddr::new(meta.local.ip(), PORT_IKE);
                     let bytes = room.get(..meta.len).unwrap_or_default().to_vec();
-                    return Poll::Ready(Arrived::Ike { local, remote: meta.remote, bytes });
+                    return Poll::Ready(Arrived::Ike {
+                        local,
+                        remote: meta.remote,
+                        bytes,
+                    });
                 }
                 Ok(Err(error)) => {
                     // Usually one that ICMP left on the socket, and reading took it off. Should it stay, others go first.
@@ -182,7 +207,10 @@ impl Sources {
 }
 
 /// Has the runtime watch a descriptor.
-#[allow(deprecated, reason = "its successor is unsafe, for types that close or change their descriptor; ours keep one for life")]
+#[allow(
+    deprecated,
+    reason = "its successor is unsafe, for types that close or change their descriptor; ours keep one for life"
+)]
 fn watched<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::new(source)
 }
@@ -206,11 +234,16 @@ pub fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
             "another IKE daemon uses it (strongSwan, libreswan, another xvpn?): `ss -lunp sport = :{}` names it; stop it, or              set other addresses in `gateway.listen`",
             address.port()
         ),
-        io::ErrorKind::AddrNotAvailable => "this host does not have the address: correct `gateway.listen`".to_owned(),
+        io::ErrorKind::AddrNotAvailable => {
+            "this host does not have the address: correct `gateway.listen`".to_owned()
+        }
         io::ErrorKind::PermissionDenied => "run the daemon as root or with CAP_NET_BIND_SERVICE".to_owned(),
         _ => "correct `gateway.listen`".to_owned(),
     };
-    io::Error::new(error.kind(), format!("cannot listen on UDP {address}: {error}; {remedy}"))
+    io::Error::new(
+        error.kind(),
+        format!("cannot listen on UDP {address}: {error}; {remedy}"),
+    )
 }
 
 /// The socket bound to this address, or else one bound to any address of its family.

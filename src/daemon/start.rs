@@ -64,7 +64,9 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// A thread of the dataplane failed while it ran.
-    #[error("a queue of the dataplane failed, so the gateway ended; its log says why. Start it again, and please report it")]
+    #[error(
+        "a queue of the dataplane failed, so the gateway ended; its log says why. Start it again, and please report it"
+    )]
     Queue,
     /// The operating system refused something that it always gives.
     #[error("the operating system refused {what}: {source}")]
@@ -79,12 +81,17 @@ pub enum DaemonError {
 /// Runs the daemon until it is told to end. The process must be single-threaded so far.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     privilege::check(config.gateway.port < 1024 || config.gateway.nat_port < 1024)?;
-    privilege::harden().iter().for_each(|weakness| tracing::warn!("{weakness}"));
+    privilege::harden()
+        .iter()
+        .for_each(|weakness| tracing::warn!("{weakness}"));
     if let Err(error) = privilege::drop_others() {
         tracing::warn!("cannot give up capabilities that are not needed: {error}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| DaemonError::System { what: "an event loop", source })?;
+    let runtime = runtime.map_err(|source| DaemonError::System {
+        what: "an event loop",
+        source,
+    })?;
     let result = runtime.block_on(live(config));
     // A name server that does not answer must not hold up the end.
     runtime.shutdown_timeout(Duration::ZERO);
@@ -92,7 +99,10 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 }
 
 async fn live(config: Config) -> Result<(), DaemonError> {
-    let netlink = Netlink::open().map_err(|source| DaemonError::System { what: "a netlink socket", source })?;
+    let netlink = Netlink::open().map_err(|source| DaemonError::System {
+        what: "a netlink socket",
+        source,
+    })?;
     let mut host = Host::open(&config.gateway.state_dir, netlink.clone())?;
     let stand = match stand_up(&config, &mut host, &netlink).await {
         Ok(stand) => stand,
@@ -101,7 +111,16 @@ async fn live(config: Config) -> Result<(), DaemonError> {
             return Err(error);
         }
     };
-    let Stand { endpoint, bridge, sources, pinned, mut server, inputs, asks, mtus } = stand;
+    let Stand {
+        endpoint,
+        bridge,
+        sources,
+        pinned,
+        mut server,
+        inputs,
+        asks,
+        mtus,
+    } = stand;
     let (progress, _) = broadcast::channel(PROGRESS_KEPT);
     server.serve(asks, progress.clone());
     let (path, gateway) = (config.path.clone(), config.gateway.clone());
@@ -111,7 +130,11 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         sources,
         host,
         netlink,
-        about: About { started: Instant::now(), config: path, queues: queues(&config) },
+        about: About {
+            started: Instant::now(),
+            config: path,
+            queues: queues(&config),
+        },
         gateway,
         tunnels: tunnels(config, &mtus),
         pinned,
@@ -123,10 +146,19 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         failed: false,
     };
     let listening = supervisor.sources.bound();
-    tracing::info!("ready: {} tunnels, listening on {}", supervisor.tunnels.len(), words(&listening));
+    tracing::info!(
+        "ready: {} tunnels, listening on {}",
+        supervisor.tunnels.len(),
+        words(&listening)
+    );
     systemd::ready(&format!("0 of {} tunnels established", supervisor.tunnels.len()));
     supervisor.run(inputs).await;
-    let Supervisor { bridge, mut host, failed, .. } = supervisor;
+    let Supervisor {
+        bridge,
+        mut host,
+        failed,
+        ..
+    } = supervisor;
     give_back(&mut host).await;
     bridge.stop();
     drop(server);
@@ -146,39 +178,76 @@ struct Stand {
     mtus: Vec<u16>,
 }
 
-async fn stand_up(config: &Config, host: &mut Host<Netlink>, netlink: &Netlink) -> Result<Stand, DaemonError> {
-    let random = OsRandom::open().map_err(|source| DaemonError::System { what: "randomness", source })?;
+async fn stand_up(
+    config: &Config,
+    host: &mut Host<Netlink>,
+    netlink: &Netlink,
+) -> Result<Stand, DaemonError> {
+    let random = OsRandom::open().map_err(|source| DaemonError::System {
+        what: "randomness",
+        source,
+    })?;
     let endpoint = Endpoint::new(EndpointConfig::default(), Box::new(random));
     let (ask_sender, asks) = mpsc::channel(ASKS_KEPT);
-    let inputs = inputs(asks).map_err(|source| DaemonError::System { what: "its signals", source })?;
+    let inputs = inputs(asks).map_err(|source| DaemonError::System {
+        what: "its signals",
+        source,
+    })?;
     let (mut bridge, sources) = open_sockets(config)?;
     let mut mtus = Vec::new();
     for (id, tunnel) in (0..).map(ConnectionId).zip(&config.tunnels) {
-        bridge.open_tunnel(id, tunnel).map_err(|source| DaemonError::Interface {
-            tunnel: tunnel.name.clone(),
-            interface: tunnel.interface.clone(),
-            source,
-        })?;
-        let worst = bridge::worst_inner_mtu(tunnel, maybe_ipv6(tunnel, &config.gateway.listen)).unwrap_or(MTU_UNKNOWN);
+        bridge
+            .open_tunnel(id, tunnel)
+            .map_err(|source| DaemonError::Interface {
+                tunnel: tunnel.name.clone(),
+                interface: tunnel.interface.clone(),
+                source,
+            })?;
+        let worst = bridge::worst_inner_mtu(tunnel, maybe_ipv6(tunnel, &config.gateway.listen))
+            .unwrap_or(MTU_UNKNOWN);
         let mtu = supervisor::mtu(tunnel, worst);
+        plan::silence(&tunnel.interface);
         netlink.set_up(&tunnel.interface, u32::from(mtu)).await?;
-        tracing::info!("interface {} is up (MTU {mtu}) for tunnel {}", tunnel.interface, tunnel.name);
+        tracing::info!(
+            "interface {} is up (MTU {mtu}) for tunnel {}",
+            tunnel.interface,
+            tunnel.name
+        );
         mtus.push(mtu);
     }
     let pinned = peers(config).await;
-    let wanted = plan::changes(config, &pinned, netlink).await?;
+    let wanted = plan::changes(config, &pinned, netlink, |change| host.owns(change)).await?;
     host.settle(wanted).await?;
     // Last: whoever finds the socket finds a daemon that is ready.
     let dir = config.gateway.state_dir.clone();
     let server = Server::bind(&dir).map_err(|source| DaemonError::Socket { dir, source })?;
-    Ok(Stand { endpoint, bridge, sources, pinned, server, inputs, asks: ask_sender, mtus })
+    Ok(Stand {
+        endpoint,
+        bridge,
+        sources,
+        pinned,
+        server,
+        inputs,
+        asks: ask_sender,
+        mtus,
+    })
 }
 
 fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
     let gateway = &config.gateway;
-    let ports = Ports { ike: gateway.port, nat_t: gateway.nat_port };
-    let udp: Vec<_> = gateway.listen.iter().map(|address| SocketAddr::new(*address, ports.nat_t)).collect();
-    let first = udp.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], ports.nat_t)));
+    let ports = Ports {
+        ike: gateway.port,
+        nat_t: gateway.nat_port,
+    };
+    let udp: Vec<_> = gateway
+        .listen
+        .iter()
+        .map(|address| SocketAddr::new(*address, ports.nat_t))
+        .collect();
+    let first = udp
+        .first()
+        .copied()
+        .unwrap_or(SocketAddr::from(([0, 0, 0, 0], ports.nat_t)));
     let (bridge, upward) = Bridge::start(queues(config), udp, ports)
         .map_err(|error| DaemonError::Bind(sources::explain_bind(first, &error)))?;
     let sources = Sources::open(&gateway.listen, ports, upward).map_err(DaemonError::Bind)?;
@@ -202,7 +271,11 @@ async fn give_back(host: &mut Host<Netlink>) {
 
 /// The peers' addresses as far as they are known. Names are asked for only where a route might be needed for the answer.
 async fn peers(config: &Config) -> Vec<IpAddr> {
-    let wide = config.tunnels.iter().flat_map(|tunnel| &tunnel.remote_networks).any(|network| network.prefix_len() < WIDE);
+    let wide = config
+        .tunnels
+        .iter()
+        .flat_map(|tunnel| &tunnel.remote_networks)
+        .any(|network| network.prefix_len() < WIDE);
     let mut peers = Vec::new();
     for tunnel in &config.tunnels {
         match &tunnel.remote_address {
@@ -210,7 +283,13 @@ async fn peers(config: &Config) -> Vec<IpAddr> {
             RemoteAddress::Name(_) if wide => {
                 let located = connection::locate(tunnel, &config.gateway.listen, false);
                 let located = tokio::time::timeout(PATIENCE_WITH_NAMES, located).await;
-                peers.extend(located.ok().and_then(Result::ok).and_then(|ends| ends.remote).map(|remote| remote.ip()));
+                peers.extend(
+                    located
+                        .ok()
+                        .and_then(Result::ok)
+                        .and_then(|ends| ends.remote)
+                        .map(|remote| remote.ip()),
+                );
             }
             RemoteAddress::Name(_) | RemoteAddress::Any => {}
         }
@@ -223,9 +302,9 @@ async fn peers(config: &Config) -> Vec<IpAddr> {
 fn maybe_ipv6(tunnel: &TunnelConfig, listen: &[IpAddr]) -> bool {
     match &tunnel.remote_address {
         RemoteAddress::Ip(address) => address.is_ipv6(),
-        RemoteAddress::Name(_) | RemoteAddress::Any => {
-            tunnel.local_address.map_or_else(|| listen.iter().any(IpAddr::is_ipv6), |local| local.is_ipv6())
-        }
+        RemoteAddress::Name(_) | RemoteAddress::Any => tunnel
+            .local_address
+            .map_or_else(|| listen.iter().any(IpAddr::is_ipv6), |local| local.is_ipv6()),
     }
 }
 
@@ -239,11 +318,17 @@ fn queues(config: &Config) -> usize {
 fn tunnels(config: Config, mtus: &[u16]) -> BTreeMap<ConnectionId, Tunnel> {
     let now = Instant::now();
     let tunnels = (0..).map(ConnectionId).zip(config.tunnels).zip(mtus);
-    tunnels.map(|((id, config), mtu)| (id, Tunnel::new(config, *mtu, now))).collect()
+    tunnels
+        .map(|((id, config), mtu)| (id, Tunnel::new(config, *mtu, now)))
+        .collect()
 }
 
 fn words(addresses: &[SocketAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Progress kept for a slow subscriber.

@@ -97,7 +97,13 @@ impl Tunnel {
     }
 
     /// An attempt could not even begin.
-    pub fn could_not_begin(&mut self, message: String, remedy: String, retry_in: Option<Duration>, now: Instant) -> Progress {
+    pub fn could_not_begin(
+        &mut self,
+        message: String,
+        remedy: String,
+        retry_in: Option<Duration>,
+        now: Instant,
+    ) -> Progress {
         let failure = words::not_begun(message, remedy, unix_ms());
         self.fail(failure, retry_in, now)
     }
@@ -106,7 +112,8 @@ impl Tunnel {
     pub fn on_event(&mut self, event: &Event, now: Instant) -> Option<Progress> {
         match event {
             Event::Progress { step, path, .. } => {
-                if !self.established() && self.state != TunnelState::Closing && (self.wanted || !self.barred) {
+                if !self.established() && self.state != TunnelState::Closing && (self.wanted || !self.barred)
+                {
                     self.enter(TunnelState::Connecting, now);
                 }
                 Some(self.progress(words::step(*step, path)))
@@ -116,7 +123,11 @@ impl Tunnel {
                 Some(self.progress(words::ike_established(ike)))
             }
             Event::ChildEstablished { child, .. } => {
-                let child_entry = Child { facts: child.clone(), since: now, usage: None };
+                let child_entry = Child {
+                    facts: child.clone(),
+                    since: now,
+                    usage: None,
+                };
                 self.children.insert(child.inbound_spi, child_entry);
                 self.failure = None;
                 self.enter(TunnelState::Established, now);
@@ -138,7 +149,12 @@ impl Tunnel {
                 }
                 Some(self.progress(words::closed(*reason).to_owned()))
             }
-            Event::Failed { failure, path, retry_in, .. } => {
+            Event::Failed {
+                failure,
+                path,
+                retry_in,
+                ..
+            } => {
                 let report = words::failure(failure, path, unix_ms());
                 Some(self.fail(report, *retry_in, now))
             }
@@ -158,7 +174,10 @@ impl Tunnel {
         let networks = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect();
         let failure = self.failure.as_ref().map(|(report, retry)| {
             let retry_in_ms = retry.map(|at| ms(at.saturating_duration_since(now)));
-            FailureReport { retry_in_ms, ..report.clone() }
+            FailureReport {
+                retry_in_ms,
+                ..report.clone()
+            }
         });
         TunnelStatus {
             name: self.config.name.clone(),
@@ -173,7 +192,10 @@ impl Tunnel {
             remote: self.config.remote_address.to_string(),
             local_networks: networks(&self.config.local_networks),
             remote_networks: networks(&self.config.remote_networks),
-            ike: self.ike.as_ref().map(|(facts, since)| ike_status(facts, now.saturating_duration_since(*since))),
+            ike: self
+                .ike
+                .as_ref()
+                .map(|(facts, since)| ike_status(facts, now.saturating_duration_since(*since))),
             children: self.children.values().map(|child| child.status(now)).collect(),
         }
     }
@@ -181,22 +203,43 @@ impl Tunnel {
     /// Something to tell the operator that changes nothing.
     pub fn progress(&self, message: String) -> Progress {
         let failure = match self.state {
-            TunnelState::Failed | TunnelState::Connecting => self.failure.as_ref().map(|(report, _)| report.clone()),
-            TunnelState::Down | TunnelState::Listening | TunnelState::Established | TunnelState::Closing => None,
+            TunnelState::Failed | TunnelState::Connecting => {
+                self.failure.as_ref().map(|(report, _)| report.clone())
+            }
+            TunnelState::Down | TunnelState::Listening | TunnelState::Established | TunnelState::Closing => {
+                None
+            }
         };
-        Progress { tunnel: self.config.name.clone(), state: self.state, message, failure }
+        Progress {
+            tunnel: self.config.name.clone(),
+            state: self.state,
+            message,
+            failure,
+        }
     }
 
     fn fail(&mut self, report: FailureReport, retry_in: Option<Duration>, now: Instant) -> Progress {
         let message = format!("{}; {}", report.message, report.remedy);
-        let report = FailureReport { retry_in_ms: retry_in.map(ms), ..report };
+        let report = FailureReport {
+            retry_in_ms: retry_in.map(ms),
+            ..report
+        };
         self.failure = Some((report.clone(), retry_in.map(|wait| now + wait)));
         // A second negotiation that fails takes nothing from one that stands.
         if !self.established() {
-            let state = if self.wanted { TunnelState::Failed } else { self.idle() };
+            let state = if self.wanted {
+                TunnelState::Failed
+            } else {
+                self.idle()
+            };
             self.enter(state, now);
         }
-        Progress { tunnel: self.config.name.clone(), state: self.state, message, failure: Some(report) }
+        Progress {
+            tunnel: self.config.name.clone(),
+            state: self.state,
+            message,
+            failure: Some(report),
+        }
     }
 
     /// The state while there is no SA.

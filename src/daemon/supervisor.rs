@@ -17,8 +17,8 @@ use super::netlink::Netlink;
 use super::sources::{Arrived, Kind, Sources};
 use super::status::{Tunnel, connection_of};
 use super::{systemd, words};
-use crate::admin::api::{Counter, ErrorReport, Progress, Request, Response, StatusReport, TunnelState, VERSION};
-use crate::admin::server::{Ask, shutting_down};
+use crate::admin::api::{Progress, TunnelState};
+use crate::admin::server::Ask;
 use crate::config::GatewayConfig;
 
 /// Everything that the loop owns.
@@ -77,11 +77,11 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Search {
     /// What `ike` was told last.
-    told: Option<Ends>,
+    pub told: Option<Ends>,
     /// `ike` was told to bring it up.
-    up: bool,
+    pub up: bool,
     /// It failed: again at this time.
-    again: Option<Instant>,
+    pub again: Option<Instant>,
     /// So often in a row.
     failures: u32,
 }
@@ -134,7 +134,9 @@ impl Supervisor {
     }
 
     async fn wait(&mut self, inputs: &mut Inputs, tick: &mut tokio::time::Interval) -> Wake {
-        let deadline = self.deadline().map_or_else(|| Instant::now() + TICK * 60, |at| at);
+        let deadline = self
+            .deadline()
+            .map_or_else(|| Instant::now() + TICK * 60, |at| at);
         tokio::select! {
             arrived = self.sources.next() => Wake::Arrived(arrived),
             () = tokio::time::sleep_until(deadline.into()) => Wake::Deadline,
@@ -149,13 +151,19 @@ impl Supervisor {
 
     fn deadline(&self) -> Option<Instant> {
         let searches = self.searches.values().filter_map(|search| search.again);
-        searches.chain(self.endpoint.poll_timeout().map(|(at, _reason)| at)).chain(self.ending).min()
+        searches
+            .chain(self.endpoint.poll_timeout().map(|(at, _reason)| at))
+            .chain(self.ending)
+            .min()
     }
 
     fn take(&mut self, wake: Wake) {
         match wake {
             Wake::Arrived(Arrived::Ike { local, remote, bytes }) => {
-                self.handle(Input::Datagram { path: Path { local, remote }, bytes: &bytes });
+                self.handle(Input::Datagram {
+                    path: Path { local, remote },
+                    bytes: &bytes,
+                });
             }
             Wake::Arrived(Arrived::UnknownSpi { spi, remote }) => {
                 tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");
@@ -172,19 +180,25 @@ impl Supervisor {
                 self.end();
             }
             Wake::Reload => {
-                tracing::warn!("SIGHUP: reading the configuration again is not supported yet; restart the daemon instead");
+                tracing::warn!(
+                    "SIGHUP: reading the configuration again is not supported yet; restart the daemon instead"
+                );
             }
         }
     }
 
-    fn handle(&mut self, input: Input<'_>) {
+    pub(super) fn handle(&mut self, input: Input<'_>) {
         self.endpoint.handle(Instant::now(), input);
     }
 
     fn on_deadline(&mut self) {
         let now = Instant::now();
         self.handle(Input::Timeout);
-        let due: Vec<_> = self.searches.iter_mut().filter(|(_, search)| search.again.is_some_and(|at| at <= now)).collect();
+        let due: Vec<_> = self
+            .searches
+            .iter_mut()
+            .filter(|(_, search)| search.again.is_some_and(|at| at <= now))
+            .collect();
         let ids: Vec<_> = due
             .into_iter()
             .map(|(id, search)| {
@@ -202,9 +216,6 @@ impl Supervisor {
             return;
         }
         for usage in self.bridge.usage() {
-            if let Some(tunnel) = self.tunnels.get_mut(&usage.connection) {
-                tunnel.on_usage(&usage);
-            }
             self.handle(Input::Usage(usage));
         }
     }
@@ -219,9 +230,15 @@ impl Supervisor {
     }
 
     /// Looks for the ends of a tunnel in a task beside the loop.
-    fn search(&mut self, id: ConnectionId) {
-        let Some(tunnel) = self.tunnels.get(&id).filter(|tunnel| !tunnel.barred) else { return };
-        let (config, listen, found) = (tunnel.config.clone(), self.gateway.listen.clone(), self.found.0.clone());
+    pub(super) fn search(&mut self, id: ConnectionId) {
+        let Some(tunnel) = self.tunnels.get(&id).filter(|tunnel| !tunnel.barred) else {
+            return;
+        };
+        let (config, listen, found) = (
+            tunnel.config.clone(),
+            self.gateway.listen.clone(),
+            self.found.0.clone(),
+        );
         let initiate = tunnel.wanted && !tunnel.passive();
         tokio::spawn(async move {
             let result = connection::locate(&config, &listen, initiate).await;
@@ -232,16 +249,24 @@ impl Supervisor {
 
     fn on_found(&mut self, Found { id, result }: Found) {
         let now = Instant::now();
-        let (Some(tunnel), Some(search)) = (self.tunnels.get_mut(&id), self.searches.get_mut(&id)) else { return };
+        let (Some(tunnel), Some(search)) = (self.tunnels.get_mut(&id), self.searches.get_mut(&id)) else {
+            return;
+        };
         if tunnel.barred || self.ending.is_some() {
             return;
         }
-        let checked = result.and_then(|ends| connection::check_pinned(&tunnel.config, &ends, &self.pinned).map(|()| ends));
+        let checked = result
+            .and_then(|ends| connection::check_pinned(&tunnel.config, &ends, &self.pinned).map(|()| ends));
         match checked {
             Ok(ends) => {
                 let configure = search.told != Some(ends);
                 let up = tunnel.wanted && !tunnel.passive() && !search.up;
-                *search = Search { told: Some(ends), up: search.up || up, again: None, failures: 0 };
+                *search = Search {
+                    told: Some(ends),
+                    up: search.up || up,
+                    again: None,
+                    failures: 0,
+                };
                 let config = configure.then(|| connection::config(id, &tunnel.config, ends));
                 if let Some(config) = config {
                     self.handle(Input::Command(Command::Configure(Box::new(config))));
@@ -252,7 +277,10 @@ impl Supervisor {
             }
             Err(Unlocated { message, remedy }) => {
                 let (first, longest) = tunnel.config.retry;
-                let wait = first.saturating_mul(1 << search.failures.min(16)).min(longest).max(SHORTEST_RETRY);
+                let wait = first
+                    .saturating_mul(1 << search.failures.min(16))
+                    .min(longest)
+                    .max(SHORTEST_RETRY);
                 search.failures = search.failures.saturating_add(1);
                 search.again = Some(now + wait);
                 let progress = tunnel.could_not_begin(message, remedy, Some(wait), now);
@@ -303,12 +331,18 @@ impl Supervisor {
 
     /// The interface's MTU follows the SA, so that the kernel's own senders never have to be told.
     async fn fit_mtu(&mut self, id: ConnectionId) {
-        let (Some(tunnel), Some(fits)) = (self.tunnels.get_mut(&id), self.bridge.inner_mtu(id)) else { return };
+        let (Some(tunnel), Some(fits)) = (self.tunnels.get_mut(&id), self.bridge.inner_mtu(id)) else {
+            return;
+        };
         let mtu = mtu(&tunnel.config, fits);
         if mtu == tunnel.mtu {
             return;
         }
-        match self.netlink.set_up(&tunnel.config.interface, u32::from(mtu)).await {
+        match self
+            .netlink
+            .set_up(&tunnel.config.interface, u32::from(mtu))
+            .await
+        {
             Ok(()) => {
                 tracing::debug!("MTU of {} is {mtu}", tunnel.config.interface);
                 tunnel.mtu = mtu;
@@ -331,13 +365,16 @@ impl Supervisor {
         if let Some(progress) = tunnel.on_event(event, now) {
             let loud = match event {
                 Event::IkeEstablished { .. } | Event::ChildEstablished { .. } | Event::Failed { .. } => true,
-                Event::IkeClosed { .. } | Event::ChildClosed { .. } => true,
-                Event::Progress { .. } | Event::Ignored { .. } => false,
+                Event::IkeClosed { .. } => true,
+                Event::ChildClosed { .. } | Event::Progress { .. } | Event::Ignored { .. } => false,
             };
             self.publish(progress, loud);
         }
         match event {
-            Event::IkeClosed { reason: CloseReason::Operator, .. } => self.bar(id),
+            Event::IkeClosed {
+                reason: CloseReason::Operator,
+                ..
+            } => self.bar(id),
             // The network or a name may have changed: the next attempt begins with a fresh look.
             Event::Failed { .. } => self.search(id),
             Event::Progress { .. }
@@ -363,82 +400,22 @@ impl Supervisor {
     }
 
     /// After `xvpn down` the peer is not answered any more, once it knows.
-    fn bar(&mut self, id: ConnectionId) {
-        let barred = self.tunnels.get(&id).is_some_and(|tunnel| tunnel.barred && !tunnel.has_sa());
-        if let Some(search) = self.searches.get_mut(&id).filter(|search| barred && search.told.is_some()) {
+    pub(super) fn bar(&mut self, id: ConnectionId) {
+        let barred = self
+            .tunnels
+            .get(&id)
+            .is_some_and(|tunnel| tunnel.barred && !tunnel.has_sa());
+        if let Some(search) = self
+            .searches
+            .get_mut(&id)
+            .filter(|search| barred && search.told.is_some())
+        {
             *search = Search::default();
             self.handle(Input::Command(Command::Forget(id)));
         }
     }
 
-    fn answer(&mut self, request: Request) -> Response {
-        if self.ending.is_some() && request != Request::Status {
-            return Response::Error(shutting_down());
-        }
-        match request {
-            Request::Status => Response::Status(Box::new(self.report())),
-            Request::Up { names } => self.meant(names).map_or_else(Response::Error, |ids| self.up(&ids)),
-            Request::Down { names } => self.meant(names).map_or_else(Response::Error, |ids| self.down(&ids)),
-            Request::Shutdown => {
-                tracing::info!("ending (an operator asked)");
-                self.end();
-                Response::Accepted { names: self.tunnels.values().map(|tunnel| tunnel.config.name.clone()).collect() }
-            }
-            // The server answers this itself.
-            Request::Subscribe => Response::Subscribed,
-        }
-    }
-
-    fn up(&mut self, ids: &[ConnectionId]) -> Response {
-        for id in ids {
-            let Some(tunnel) = self.tunnels.get_mut(id) else { continue };
-            let news = tunnel.want(true, Instant::now());
-            let idle = !tunnel.has_sa();
-            news.into_iter().for_each(|progress| self.publish(progress, true));
-            if let Some(search) = self.searches.get_mut(id).filter(|_| idle) {
-                // Tried at once, even in the middle of a wait for the next attempt.
-                (search.up, search.again) = (false, None);
-                self.search(*id);
-            }
-        }
-        self.accepted(ids)
-    }
-
-    fn down(&mut self, ids: &[ConnectionId]) -> Response {
-        for id in ids {
-            let Some(tunnel) = self.tunnels.get_mut(id) else { continue };
-            let news = tunnel.want(false, Instant::now());
-            news.into_iter().for_each(|progress| self.publish(progress, true));
-            if let Some(search) = self.searches.get_mut(id) {
-                (search.up, search.again) = (false, None);
-            }
-            self.handle(Input::Command(Command::Down(*id)));
-            self.bar(*id);
-        }
-        self.tell_systemd();
-        self.accepted(ids)
-    }
-
-    fn accepted(&self, ids: &[ConnectionId]) -> Response {
-        let names = ids.iter().filter_map(|id| self.tunnels.get(id)).map(|tunnel| tunnel.config.name.clone());
-        Response::Accepted { names: names.collect() }
-    }
-
-    /// The tunnels of these names; none named: all.
-    fn meant(&self, names: Vec<String>) -> Result<Vec<ConnectionId>, ErrorReport> {
-        if names.is_empty() {
-            return Ok(self.tunnels.keys().copied().collect());
-        }
-        let find = |name: &String| self.tunnels.iter().find(|(_, tunnel)| tunnel.config.name == *name).map(|(id, _)| *id);
-        let unknown: Vec<_> = names.iter().filter(|name| find(name).is_none()).cloned().collect();
-        if !unknown.is_empty() {
-            let known = self.tunnels.values().map(|tunnel| tunnel.config.name.clone()).collect();
-            return Err(ErrorReport::unknown_tunnels(unknown, known));
-        }
-        Ok(names.iter().filter_map(find).collect())
-    }
-
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if self.ending.is_none() {
             systemd::stopping();
             self.ending = Some(Instant::now() + PATIENCE_AT_THE_END);
@@ -448,10 +425,11 @@ impl Supervisor {
     }
 
     fn is_over(&self) -> bool {
-        self.ending.is_some_and(|latest| Instant::now() >= latest || !self.tunnels.values().any(Tunnel::has_sa))
+        self.ending
+            .is_some_and(|latest| Instant::now() >= latest || !self.tunnels.values().any(Tunnel::has_sa))
     }
 
-    fn publish(&self, progress: Progress, loud: bool) {
+    pub(super) fn publish(&self, progress: Progress, loud: bool) {
         match (progress.state, loud) {
             (TunnelState::Failed, true) => tracing::warn!("tunnel {}: {}", progress.tunnel, progress.message),
             (_, true) => tracing::info!("tunnel {}: {}", progress.tunnel, progress.message),
@@ -461,29 +439,14 @@ impl Supervisor {
         drop(self.progress.send(progress));
     }
 
-    fn tell_systemd(&self) {
+    pub(super) fn tell_systemd(&self) {
         if self.ending.is_none() {
-            let up = self.tunnels.values().filter(|tunnel| tunnel.established()).count();
+            let up = self
+                .tunnels
+                .values()
+                .filter(|tunnel| tunnel.established())
+                .count();
             systemd::status(&format!("{up} of {} tunnels established", self.tunnels.len()));
-        }
-    }
-
-    fn report(&self) -> StatusReport {
-        let now = Instant::now();
-        let counter = |name: &str, count: u64| Counter { name: name.to_owned(), count };
-        StatusReport {
-            api: VERSION,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_ms: super::status::ms(now.saturating_duration_since(self.about.started)),
-            config: self.about.config.clone(),
-            listen: self.sources.bound(),
-            queues: u32::try_from(self.about.queues).unwrap_or(u32::MAX),
-            tunnels: self.tunnels.values().map(|tunnel| tunnel.report(now)).collect(),
-            discards: self.bridge.discards().into_iter().map(|(name, count)| counter(name, count)).collect(),
-            ignored: self.ignored.iter().map(|(name, count)| counter(name, *count)).collect(),
-            queue_counters: Vec::new(),
-            host_changes: self.host.changes(),
         }
     }
 }
@@ -491,7 +454,10 @@ impl Supervisor {
 /// The MTU of an interface whose SA takes inner packets of this length.
 pub fn mtu(tunnel: &crate::config::TunnelConfig, fits: u16) -> u16 {
     // RFC 8200 5: the kernel takes IPv6 off an interface with less; the dataplane answers "too big" instead.
-    let ipv6 = tunnel.remote_networks.iter().any(|network| matches!(network, ipnet::IpNet::V6(_)));
+    let ipv6 = tunnel
+        .remote_networks
+        .iter()
+        .any(|network| matches!(network, ipnet::IpNet::V6(_)));
     let fits = if ipv6 { fits.max(1280) } else { fits };
     tunnel.mtu.unwrap_or(fits)
 }

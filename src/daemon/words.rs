@@ -12,9 +12,13 @@ pub fn step(step: Step, path: &Path) -> String {
     match step {
         Step::InitResponse => format!("asked {peer} for an IKE SA (IKE_SA_INIT)"),
         Step::AuthResponse => format!("agreed on keys with {peer}, proving identities (IKE_AUTH)"),
-        Step::AuthRequest => format!("{peer} asked for an IKE SA; waiting for it to prove its identity (IKE_AUTH)"),
+        Step::AuthRequest => {
+            format!("{peer} asked for an IKE SA; waiting for it to prove its identity (IKE_AUTH)")
+        }
         Step::DeleteResponse => format!("told {peer} that the SAs are deleted"),
-        Step::Retransmission { sent } => format!("no answer from {peer} yet, sent the request again ({sent} times so far)"),
+        Step::Retransmission { sent } => {
+            format!("no answer from {peer} yet, sent the request again ({sent} times so far)")
+        }
     }
 }
 
@@ -26,7 +30,10 @@ pub fn ike_established(ike: &IkeFacts) -> String {
         (false, true) => ", NAT before the peer",
         (true, true) => ", NAT before both",
     };
-    format!("the peer at {} proved to be {} ({}{nat})", ike.path.remote, ike.remote_identity, ike.suite)
+    format!(
+        "the peer at {} proved to be {} ({}{nat})",
+        ike.path.remote, ike.remote_identity, ike.suite
+    )
 }
 
 /// It carries traffic.
@@ -35,7 +42,12 @@ pub fn child_established(child: &ChildFacts) -> String {
         Encapsulation::Udp => "in UDP",
         Encapsulation::None => "without UDP",
     };
-    format!("established: {} <-> {} ({}, ESP {way})", list(&child.local), list(&child.remote), child.suite)
+    format!(
+        "established: {} <-> {} ({}, ESP {way})",
+        list(&child.local),
+        list(&child.remote),
+        child.suite
+    )
 }
 
 /// The IKE SA is gone.
@@ -85,7 +97,15 @@ pub fn failure(failure: &Failure, path: &Path, at_ms: u64) -> FailureReport {
 /// What kept a negotiation from beginning.
 pub fn not_begun(message: String, remedy: String, at_ms: u64) -> FailureReport {
     let step = "start".to_owned();
-    FailureReport { step, actor: Actor::Here, message, remedy, permanent: false, at_ms, retry_in_ms: None }
+    FailureReport {
+        step,
+        actor: Actor::Here,
+        message,
+        remedy,
+        permanent: false,
+        at_ms,
+        retry_in_ms: None,
+    }
 }
 
 fn actor(failure: &Failure) -> Actor {

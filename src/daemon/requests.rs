@@ -1,0 +1,149 @@
+//! What operators ask of the loop.
+
+use std::time::Instant;
+
+use xvpn_ike::api::{Command, Input};
+use xvpn_ike::config::ConnectionId;
+
+use super::status;
+use super::supervisor::Supervisor;
+use crate::admin::api::{Counter, ErrorReport, Request, Response, StatusReport, VERSION};
+use crate::admin::server::shutting_down;
+
+impl Supervisor {
+    /// Does what an operator asks, or begins to.
+    pub(super) fn answer(&mut self, request: Request) -> Response {
+        if self.ending.is_some() && request != Request::Status {
+            return Response::Error(shutting_down());
+        }
+        match request {
+            Request::Status => Response::Status(Box::new(self.report())),
+            Request::Up { names } => self
+                .meant(names)
+                .map_or_else(Response::Error, |ids| self.up(&ids)),
+            Request::Down { names } => self
+                .meant(names)
+                .map_or_else(Response::Error, |ids| self.down(&ids)),
+            Request::Shutdown => {
+                tracing::info!("ending (an operator asked)");
+                self.end();
+                Response::Accepted {
+                    names: self
+                        .tunnels
+                        .values()
+                        .map(|tunnel| tunnel.config.name.clone())
+                        .collect(),
+                }
+            }
+            // The server answers this itself.
+            Request::Subscribe => Response::Subscribed,
+        }
+    }
+
+    fn up(&mut self, ids: &[ConnectionId]) -> Response {
+        for id in ids {
+            let Some(tunnel) = self.tunnels.get_mut(id) else {
+                continue;
+            };
+            let news = tunnel.want(true, Instant::now());
+            let idle = !tunnel.has_sa();
+            news.into_iter().for_each(|progress| self.publish(progress, true));
+            if let Some(search) = self.searches.get_mut(id).filter(|_| idle) {
+                // Tried at once, even in the middle of a wait for the next attempt.
+                (search.up, search.again) = (false, None);
+                self.search(*id);
+            }
+        }
+        self.accepted(ids)
+    }
+
+    fn down(&mut self, ids: &[ConnectionId]) -> Response {
+        for id in ids {
+            let Some(tunnel) = self.tunnels.get_mut(id) else {
+                continue;
+            };
+            let news = tunnel.want(false, Instant::now());
+            news.into_iter().for_each(|progress| self.publish(progress, true));
+            if let Some(search) = self.searches.get_mut(id) {
+                (search.up, search.again) = (false, None);
+            }
+            self.handle(Input::Command(Command::Down(*id)));
+            self.bar(*id);
+        }
+        self.tell_systemd();
+        self.accepted(ids)
+    }
+
+    fn accepted(&self, ids: &[ConnectionId]) -> Response {
+        let names = ids
+            .iter()
+            .filter_map(|id| self.tunnels.get(id))
+            .map(|tunnel| tunnel.config.name.clone());
+        Response::Accepted {
+            names: names.collect(),
+        }
+    }
+
+    /// The tunnels of these names; none named: all.
+    fn meant(&self, names: Vec<String>) -> Result<Vec<ConnectionId>, ErrorReport> {
+        if names.is_empty() {
+            return Ok(self.tunnels.keys().copied().collect());
+        }
+        let find = |name: &String| {
+            self.tunnels
+                .iter()
+                .find(|(_, tunnel)| tunnel.config.name == *name)
+                .map(|(id, _)| *id)
+        };
+        let unknown: Vec<_> = names
+            .iter()
+            .filter(|name| find(name).is_none())
+            .cloned()
+            .collect();
+        if !unknown.is_empty() {
+            let known = self
+                .tunnels
+                .values()
+                .map(|tunnel| tunnel.config.name.clone())
+                .collect();
+            return Err(ErrorReport::unknown_tunnels(unknown, known));
+        }
+        Ok(names.iter().filter_map(find).collect())
+    }
+
+    fn report(&mut self) -> StatusReport {
+        let now = Instant::now();
+        for usage in self.bridge.usage() {
+            self.tunnels
+                .entry(usage.connection)
+                .and_modify(|tunnel| tunnel.on_usage(&usage));
+        }
+        let counter = |name: &str, count: u64| Counter {
+            name: name.to_owned(),
+            count,
+        };
+        StatusReport {
+            api: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: status::ms(now.saturating_duration_since(self.about.started)),
+            config: self.about.config.clone(),
+            listen: self.sources.bound(),
+            queues: u32::try_from(self.about.queues).unwrap_or(u32::MAX),
+            tunnels: self.tunnels.values().map(|tunnel| tunnel.report(now)).collect(),
+            discards: self
+                .bridge
+                .discards()
+                .into_iter()
+                .map(|(name, count)| counter(name, count))
+                .collect(),
+            ignored: self
+                .ignored
+                .iter()
+                .map(|(name, count)| counter(name, *count))
+                .collect(),
+            queue_counters: Vec::new(),
+            host_changes: self.host.changes(),
+        }
+    }
+}
