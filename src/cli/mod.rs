@@ -9,6 +9,7 @@ mod genpsk;
 mod run;
 mod status;
 mod terminal;
+mod unit;
 mod up;
 
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Verb {
     Genpsk,
     /// Builds two clouds on this machine, joins them by a tunnel, and proves that it works
     Demo(demo::Arguments),
+    /// Prints the systemd unit for this gateway
+    Unit,
     /// Prints a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Check(arguments)) => check::check(global, &arguments),
         Some(Verb::Genpsk) => genpsk::genpsk(),
         Some(Verb::Demo(arguments)) => demo::demo(global, &arguments),
+        Some(Verb::Unit) => unit::unit(),
         Some(Verb::Completions(arguments)) => completions::completions(&arguments),
     };
     exit.into()

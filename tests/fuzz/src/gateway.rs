@@ -53,7 +53,7 @@ impl Gateway {
             tunnel, spi: SPI, inbound_spi: SPI, suite, keys: keys(suite), esn, local: any(), remote: any(), path: path(),
         };
         tables.install_inbound(Arc::new(InboundSa::new(&inbound).expect("keys")));
-        tables.install_outbound(Arc::new(OutboundSa::new(&outbound).expect("keys")), path());
+        assert!(tables.install_outbound(Arc::new(OutboundSa::new(&outbound).expect("keys")), path()), "the tunnel is open");
         let stats = Arc::new(QueueStats::new());
         Self {
             tables,
