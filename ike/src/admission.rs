@@ -22,6 +22,7 @@ use crate::wire::IkeSpi;
 pub(crate) struct Admission {
     half_open: BTreeMap<IkeSpi, Awaited>,
     cookies: Cookies,
+    reported: Option<Instant>,
 }
 
 /// Whether an initiator may have a half-open SA.
@@ -70,6 +71,18 @@ impl Admission {
         }
     }
 
+    /// Whether a stranger's failure may be reported to the operator: not more than one in a second, so that nobody can
+    /// fill a log with spoofed requests.
+    pub(crate) fn may_report(&mut self, now: Instant) -> bool {
+        let quiet = self
+            .reported
+            .is_none_or(|at| now.saturating_duration_since(at) >= REPORT_INTERVAL);
+        if quiet {
+            self.reported = Some(now);
+        }
+        quiet
+    }
+
     /// A half-open SA of ours.
     pub(crate) fn get(&self, spi: IkeSpi) -> Option<&Awaited> {
         self.half_open.get(&spi)
@@ -87,7 +100,11 @@ impl Admission {
 
     /// Takes one half-open SA out whose time is over.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Awaited> {
-        let spi = *self.half_open.iter().find(|(_, awaited)| awaited.expires <= now)?.0;
+        let spi = *self
+            .half_open
+            .iter()
+            .find(|(_, awaited)| awaited.expires <= now)?
+            .0;
         self.half_open.remove(&spi)
     }
 
@@ -98,7 +115,10 @@ impl Admission {
 
     /// When the next one expires.
     pub(crate) fn next_deadline(&self) -> Option<(Instant, Reason)> {
-        self.half_open.values().map(|awaited| (awaited.expires, Reason::Expire)).min()
+        self.half_open
+            .values()
+            .map(|awaited| (awaited.expires, Reason::Expire))
+            .min()
     }
 }
 
@@ -119,24 +139,41 @@ impl Cookies {
     /// Changes the secret if it is old. The one before stays good for cookies that are under way.
     fn rotate(&mut self, now: Instant, random: &mut dyn Random) {
         let age = |secret: &CookieSecret| now.saturating_duration_since(secret.since);
-        if self.current.as_ref().is_some_and(|secret| age(secret) < SECRET_LIFETIME) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|secret| age(secret) < SECRET_LIFETIME)
+        {
             return;
         }
-        let version = self.current.as_ref().map_or(0, |secret| secret.version.wrapping_add(1));
+        let version = self
+            .current
+            .as_ref()
+            .map_or(0, |secret| secret.version.wrapping_add(1));
         let mut octets = Zeroizing::new([0; 32]);
         random.fill(octets.as_mut_slice());
         let young = |secret: &CookieSecret| age(secret) < SECRET_LIFETIME * 2;
         self.previous = self.current.take().filter(young);
-        self.current = Some(CookieSecret { version, octets, since: now });
+        self.current = Some(CookieSecret {
+            version,
+            octets,
+            since: now,
+        });
     }
 
     fn make(&self, applicant: Applicant<'_>) -> Vec<u8> {
-        self.current.as_ref().map(|secret| secret.cookie(applicant)).unwrap_or_default()
+        self.current
+            .as_ref()
+            .map(|secret| secret.cookie(applicant))
+            .unwrap_or_default()
     }
 
     fn is_ours(&self, cookie: &[u8], applicant: Applicant<'_>) -> bool {
         let secrets = [&self.current, &self.previous];
-        let secret = secrets.into_iter().flatten().find(|secret| cookie.first() == Some(&secret.version));
+        let secret = secrets
+            .into_iter()
+            .flatten()
+            .find(|secret| cookie.first() == Some(&secret.version));
         secret.is_some_and(|secret| secret.cookie(applicant).as_slice().ct_eq(cookie).into())
     }
 }
@@ -156,6 +193,8 @@ impl CookieSecret {
     }
 }
 
+/// Between reports of what strangers did.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long cookies are made with one secret; each is good for once to twice as long.
 const SECRET_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -165,17 +204,25 @@ mod tests {
     use crate::testing::{Clock, SeededRandom};
 
     fn applicant<'a>(from: &str, cookie: Option<&'a [u8]>) -> Applicant<'a> {
-        Applicant { nonce: &[1; 32], from: from.parse().unwrap(), spi_i: IkeSpi(7), cookie }
+        Applicant {
+            nonce: &[1; 32],
+            from: from.parse().unwrap(),
+            spi_i: IkeSpi(7),
+            cookie,
+        }
     }
 
     fn always() -> EndpointConfig {
-        EndpointConfig { cookie_threshold: 0, ..EndpointConfig::default() }
+        EndpointConfig {
+            cookie_threshold: 0,
+            ..EndpointConfig::default()
+        }
     }
 
     fn cookie_for(admission: &mut Admission, now: Instant, from: &str) -> Vec<u8> {
         match admission.judge(&always(), now, &mut SeededRandom::new(1), applicant(from, None)) {
             Verdict::CookieWanted(cookie) => cookie,
-            other => panic!("{other:?}"),
+            other @ (Verdict::Admitted | Verdict::Full) => panic!("{other:?}"),
         }
     }
 
@@ -183,8 +230,14 @@ mod tests {
     fn admits_who_returns_its_cookie_and_nobody_else() {
         let (mut admission, now) = (Admission::default(), Clock::new().now());
         let cookie = cookie_for(&mut admission, now, "192.0.2.1:500");
-        let mut judge =
-            |from| admission.judge(&always(), now, &mut SeededRandom::new(2), applicant(from, Some(&cookie)));
+        let mut judge = |from| {
+            admission.judge(
+                &always(),
+                now,
+                &mut SeededRandom::new(2),
+                applicant(from, Some(&cookie)),
+            )
+        };
         assert_eq!(judge("192.0.2.1:500"), Verdict::Admitted);
         assert!(matches!(judge("192.0.2.2:500"), Verdict::CookieWanted(_)));
     }
@@ -206,7 +259,10 @@ mod tests {
 
     #[test]
     fn refuses_everybody_when_there_is_no_room() {
-        let config = EndpointConfig { max_half_open: 0, ..EndpointConfig::default() };
+        let config = EndpointConfig {
+            max_half_open: 0,
+            ..EndpointConfig::default()
+        };
         let now = Clock::new().now();
         let applicant = applicant("192.0.2.1:500", None);
         let verdict = Admission::default().judge(&config, now, &mut SeededRandom::new(1), applicant);

@@ -132,7 +132,14 @@ pub struct Transmit {
 
 impl fmt::Debug for Transmit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Transmit({:?}, {} octets, {} -> {})", self.kind, self.bytes.len(), self.path.local, self.path.remote)
+        write!(
+            f,
+            "Transmit({:?}, {} octets, {} -> {})",
+            self.kind,
+            self.bytes.len(),
+            self.path.local,
+            self.path.remote
+        )
     }
 }
 
@@ -404,6 +411,4 @@ pub enum Reason {
     Retry,
     /// A half-open SA or a kept response expires.
     Expire,
-    /// The cookie secret changes.
-    CookieSecret,
 }

@@ -61,7 +61,12 @@ pub struct Retransmission {
 
 impl Default for Retransmission {
     fn default() -> Self {
-        Self { initial: Duration::from_millis(500), factor_percent: 180, cap: Duration::from_secs(10), tries: 8 }
+        Self {
+            initial: Duration::from_millis(500),
+            factor_percent: 180,
+            cap: Duration::from_secs(10),
+            tries: 8,
+        }
     }
 }
 
@@ -78,7 +83,11 @@ pub struct EndpointConfig {
 
 impl Default for EndpointConfig {
     fn default() -> Self {
-        Self { cookie_threshold: 32, max_half_open: 1024, half_open_timeout: Duration::from_secs(30) }
+        Self {
+            cookie_threshold: 32,
+            max_half_open: 1024,
+            half_open_timeout: Duration::from_secs(30),
+        }
     }
 }
 

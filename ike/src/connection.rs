@@ -1,8 +1,10 @@
 //! One connection: what the operator wants of it, the IKE SAs it has, and the attempts to have one.
 //!
 //! A connection may own several IKE SAs at a time: one that is kept, others that are being negotiated, replaced or
-//! deleted. `establish` says which of two is kept, `end` what follows the loss of one.
+//! deleted. `dispatch` brings messages and deadlines to
+//! them, `establish` says which of two is kept, `end` what follows the loss of one.
 
+mod dispatch;
 mod end;
 mod establish;
 
@@ -15,11 +17,10 @@ use crate::api::{CloseReason, Event, PORT_IKE, PORT_NAT_T, Path, Reason, Step, U
 use crate::auth::identity::Identity;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Exchange, Failure, Ignore};
-use crate::exchange::init::{self, Answer};
-use crate::exchange::{Cx, auth, delete, liveness};
-use crate::state::{Closing, Established, Seen, State};
-use crate::timers::{Timers, back_off};
-use crate::wire::{Header, IkeSpi};
+use crate::exchange::{Cx, delete, init, liveness};
+use crate::state::{Established, State};
+use crate::timers::{Timers, after, back_off};
+use crate::wire::IkeSpi;
 
 /// One connection.
 pub(crate) struct Connection {
@@ -69,7 +70,10 @@ impl Connection {
     /// The configuration, if a peer may connect that is reached by this path.
     pub(crate) fn candidate(&self, path: Path) -> Option<Arc<ConnectionConfig>> {
         let fits = self.config.local.is_none_or(|local| local == path.local.ip())
-            && self.config.remote.is_none_or(|remote| remote.ip() == path.remote.ip());
+            && self
+                .config
+                .remote
+                .is_none_or(|remote| remote.ip() == path.remote.ip());
         (fits && self.intent != Intent::Down && !self.forgotten).then(|| Arc::clone(&self.config))
     }
 
@@ -85,8 +89,11 @@ impl Connection {
 
     /// A peer with the same identities has lost everything that stood before `begun` (RFC 7296 2.4).
     pub(crate) fn contact_lost(&mut self, cx: &mut Cx<'_>, begun: Instant) {
-        let lost: Vec<IkeSpi> =
-            self.established().filter(|(_, old)| old.since < begun).map(|(spi, _)| spi).collect();
+        let lost: Vec<IkeSpi> = self
+            .established()
+            .filter(|(_, old)| old.since < begun)
+            .map(|(spi, _)| spi)
+            .collect();
         for spi in lost {
             if let Some(State::Established(old)) = self.sas.remove(&spi) {
                 self.remove_now(cx, *old, CloseReason::Replaced);
@@ -142,7 +149,10 @@ impl Connection {
             }
         }
         if dropped && self.sas.is_empty() {
-            cx.event(Event::IkeClosed { connection: self.config.id, reason: CloseReason::Operator });
+            cx.event(Event::IkeClosed {
+                connection: self.config.id,
+                reason: CloseReason::Operator,
+            });
         }
     }
 
@@ -155,8 +165,12 @@ impl Connection {
     /// What the dataplane has seen.
     pub(crate) fn on_usage(&mut self, now: Instant, usage: &Usage) {
         for state in self.sas.values_mut() {
-            let State::Established(established) = state else { continue };
-            let Some(child) = established.children.get_mut(&usage.inbound_spi) else { continue };
+            let State::Established(established) = state else {
+                continue;
+            };
+            let Some(child) = established.children.get_mut(&usage.inbound_spi) else {
+                continue;
+            };
             if usage.inbound_packets > child.inbound_packets {
                 child.inbound_packets = usage.inbound_packets;
                 liveness::heard(established, now);
@@ -164,159 +178,13 @@ impl Connection {
         }
     }
 
-    /// A message for one of its IKE SAs. `sole`: no connection with the same identities has an IKE SA.
-    pub(crate) fn on_message(
-        &mut self,
-        cx: &mut Cx<'_>,
-        spi: IkeSpi,
-        header: &Header,
-        path: Path,
-        bytes: &[u8],
-        sole: bool,
-    ) {
-        match self.sas.remove(&spi) {
-            None => cx.ignored(Ignore::UnknownSpi),
-            Some(State::InitSent(sent)) => self.on_init_answer(cx, sent, header, path, bytes, sole),
-            Some(State::AuthSent(sent)) => match sent.read(header, bytes) {
-                Ok(opened) => {
-                    let finished = sent.finish(cx, &opened);
-                    self.on_auth_answer(cx, spi, path, finished);
-                }
-                Err(ignore) => self.keep(cx, spi, State::AuthSent(sent), ignore),
-            },
-            Some(State::Established(mut established)) => match established.read(header, bytes) {
-                Ok(Seen::Fresh(opened)) => match established.on_fresh(cx, path, &opened) {
-                    Some(ending) => self.ended(cx, spi, *established, ending),
-                    None => self.put(spi, State::Established(established)),
-                },
-                Ok(Seen::Repeated(answer)) => {
-                    cx.transmit(path, answer);
-                    self.put(spi, State::Established(established));
-                }
-                Err(ignore) => self.keep(cx, spi, State::Established(established), ignore),
-            },
-            Some(State::Closing(mut closing)) => match closing.read(header, bytes) {
-                Ok(Seen::Fresh(opened)) => match closing.on_fresh(cx, path, &opened) {
-                    Some(_) => self.closed(cx, spi, *closing),
-                    None => self.put(spi, State::Closing(closing)),
-                },
-                Ok(Seen::Repeated(answer)) => {
-                    cx.transmit(path, answer);
-                    self.put(spi, State::Closing(closing));
-                }
-                Err(ignore) => self.keep(cx, spi, State::Closing(closing), ignore),
-            },
-        }
-    }
-
-    fn on_init_answer(
-        &mut self,
-        cx: &mut Cx<'_>,
-        mut sent: Box<init::Sent>,
-        header: &Header,
-        path: Path,
-        bytes: &[u8],
-        sole: bool,
-    ) {
-        let spi = sent.spi_i;
-        // Nothing is authenticated yet: the answer comes from where the request went, or it is none.
-        let answer = if path == sent.path { sent.read(header, bytes) } else { Err(Ignore::WrongPath) };
-        let next = match answer {
-            Err(ignore) => return self.keep(cx, spi, State::InitSent(sent), ignore),
-            Ok(Answer::Suspect(cause)) => {
-                sent.suspect(cx.now, cause);
-                return self.keep(cx, spi, State::InitSent(sent), Ignore::UnprotectedError);
-            }
-            Ok(Answer::Cookie(cookie)) => Ok(State::InitSent(Box::new(sent.retry_with_cookie(cx, cookie)))),
-            Ok(Answer::Group(method)) => {
-                sent.retry_with_group(cx, method).map(|sent| State::InitSent(Box::new(sent)))
-            }
-            Ok(Answer::Accepted(accepted, chosen)) => sent.finish(header, &accepted, &chosen).map(|exchanged| {
-                let sent = auth::request(cx, exchanged, bytes, sole);
-                let path = sent.ike.path;
-                cx.event(Event::Progress { connection: self.config.id, step: Step::AuthResponse, path });
-                State::AuthSent(Box::new(sent))
-            }),
-        };
-        match next {
-            Ok(state) => self.put(spi, state),
-            Err(failure) => {
-                cx.spis.release_ike(spi, None);
-                self.failed(cx, path, failure);
-            }
-        }
-    }
-
-    fn on_auth_answer(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, finished: auth::Finished) {
-        match finished {
-            auth::Finished::Authenticated(mut authenticated) => {
-                authenticated.ike.follow(path);
-                self.establish(cx, *authenticated, None);
-            }
-            auth::Finished::Refused(failure) => {
-                cx.spis.release_ike(spi, None);
-                self.failed(cx, path, failure);
-            }
-            auth::Finished::Refuse(failure, ike, farewell) => {
-                let config = Arc::clone(&self.config);
-                let closing = Closing::refusing(cx, config, *ike, farewell, CloseReason::Error);
-                self.put(spi, State::Closing(Box::new(closing)));
-                self.failed(cx, path, failure);
-            }
-        }
-    }
-
-    /// Whatever is due.
-    pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) {
-        let spis: Vec<IkeSpi> = self.sas.keys().copied().collect();
-        for spi in spis {
-            self.on_sa_timeout(cx, spi);
-        }
-        while let Some(reason) = self.timers.take_expired(cx.now) {
-            if reason == Reason::Retry && self.intent == Intent::Up && !self.stands() && !self.is_trying() {
-                self.initiate(cx);
-            }
-        }
-    }
-
-    fn on_sa_timeout(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) {
-        match self.sas.remove(&spi) {
-            None => {}
-            Some(State::InitSent(mut sent)) => match sent.on_timeout(cx) {
-                Ok(again) => {
-                    self.report_retransmission(cx, sent.path, again);
-                    self.put(spi, State::InitSent(sent));
-                }
-                Err(failure) => {
-                    cx.spis.release_ike(spi, None);
-                    self.failed(cx, sent.path, failure);
-                }
-            },
-            Some(State::AuthSent(mut sent)) => match sent.on_timeout(cx) {
-                Ok(again) => {
-                    self.report_retransmission(cx, sent.ike.path, again);
-                    self.put(spi, State::AuthSent(sent));
-                }
-                Err(failure) => {
-                    let path = sent.ike.path;
-                    sent.discard(cx);
-                    self.failed(cx, path, failure);
-                }
-            },
-            Some(State::Established(mut established)) => match established.on_timeout(cx) {
-                Some(ending) => self.ended(cx, spi, *established, ending),
-                None => self.put(spi, State::Established(established)),
-            },
-            Some(State::Closing(mut closing)) => match closing.on_timeout(cx) {
-                Some(_) => self.closed(cx, spi, *closing),
-                None => self.put(spi, State::Closing(closing)),
-            },
-        }
-    }
-
     /// When it wants to be woken.
     pub(crate) fn next_deadline(&self) -> Option<(Instant, Reason)> {
-        self.sas.values().filter_map(State::next_deadline).chain(self.timers.next()).min()
+        self.sas
+            .values()
+            .filter_map(State::next_deadline)
+            .chain(self.timers.next())
+            .min()
     }
 
     fn initiate(&mut self, cx: &mut Cx<'_>) {
@@ -325,16 +193,31 @@ impl Connection {
         let Some(remote) = self.config.remote else { return };
         let Some(local) = self.config.local else {
             let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT_IKE);
-            return self.failed(cx, Path { local, remote }, Failure::new(Exchange::IkeSaInit, Cause::NoAddress));
+            return self.failed(
+                cx,
+                Path { local, remote },
+                Failure::new(Exchange::IkeSaInit, Cause::NoAddress),
+            );
         };
         // A peer that is not at port 500 expects the non-ESP marker, which only our port 4500 speaks.
-        let port = if remote.port() == PORT_IKE { PORT_IKE } else { PORT_NAT_T };
-        let path = Path { local: SocketAddr::new(local, port), remote };
+        let port = if remote.port() == PORT_IKE {
+            PORT_IKE
+        } else {
+            PORT_NAT_T
+        };
+        let path = Path {
+            local: SocketAddr::new(local, port),
+            remote,
+        };
         let config = Arc::clone(&self.config);
         match init::request(cx, &config, path) {
             Ok(sent) => {
                 self.put(sent.spi_i, State::InitSent(Box::new(sent)));
-                cx.event(Event::Progress { connection: config.id, step: Step::InitResponse, path });
+                cx.event(Event::Progress {
+                    connection: config.id,
+                    step: Step::InitResponse,
+                    path,
+                });
             }
             Err(failure) => self.failed(cx, path, failure),
         }
@@ -347,14 +230,22 @@ impl Connection {
             // The operator has given it up already.
             Intent::Down => {
                 if !self.stands() && !self.is_trying() {
-                    cx.event(Event::IkeClosed { connection, reason: CloseReason::Operator });
+                    cx.event(Event::IkeClosed {
+                        connection,
+                        reason: CloseReason::Operator,
+                    });
                 }
             }
             // The peer's own attempt succeeded in the meantime.
             Intent::Idle | Intent::Up if self.stands() => {}
             Intent::Idle | Intent::Up => {
                 let retry_in = self.schedule_retry(cx);
-                cx.event(Event::Failed { connection: Some(connection), path, failure, retry_in });
+                cx.event(Event::Failed {
+                    connection: Some(connection),
+                    path,
+                    failure,
+                    retry_in,
+                });
             }
         }
     }
@@ -368,14 +259,18 @@ impl Connection {
         let (first, longest) = self.config.retry;
         let wait = back_off(first, longest, self.failures, cx.random);
         self.failures = self.failures.saturating_add(1);
-        self.timers.set(Reason::Retry, cx.now + wait);
+        self.timers.set(Reason::Retry, after(cx.now, wait));
         Some(wait)
     }
 
     fn report_retransmission(&self, cx: &mut Cx<'_>, path: Path, sent: Option<u32>) {
         if let Some(sent) = sent {
             let step = Step::Retransmission { sent };
-            cx.event(Event::Progress { connection: self.config.id, step, path });
+            cx.event(Event::Progress {
+                connection: self.config.id,
+                step,
+                path,
+            });
         }
     }
 
@@ -414,7 +309,11 @@ impl Connection {
         let (announced, path) = (established.announced, established.ike.path);
         let mut closing = established.close(cx, CloseReason::Operator);
         closing.announce_end = announced;
-        cx.event(Event::Progress { connection: self.config.id, step: Step::DeleteResponse, path });
+        cx.event(Event::Progress {
+            connection: self.config.id,
+            step: Step::DeleteResponse,
+            path,
+        });
         self.put(spi, State::Closing(Box::new(closing)));
     }
 }

@@ -12,9 +12,10 @@ use crate::config::{ConnectionConfig, ConnectionId, EndpointConfig};
 use crate::connection::Connection;
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::auth_answer::{self, Awaited, Seen};
-use crate::exchange::{Cx, init};
+use crate::exchange::{Cx, init_answer};
 use crate::message::{InitRequest, InitResponse};
 use crate::sa::spis::{FirstMessage, Owner, Spis};
+use crate::timers::after;
 use crate::wire::payload::NotifyType;
 use crate::wire::{Chain, ExchangeType, Fault, Header, IkeSpi, Malformed};
 
@@ -48,7 +49,8 @@ impl Endpoint {
         match input {
             Input::Datagram { path, bytes } => {
                 if let Err(ignore) = self.on_datagram(now, path, bytes) {
-                    self.outputs.push_back(Output::Event(Event::Ignored { reason: ignore }));
+                    self.outputs
+                        .push_back(Output::Event(Event::Ignored { reason: ignore }));
                 }
             }
             Input::Command(command) => self.on_command(now, command),
@@ -86,14 +88,25 @@ impl Endpoint {
                 }
             },
             Command::Forget(id) => {
-                connections.get_mut(&id).into_iter().for_each(|connection| connection.forget(&mut cx));
+                connections
+                    .get_mut(&id)
+                    .into_iter()
+                    .for_each(|connection| connection.forget(&mut cx));
             }
-            Command::Up(id) => connections.get_mut(&id).into_iter().for_each(|connection| connection.up(&mut cx)),
+            Command::Up(id) => connections
+                .get_mut(&id)
+                .into_iter()
+                .for_each(|connection| connection.up(&mut cx)),
             Command::Down(id) => {
-                connections.get_mut(&id).into_iter().for_each(|connection| connection.down(&mut cx));
+                connections
+                    .get_mut(&id)
+                    .into_iter()
+                    .for_each(|connection| connection.down(&mut cx));
             }
             Command::Shutdown => {
-                connections.values_mut().for_each(|connection| connection.down(&mut cx));
+                connections
+                    .values_mut()
+                    .for_each(|connection| connection.down(&mut cx));
                 while let Some(awaited) = admission.take_any() {
                     cx.spis.release_ike(awaited.ike.local_spi(), awaited.ike.first);
                 }
@@ -103,15 +116,25 @@ impl Endpoint {
 
     fn on_timeout(&mut self, now: Instant) {
         let (mut cx, connections, admission) = self.split(now);
-        connections.values_mut().for_each(|connection| connection.on_timeout(&mut cx));
+        connections
+            .values_mut()
+            .for_each(|connection| connection.on_timeout(&mut cx));
         while let Some(awaited) = admission.take_expired(now) {
             cx.spis.release_ike(awaited.ike.local_spi(), awaited.ike.first);
             // Worth a word only if it was probably one of ours, and nothing better came of it meanwhile.
             let likely = awaited.likely.filter(|_| !awaited.refused);
-            if likely.and_then(|id| connections.get(&id)).is_some_and(|connection| !connection.stands()) {
+            if likely
+                .and_then(|id| connections.get(&id))
+                .is_some_and(|connection| !connection.stands())
+            {
                 let failure = Failure::new(Exchange::IkeAuth, Cause::Abandoned);
                 let path = awaited.ike.path;
-                cx.event(Event::Failed { connection: likely, path, failure, retry_in: None });
+                cx.event(Event::Failed {
+                    connection: likely,
+                    path,
+                    failure,
+                    retry_in: None,
+                });
             }
         }
     }
@@ -172,22 +195,40 @@ impl Endpoint {
         match admission.judge(&config, now, cx.random, applicant) {
             Verdict::Full => return Err(Ignore::HalfOpenFull),
             Verdict::CookieWanted(cookie) => {
-                cx.transmit(path, init::stateless(header, &InitResponse::Cookie(cookie)));
+                cx.transmit(
+                    path,
+                    init_answer::stateless(header, &InitResponse::Cookie(cookie)),
+                );
                 return Ok(());
             }
             Verdict::Admitted => {}
         }
-        match init::answer(&mut cx, header, &request, path, &candidates, first) {
-            init::Answered::Accepted(half) => {
+        match init_answer::answer(&mut cx, header, &request, path, &candidates, first) {
+            init_answer::Answered::Accepted(half) => {
                 cx.transmit(path, half.response.clone());
-                let mut awaited =
-                    Awaited::new(half.ike, bytes, half.response, now, now + config.half_open_timeout);
+                let mut awaited = Awaited::new(
+                    half.ike,
+                    bytes,
+                    half.response,
+                    now,
+                    after(now, config.half_open_timeout),
+                );
                 awaited.likely = likely(&candidates);
                 admission.put(awaited);
             }
-            init::Answered::Refused(response, failure) => {
-                cx.transmit(path, init::stateless(header, &response));
-                report_refusal(&mut cx, path, &candidates, *failure);
+            init_answer::Answered::Refused(response, failure) => {
+                cx.transmit(path, init_answer::stateless(header, &response));
+                // Another group is a detour, not a failure.
+                let detour = failure.cause.notify() == Some(NotifyType::INVALID_KE_PAYLOAD);
+                if !detour && admission.may_report(now) {
+                    let connection = likely(&candidates);
+                    cx.event(Event::Failed {
+                        connection,
+                        path,
+                        failure: *failure,
+                        retry_in: None,
+                    });
+                }
             }
         }
         Ok(())
@@ -216,8 +257,11 @@ impl Endpoint {
             return Err(Ignore::Malformed);
         }
         let (mut cx, _, _) = self.split(now);
-        let header = init::response_header(header);
-        cx.transmit(path, crate::message::build_plain(&header, &crate::message::only_notify(&malformed.answer())));
+        let header = init_answer::response_header(header);
+        cx.transmit(
+            path,
+            crate::message::build_plain(&header, &crate::message::only_notify(&malformed.answer())),
+        );
         Ok(())
     }
 
@@ -239,7 +283,7 @@ impl Endpoint {
         };
         let suite = awaited.ike.suite;
         let mut candidates = self.candidates(path);
-        candidates.retain(|config| init::admits(config, &suite));
+        candidates.retain(|config| init_answer::admits(config, &suite));
         let (mut cx, connections, admission) = self.split(now);
         let awaited = admission.take(spi).ok_or(Ignore::UnknownSpi)?;
         match awaited.answer(&mut cx, path, &opened, &candidates) {
@@ -255,7 +299,12 @@ impl Endpoint {
             auth_answer::Answered::Refused(awaited, failure, answer, connection) => {
                 cx.transmit(path, answer);
                 admission.put(*awaited);
-                cx.event(Event::Failed { connection, path, failure, retry_in: None });
+                cx.event(Event::Failed {
+                    connection,
+                    path,
+                    failure,
+                    retry_in: None,
+                });
             }
         }
         Ok(())
@@ -263,7 +312,9 @@ impl Endpoint {
 
     /// RFC 7296 2.4: the peer of this connection has no other IKE SA between the two identities, so neither have we.
     fn on_initial_contact(&mut self, now: Instant, id: ConnectionId, begun: Instant) {
-        let Some((local, remote)) = self.connections.get(&id).map(Connection::identities) else { return };
+        let Some((local, remote)) = self.connections.get(&id).map(Connection::identities) else {
+            return;
+        };
         let (local, remote) = (local.clone(), remote.clone());
         let (mut cx, connections, _) = self.split(now);
         for (other, connection) in connections {
@@ -275,20 +326,33 @@ impl Endpoint {
 
     /// The connections that a peer may have meant, the ones with its address first.
     fn candidates(&self, path: Path) -> Vec<Arc<ConnectionConfig>> {
-        let mut candidates: Vec<_> =
-            self.connections.values().filter_map(|connection| connection.candidate(path)).collect();
+        let mut candidates: Vec<_> = self
+            .connections
+            .values()
+            .filter_map(|connection| connection.candidate(path))
+            .collect();
         candidates.sort_by_key(|config| config.remote.is_none());
         candidates
     }
 
     /// No IKE SA stands between the identities of this connection.
     fn is_sole(&self, id: ConnectionId) -> bool {
-        let Some(own) = self.connections.get(&id).map(Connection::identities) else { return false };
-        !self.connections.values().any(|other| other.identities() == own && other.stands())
+        let Some(own) = self.connections.get(&id).map(Connection::identities) else {
+            return false;
+        };
+        !self
+            .connections
+            .values()
+            .any(|other| other.identities() == own && other.stands())
     }
 
     fn split(&mut self, now: Instant) -> (Cx<'_>, &mut BTreeMap<ConnectionId, Connection>, &mut Admission) {
-        let cx = Cx { now, random: &mut *self.random, outputs: &mut self.outputs, spis: &mut self.spis };
+        let cx = Cx {
+            now,
+            random: &mut *self.random,
+            outputs: &mut self.outputs,
+            spis: &mut self.spis,
+        };
         (cx, &mut self.connections, &mut self.admission)
     }
 }
@@ -312,13 +376,5 @@ fn likely(candidates: &[Arc<ConnectionConfig>]) -> Option<ConnectionId> {
     match (specific.next(), specific.next()) {
         (Some(only), None) => Some(only.id),
         (Some(_), Some(_)) | (None, _) => None,
-    }
-}
-
-fn report_refusal(cx: &mut Cx<'_>, path: Path, candidates: &[Arc<ConnectionConfig>], failure: Failure) {
-    // Another group is a detour, not a failure.
-    if failure.cause.notify() != Some(NotifyType::INVALID_KE_PAYLOAD) {
-        let connection = likely(candidates);
-        cx.event(Event::Failed { connection, path, failure, retry_in: None });
     }
 }

@@ -1,7 +1,7 @@
 //! Two kinds of trouble, never mixed: [`Ignore`] leaves everything as it was (unauthenticated rubbish must never
 //! end a connection), [`Failure`] ends a negotiation and says who must act.
 
-use std::fmt;
+mod words;
 
 use crate::auth::identity::Identity;
 use crate::negotiate::selector::TrafficSelector;
@@ -246,7 +246,11 @@ impl Failure {
     /// A failure at a step; who must act follows from the cause.
     pub fn new(exchange: Exchange, cause: Cause) -> Self {
         let blame = cause.blame();
-        Self { exchange, cause, blame }
+        Self {
+            exchange,
+            cause,
+            blame,
+        }
     }
 
     /// What the operator should do, naming the settings by their keys in the configuration.
@@ -275,10 +279,12 @@ impl Cause {
             | Self::Abandoned
             | Self::NoChild
             | Self::BadPublicValue => Blame::Peer,
-            Self::InvalidSyntax { refused_by, .. } | Self::UnsupportedCritical { refused_by, .. } => match refused_by {
-                Side::Us => Blame::Bytes,
-                Side::Peer => Blame::Us,
-            },
+            Self::InvalidSyntax { refused_by, .. } | Self::UnsupportedCritical { refused_by, .. } => {
+                match refused_by {
+                    Side::Us => Blame::Bytes,
+                    Side::Peer => Blame::Us,
+                }
+            }
             Self::Internal { .. } => Blame::Us,
         }
     }
@@ -310,15 +316,24 @@ impl Cause {
 
     /// The payload type that goes with UNSUPPORTED_CRITICAL_PAYLOAD (RFC 7296 2.5).
     pub(crate) fn unsupported_critical(&self) -> Option<u8> {
-        if let Self::UnsupportedCritical { refused_by: Side::Us, payload } = self { Some(*payload) } else { None }
+        if let Self::UnsupportedCritical {
+            refused_by: Side::Us,
+            payload,
+        } = self
+        {
+            Some(*payload)
+        } else {
+            None
+        }
     }
 
     /// What an error notify of the peer means where it has no more to say.
     pub(crate) fn from_notify(notify: NotifyType) -> Self {
         match notify {
-            NotifyType::INVALID_SYNTAX => {
-                Self::InvalidSyntax { refused_by: Side::Peer, detail: "it does not say where".into() }
-            }
+            NotifyType::INVALID_SYNTAX => Self::InvalidSyntax {
+                refused_by: Side::Peer,
+                detail: "it does not say where".into(),
+            },
             other => Self::PeerNotify { notify: other },
         }
     }
@@ -326,9 +341,10 @@ impl Cause {
     /// What a message of the peer that does not parse means.
     pub(crate) fn from_malformed(malformed: &Malformed) -> Self {
         match malformed.fault {
-            Fault::UnsupportedCritical(payload) => {
-                Self::UnsupportedCritical { refused_by: Side::Us, payload: payload.0 }
-            }
+            Fault::UnsupportedCritical(payload) => Self::UnsupportedCritical {
+                refused_by: Side::Us,
+                payload: payload.0,
+            },
             Fault::Truncated { .. }
             | Fault::Trailing { .. }
             | Fault::Length { .. }
@@ -336,154 +352,10 @@ impl Cause {
             | Fault::TooMany { .. }
             | Fault::MajorVersion(_)
             | Fault::Missing(_)
-            | Fault::Duplicate(_) => Self::InvalidSyntax { refused_by: Side::Us, detail: malformed.to_string() },
-        }
-    }
-
-    fn remedy(&self, exchange: Exchange) -> String {
-        match self {
-            Self::NoResponse { .. } => match exchange {
-                Exchange::IkeSaInit => "check `remote.address`, that the peer's IKE service runs and knows this host's \
-                     address, and that UDP 500 is open both ways in every firewall and security group"
-                    .into(),
-                Exchange::IkeAuth => "UDP 500 works, so check that UDP 4500 is open both ways in every firewall and \
-                     security group; a peer that refuses silently has the reason in its own log"
-                    .into(),
-                Exchange::CreateChildSa | Exchange::Informational => {
-                    "the peer or the way to it is down: check that it runs, and the path on UDP 500 and 4500".into()
-                }
+            | Fault::Duplicate(_) => Self::InvalidSyntax {
+                refused_by: Side::Us,
+                detail: malformed.to_string(),
             },
-            Self::NoProposal { of, .. } => match of {
-                Negotiated::Ike => "make `ike_proposals` the same on both sides (cipher, PRF, group)".into(),
-                Negotiated::Child => {
-                    "make `esp_proposals` the same on both sides (cipher, integrity, ESN, no PFS group for the first one)".into()
-                }
-            },
-            Self::InvalidKeyExchange { wanted } => {
-                format!("add group {wanted} to `ike_proposals`, or take it from the peer's")
-            }
-            Self::AuthenticationFailed { refused_by, .. } => match refused_by {
-                Side::Us => "set the same `psk` on both sides (look for a stray space or newline), and check that \
-                     `remote.id` names the peer that has it"
-                    .into(),
-                Side::Peer => "set the same `psk` on both sides (look for a stray space or newline), and check that \
-                     `local.id` here is what the peer expects, and that the peer knows no other connection for this address"
-                    .into(),
-            },
-            Self::IdentityMismatch { got, .. } => {
-                format!("set `remote.id = \"{got}\"` here if that is the right peer, or `local.id` at the peer")
-            }
-            Self::WrongResponder { wanted, .. } => {
-                format!("set `local.id = \"{wanted}\"` here, or `remote.id` at the peer")
-            }
-            Self::UnsupportedAuthMethod { .. } => "set the peer to authenticate with a pre-shared key".into(),
-            Self::SelectorMismatch { .. } => {
-                "`local.networks` here must overlap `remote.networks` at the peer, and the other way round".into()
-            }
-            Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
-            Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
-            Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
-            Self::Deleted | Self::NoChild => "look at the peer's log: it ended the connection".into(),
-            Self::Abandoned => "look at the peer's log: it gave up, or its messages do not arrive (UDP 4500)".into(),
-            Self::PeerNotify { .. } => "look at the peer's log for the reason of this notification".into(),
-            Self::BadPublicValue | Self::InvalidSyntax { .. } | Self::UnsupportedCritical { .. } => {
-                "the two implementations do not understand each other: please report this with the peer's version".into()
-            }
-            Self::Internal { .. } => "this is a defect of xvpn: please report it".into(),
         }
-    }
-}
-
-impl fmt::Display for Exchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::IkeSaInit => "IKE_SA_INIT",
-            Self::IkeAuth => "IKE_AUTH",
-            Self::CreateChildSa => "CREATE_CHILD_SA",
-            Self::Informational => "INFORMATIONAL",
-        })
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoResponse { tries } => write!(f, "the peer did not answer ({tries} tries)"),
-            Self::NoProposal { of, refused_by, ours, theirs, difference } => {
-                let sa = match of {
-                    Negotiated::Ike => "IKE",
-                    Negotiated::Child => "ESP",
-                };
-                match refused_by {
-                    Side::Peer => write!(f, "the peer accepts none of our {sa} proposals ({ours})"),
-                    Side::Us => {
-                        let theirs = theirs.as_deref().unwrap_or("nothing we know");
-                        write!(f, "no common {sa} proposal: we accept {ours}, the peer offers {theirs}")?;
-                        difference.as_ref().map_or(Ok(()), |difference| write!(f, " ({difference})"))
-                    }
-                }
-            }
-            Self::InvalidKeyExchange { wanted } => {
-                write!(f, "the peer wants key exchange group {wanted}, which is not among ours")
-            }
-            Self::BadPublicValue => f.write_str("the peer's public key is invalid"),
-            Self::CookieLoop => f.write_str("the peer keeps asking for cookies"),
-            Self::AuthenticationFailed { refused_by: Side::Us, identity } => {
-                write!(f, "the peer, as {identity}, failed to prove its identity: the shared secrets differ")
-            }
-            Self::AuthenticationFailed { refused_by: Side::Peer, identity } => {
-                write!(f, "the peer refused us as {identity}: the shared secrets differ, or it does not know us by that name")
-            }
-            Self::IdentityMismatch { expected, got } => {
-                write!(f, "the peer says it is {got}, but {} is expected", List(expected))
-            }
-            Self::WrongResponder { ours, wanted } => {
-                write!(f, "the peer wants to talk to {wanted}, but we are {}", List(ours))
-            }
-            Self::UnsupportedAuthMethod { method } => {
-                write!(f, "the peer authenticates by method {method}, which is not a pre-shared key")
-            }
-            Self::SelectorMismatch { refused_by, ours, theirs } => {
-                match refused_by {
-                    Side::Us => f.write_str("the peer's networks do not overlap ours")?,
-                    Side::Peer => f.write_str("the peer refused our networks")?,
-                }
-                write!(f, ": ours {} to {}", List(&ours.0), List(&ours.1))?;
-                match theirs {
-                    Some(theirs) => write!(f, ", the peer's view {} to {}", List(&theirs.0), List(&theirs.1)),
-                    None => Ok(()),
-                }
-            }
-            Self::NoPolicy => f.write_str("no connection is configured for this peer"),
-            Self::InvalidSyntax { refused_by: Side::Us, detail } => write!(f, "the peer's message is malformed: {detail}"),
-            Self::InvalidSyntax { refused_by: Side::Peer, detail } => write!(f, "the peer calls our message malformed: {detail}"),
-            Self::UnsupportedCritical { refused_by: Side::Us, payload } => {
-                write!(f, "the peer insists on payload type {payload}, which we do not know")
-            }
-            Self::UnsupportedCritical { refused_by: Side::Peer, payload } => {
-                write!(f, "the peer does not know our critical payload type {payload}")
-            }
-            Self::PeerNotify { notify } => write!(f, "the peer answered {notify}"),
-            Self::Deleted => f.write_str("the peer deleted the IKE SA"),
-            Self::Abandoned => f.write_str("the peer began and never finished"),
-            Self::NoChild => f.write_str("the CHILD SA is gone"),
-            Self::NoAddress => f.write_str("no address to connect to or from"),
-            Self::Internal { detail } => write!(f, "internal: {detail}"),
-        }
-    }
-}
-
-/// Items with commas between.
-struct List<'a, T>(&'a [T]);
-
-impl<T: fmt::Display> fmt::Display for List<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, item) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
-            write!(f, "{item}")?;
-        }
-        Ok(())
     }
 }

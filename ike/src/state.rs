@@ -1,8 +1,10 @@
 //! The states of an IKE SA. Each is named for what it awaits, and owns only what is legal then.
 
+mod closing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::{CloseReason, Encapsulation, Event, Output, Path, Reason, Spi, Step};
 use crate::auth::identity::Identity;
@@ -14,8 +16,10 @@ use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::window::{Overdue, Standing};
-use crate::timers::Timers;
+use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Header, Malformed, Opened, Payloads};
+
+pub(crate) use closing::Closing;
 
 /// An IKE SA of a connection. (A half-open SA of a responder belongs to no connection yet: `admission`.)
 pub(crate) enum State {
@@ -36,7 +40,10 @@ impl State {
         match self {
             Self::InitSent(sent) => retransmit(sent.due()),
             Self::AuthSent(sent) => retransmit(sent.due()),
-            Self::Established(sa) => [retransmit(sa.ike.due()), sa.timers.next()].into_iter().flatten().min(),
+            Self::Established(sa) => [retransmit(sa.ike.due()), sa.timers.next()]
+                .into_iter()
+                .flatten()
+                .min(),
             Self::Closing(closing) => retransmit(closing.ike.due()),
         }
     }
@@ -104,7 +111,10 @@ impl Established {
             config: authenticated.config,
             ike: authenticated.ike,
             remote_identity: authenticated.remote_identity,
-            children: child.into_iter().map(|child| (child.inbound_spi(), child)).collect(),
+            children: child
+                .into_iter()
+                .map(|child| (child.inbound_spi(), child))
+                .collect(),
             begun: authenticated.begun,
             since: now,
             last_heard: now,
@@ -121,7 +131,9 @@ impl Established {
 
     /// Sends a request. The caller has seen that none is in flight.
     pub(crate) fn request(&mut self, cx: &mut Cx<'_>, request: Request, message: &Informational) {
-        let bytes = self.ike.seal_request(ExchangeType::INFORMATIONAL, &message.emit(), cx.random);
+        let bytes = self
+            .ike
+            .seal_request(ExchangeType::INFORMATIONAL, &message.emit(), cx.random);
         self.ike.requests.sent(bytes.clone(), cx.now);
         self.in_flight = Some(request);
         cx.transmit(self.ike.path, bytes);
@@ -136,7 +148,10 @@ impl Established {
     pub(crate) fn on_fresh(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
         liveness::heard(self, cx.now);
         if self.ike.follow(path) {
-            cx.output(Output::SetPath { connection: self.config.id, path });
+            cx.output(Output::SetPath {
+                connection: self.config.id,
+                path,
+            });
         }
         if !opened.header().is_response() {
             return self.on_request(cx, path, opened);
@@ -154,7 +169,11 @@ impl Established {
             ExchangeType::INFORMATIONAL => informational::answer(cx, self, &chain),
             ExchangeType::CREATE_CHILD_SA => {
                 let answer = create_child::answer(cx, &chain, false)?;
-                Ok(informational::Asked { answer, removed: Vec::new(), ending: None })
+                Ok(informational::Asked {
+                    answer,
+                    removed: Vec::new(),
+                    ending: None,
+                })
             }
             other => Err(unexpected(other)),
         });
@@ -169,14 +188,20 @@ impl Established {
                 // RFC 7296 2.21.3: INVALID_SYNTAX ends the IKE SA on both sides; an unknown critical payload does not.
                 let cause = Cause::from_malformed(&malformed);
                 let failure = Failure::new(exchange_of(header.exchange), cause);
-                failure.cause.unsupported_critical().is_none().then_some(Ending::Failed(failure))
+                failure
+                    .cause
+                    .unsupported_critical()
+                    .is_none()
+                    .then_some(Ending::Failed(failure))
             }
         }
     }
 
     /// RFC 7296 2.11: the answer goes where the request came from.
     fn respond(&mut self, cx: &mut Cx<'_>, path: Path, header: &Header, payloads: &Payloads) {
-        let bytes = self.ike.respond(header.exchange, header.message_id, payloads, cx.random);
+        let bytes = self
+            .ike
+            .respond(header.exchange, header.message_id, payloads, cx.random);
         cx.transmit(path, bytes);
     }
 
@@ -187,7 +212,11 @@ impl Established {
             Overdue::Resend { bytes, sent } => {
                 cx.transmit(self.ike.path, bytes);
                 let (connection, path) = (self.config.id, self.ike.path);
-                cx.event(Event::Progress { connection, step: Step::Retransmission { sent }, path });
+                cx.event(Event::Progress {
+                    connection,
+                    step: Step::Retransmission { sent },
+                    path,
+                });
             }
             Overdue::GiveUp { tries } => return Some(Ending::Unreachable { tries }),
         }
@@ -199,7 +228,7 @@ impl Established {
                     self.arm_keepalive(cx.now);
                 }
                 Reason::Expire => return Some(Ending::NoChild),
-                Reason::Retransmit | Reason::Retry | Reason::CookieSecret => {}
+                Reason::Retransmit | Reason::Retry => {}
             }
         }
         None
@@ -209,109 +238,22 @@ impl Established {
     fn arm_keepalive(&mut self, now: Instant) {
         let wanted = self.ike.nat.nat_local || self.config.encapsulation == EncapsulationPolicy::Force;
         if wanted && self.ike.encapsulation == Encapsulation::Udp {
-            self.timers.set(Reason::Keepalive, now + self.config.nat_keepalive);
+            let wait = self.config.nat_keepalive.max(SHORTEST_KEEPALIVE);
+            self.timers.set(Reason::Keepalive, after(now, wait));
         }
     }
 
     /// Turns it into one that is being deleted. What is left of its CHILD SAs goes when the peer has answered.
     pub(crate) fn close(self, cx: &mut Cx<'_>, reason: CloseReason) -> Closing {
         let in_flight = self.in_flight.is_some();
-        let mut closing = Closing {
-            config: self.config,
-            ike: self.ike,
-            children: self.children,
-            announced: self.announced,
-            announce_end: false,
-            reason,
-            farewell: Some(Informational::delete_ike()),
-        };
+        let mut closing = Closing::new(self.config, self.ike, Informational::delete_ike(), reason);
+        closing.children = self.children;
+        closing.announced = self.announced;
         // RFC 7296 2.3: with a window of one the delete waits for the answer to what is in flight.
         if !in_flight {
             closing.say_farewell(cx);
         }
         closing
-    }
-}
-
-/// An IKE SA that is being deleted by us.
-pub(crate) struct Closing {
-    /// The connection's configuration when it was negotiated.
-    pub(crate) config: Arc<ConnectionConfig>,
-    /// Keys, windows, path.
-    pub(crate) ike: IkeSa,
-    /// CHILD SAs that still receive until the peer has answered.
-    pub(crate) children: BTreeMap<Spi, ChildSa>,
-    /// The operator was told of its CHILD SAs, and is told when they go.
-    pub(crate) announced: bool,
-    /// The end of the IKE SA is an event when it comes: the operator waits for it.
-    pub(crate) announce_end: bool,
-    /// Why it ends.
-    pub(crate) reason: CloseReason,
-    /// What is still to be sent.
-    farewell: Option<Informational>,
-}
-
-impl Closing {
-    /// A never established SA: the peer is told that there is none.
-    pub(crate) fn refusing(
-        cx: &mut Cx<'_>,
-        config: Arc<ConnectionConfig>,
-        ike: IkeSa,
-        farewell: Informational,
-        reason: CloseReason,
-    ) -> Self {
-        let mut closing =
-            Self { config, ike, children: BTreeMap::new(), announced: false, announce_end: false, reason, farewell: Some(farewell) };
-        closing.say_farewell(cx);
-        closing
-    }
-
-    /// Looks at a message for our SPI. Changes nothing.
-    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
-        read(&self.ike, header, bytes)
-    }
-
-    /// The peer's fresh request or the awaited response.
-    pub(crate) fn on_fresh(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
-        let header = *opened.header();
-        if header.is_response() {
-            self.ike.requests.answered();
-            if self.farewell.is_none() {
-                return Some(Ending::Closed);
-            }
-            self.say_farewell(cx);
-            return None;
-        }
-        // The peer may still ask for something, or delete the same SA at the same time (RFC 7296 2.25.2).
-        let answer = opened.chain().and_then(|chain| match header.exchange {
-            ExchangeType::CREATE_CHILD_SA => create_child::answer(cx, &chain, true),
-            _ => Ok(Informational::default().emit()),
-        });
-        let answer = answer.unwrap_or_else(|malformed| only_notify(&malformed.answer()));
-        let bytes = self.ike.respond(header.exchange, header.message_id, &answer, cx.random);
-        cx.transmit(path, bytes);
-        let deleted = opened.chain().and_then(|chain| Informational::parse(&chain)).is_ok_and(|m| m.delete_ike);
-        deleted.then_some(Ending::Closed)
-    }
-
-    /// Sends again or gives up.
-    pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
-        match self.ike.requests.on_timeout(cx.now) {
-            Overdue::No => None,
-            Overdue::Resend { bytes, .. } => {
-                cx.transmit(self.ike.path, bytes);
-                None
-            }
-            // A peer that does not answer is as good as one that has deleted.
-            Overdue::GiveUp { .. } => Some(Ending::Closed),
-        }
-    }
-
-    fn say_farewell(&mut self, cx: &mut Cx<'_>) {
-        let Some(farewell) = self.farewell.take() else { return };
-        let bytes = self.ike.seal_request(ExchangeType::INFORMATIONAL, &farewell.emit(), cx.random);
-        self.ike.requests.sent_with_tries(bytes.clone(), FAREWELL_TRIES, cx.now);
-        cx.transmit(self.ike.path, bytes);
     }
 }
 
@@ -357,9 +299,14 @@ fn exchange_of(kind: ExchangeType) -> Exchange {
 /// A request of an exchange that has no place here. It counts as fresh and must be answered, or the peer's window
 /// would be stuck.
 fn unexpected(kind: ExchangeType) -> Malformed {
-    Malformed::new(crate::wire::Fault::Value { what: "the exchange type", value: u64::from(kind.0) }, 18)
+    Malformed::new(
+        crate::wire::Fault::Value {
+            what: "the exchange type",
+            value: u64::from(kind.0),
+        },
+        18,
+    )
 }
 
-/// A delete is not worth long waiting.
-const FAREWELL_TRIES: u32 = 4;
-
+/// A NAT is not kept open more eagerly, whatever the configuration says.
+const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);

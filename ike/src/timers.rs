@@ -28,26 +28,49 @@ impl Timers {
 
     /// Takes one deadline that has passed, in the order of [`Reason`].
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Reason> {
-        let reason = REASONS.into_iter().find(|&reason| self.due[index(reason)].is_some_and(|at| at <= now))?;
+        let reason = REASONS
+            .into_iter()
+            .find(|&reason| self.due[index(reason)].is_some_and(|at| at <= now))?;
         self.clear(reason);
         Some(reason)
     }
 
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<(Instant, Reason)> {
-        REASONS.into_iter().filter_map(|reason| Some((self.due[index(reason)]?, reason))).min()
+        REASONS
+            .into_iter()
+            .filter_map(|reason| Some((self.due[index(reason)]?, reason)))
+            .min()
     }
+}
+
+/// `wait` after `now`: at least a moment, so that no deadline sets itself anew within the same call, and at most as far
+/// as time reaches.
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait.clamp(SHORTEST, LONGEST)).unwrap_or(now)
 }
 
 /// The wait before the next attempt to connect: doubled each time up to `longest`, and then scattered by up to a
 /// quarter either way, so that two sides that fail together do not stay in step.
-pub(crate) fn back_off(first: Duration, longest: Duration, failures: u32, random: &mut dyn Random) -> Duration {
-    let doubled = first.saturating_mul(1u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX)).min(longest);
+pub(crate) fn back_off(
+    first: Duration,
+    longest: Duration,
+    failures: u32,
+    random: &mut dyn Random,
+) -> Duration {
+    let doubled = first
+        .saturating_mul(1u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX))
+        .min(longest);
     let mut octet = [0];
     random.fill(&mut octet);
     // 75 % to 125 % in 256 steps.
     doubled.saturating_mul(768 + 2 * u32::from(octet[0])) / 1024
 }
+
+/// No configured time is taken for shorter.
+const SHORTEST: Duration = Duration::from_millis(10);
+/// No configured time is taken for longer: a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const fn index(reason: Reason) -> usize {
     match reason {
@@ -56,17 +79,15 @@ const fn index(reason: Reason) -> usize {
         Reason::Keepalive => 2,
         Reason::Retry => 3,
         Reason::Expire => 4,
-        Reason::CookieSecret => 5,
     }
 }
 
-const REASONS: [Reason; 6] = [
+const REASONS: [Reason; 5] = [
     Reason::Retransmit,
     Reason::Liveness,
     Reason::Keepalive,
     Reason::Retry,
     Reason::Expire,
-    Reason::CookieSecret,
 ];
 
 #[cfg(test)]
@@ -87,12 +108,28 @@ mod tests {
         let mut timers = Timers::default();
         timers.set(Reason::Liveness, start + Duration::from_secs(1));
         timers.set(Reason::Retransmit, start + Duration::from_secs(2));
-        assert_eq!(timers.next(), Some((start + Duration::from_secs(1), Reason::Liveness)));
+        assert_eq!(
+            timers.next(),
+            Some((start + Duration::from_secs(1), Reason::Liveness))
+        );
         assert_eq!(timers.take_expired(start), None);
-        assert_eq!(timers.take_expired(start + Duration::from_secs(1)), Some(Reason::Liveness));
+        assert_eq!(
+            timers.take_expired(start + Duration::from_secs(1)),
+            Some(Reason::Liveness)
+        );
         assert_eq!(timers.take_expired(start + Duration::from_secs(1)), None);
-        assert_eq!(timers.take_expired(start + Duration::from_secs(9)), Some(Reason::Retransmit));
+        assert_eq!(
+            timers.take_expired(start + Duration::from_secs(9)),
+            Some(Reason::Retransmit)
+        );
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn survives_absurd_waits() {
+        let now = Instant::now_for_test();
+        assert!(after(now, Duration::MAX) > now);
+        assert!(after(now, Duration::ZERO) > now);
     }
 
     #[test]
@@ -106,7 +143,14 @@ mod tests {
 
     #[test]
     fn scatters_the_wait_by_a_quarter_either_way() {
-        let wait = |octet| back_off(Duration::from_secs(4), Duration::from_secs(60), 0, &mut Fixed(octet));
+        let wait = |octet| {
+            back_off(
+                Duration::from_secs(4),
+                Duration::from_secs(60),
+                0,
+                &mut Fixed(octet),
+            )
+        };
         assert_eq!(wait(0), Duration::from_secs(3));
         assert!(wait(255) > Duration::from_millis(4900) && wait(255) < Duration::from_secs(5));
     }

@@ -15,7 +15,12 @@ impl Connection {
         match ending {
             Ending::PeerDeleted | Ending::Closed => {
                 self.remove_now(cx, established, CloseReason::Peer);
-                self.lost(cx, path, announced, Failure::new(Exchange::Informational, Cause::Deleted));
+                self.lost(
+                    cx,
+                    path,
+                    announced,
+                    Failure::new(Exchange::Informational, Cause::Deleted),
+                );
             }
             Ending::Failed(failure) => {
                 self.remove_now(cx, established, CloseReason::Error);
@@ -31,7 +36,12 @@ impl Connection {
                 closing.announced &= !closing.children.is_empty();
                 self.put(spi, State::Closing(Box::new(closing)));
                 self.announce_closed(cx, announced, CloseReason::Error);
-                self.lost(cx, path, announced, Failure::new(Exchange::Informational, Cause::NoChild));
+                self.lost(
+                    cx,
+                    path,
+                    announced,
+                    Failure::new(Exchange::Informational, Cause::NoChild),
+                );
             }
         }
     }
@@ -40,16 +50,25 @@ impl Connection {
     pub(super) fn closed(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, mut closing: Closing) {
         let connection = closing.config.id;
         for mut child in std::mem::take(&mut closing.children).into_values() {
-            let outputs = [child.remove_outbound(connection), child.remove_inbound(connection)];
+            let outputs = [
+                child.remove_outbound(connection),
+                child.remove_inbound(connection),
+            ];
             outputs.into_iter().flatten().for_each(|output| cx.output(output));
             cx.spis.release_esp(child.inbound_spi());
             if closing.announced {
-                cx.event(Event::ChildClosed { connection, inbound_spi: child.inbound_spi() });
+                cx.event(Event::ChildClosed {
+                    connection,
+                    inbound_spi: child.inbound_spi(),
+                });
             }
         }
         cx.spis.release_ike(spi, closing.ike.first);
         if closing.announce_end {
-            cx.event(Event::IkeClosed { connection, reason: closing.reason });
+            cx.event(Event::IkeClosed {
+                connection,
+                reason: closing.reason,
+            });
         }
     }
 
@@ -57,14 +76,18 @@ impl Connection {
     pub(super) fn remove_now(&mut self, cx: &mut Cx<'_>, mut established: Established, reason: CloseReason) {
         let children = std::mem::take(&mut established.children).into_values().collect();
         delete::remove(cx, &mut established, children);
-        cx.spis.release_ike(established.ike.local_spi(), established.ike.first);
+        cx.spis
+            .release_ike(established.ike.local_spi(), established.ike.first);
         self.announce_closed(cx, established.announced, reason);
     }
 
     /// The operator is told of the end of what they were told of, unless another SA stands in its place.
     fn announce_closed(&self, cx: &mut Cx<'_>, announced: bool, reason: CloseReason) {
         if announced && !self.established().any(|(_, other)| other.announced) {
-            cx.event(Event::IkeClosed { connection: self.id(), reason });
+            cx.event(Event::IkeClosed {
+                connection: self.id(),
+                reason,
+            });
         }
     }
 
@@ -74,7 +97,10 @@ impl Connection {
         for state in self.sas.values_mut() {
             let State::Closing(closing) = state else { continue };
             if std::mem::take(&mut closing.announce_end) {
-                cx.event(Event::IkeClosed { connection, reason: closing.reason });
+                cx.event(Event::IkeClosed {
+                    connection,
+                    reason: closing.reason,
+                });
             }
         }
     }
@@ -86,12 +112,21 @@ impl Connection {
         }
         // What stood for long does not count against the next attempt.
         let long = self.config.retry.1;
-        if self.stood_since.take().is_some_and(|since| cx.now.saturating_duration_since(since) >= long) {
+        if self
+            .stood_since
+            .take()
+            .is_some_and(|since| cx.now.saturating_duration_since(since) >= long)
+        {
             self.failures = 0;
         }
         let retry_in = self.schedule_retry(cx);
         if retry_in.is_some() || failure.cause != Cause::Deleted {
-            cx.event(Event::Failed { connection: Some(self.id()), path, failure, retry_in });
+            cx.event(Event::Failed {
+                connection: Some(self.id()),
+                path,
+                failure,
+                retry_in,
+            });
         }
     }
 }

@@ -53,8 +53,10 @@ impl Connection {
             return self.close_unwanted(cx, new);
         }
 
-        let fates: Vec<(IkeSpi, Fate)> =
-            self.established().map(|(spi, old)| (spi, fate(old, &new, contact))).collect();
+        let fates: Vec<(IkeSpi, Fate)> = self
+            .established()
+            .map(|(spi, old)| (spi, fate(old, &new, contact)))
+            .collect();
         let loses = fates.iter().any(|(_, fate)| *fate == Fate::Kept);
         install(cx, &mut new, answer, loses);
         for (spi, fate) in fates {
@@ -85,7 +87,12 @@ impl Connection {
                 cx.transmit(to, bytes);
                 new.timers.set(Reason::Expire, cx.now + PATIENCE);
                 self.put(spi, State::Established(Box::new(new)));
-                cx.event(Event::Failed { connection: Some(self.id()), path, failure, retry_in: None });
+                cx.event(Event::Failed {
+                    connection: Some(self.id()),
+                    path,
+                    failure,
+                    retry_in: None,
+                });
             }
             None => {
                 let closing = new.close(cx, CloseReason::Error);
@@ -106,7 +113,9 @@ impl Connection {
     }
 
     fn meet_fate(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, fate: Fate) {
-        let Some(State::Established(mut old)) = self.sas.remove(&spi) else { return };
+        let Some(State::Established(mut old)) = self.sas.remove(&spi) else {
+            return;
+        };
         match fate {
             Fate::Kept => self.put(spi, State::Established(old)),
             Fate::Awaited => {
@@ -165,12 +174,17 @@ impl Connection {
             State::Established(established) => Some(established),
             State::InitSent(_) | State::AuthSent(_) | State::Closing(_) => None,
         });
-        let Some(established) = losing.filter(|established| !established.children.is_empty()) else { return };
+        let Some(established) = losing.filter(|established| !established.children.is_empty()) else {
+            return;
+        };
         established.losing = false;
         established.timers.clear(Reason::Expire);
         let (id, path) = (established.config.id, established.ike.path);
         for child in established.children.values_mut() {
-            child.install_outbound(id, path).into_iter().for_each(|output| cx.output(output));
+            child
+                .install_outbound(id, path)
+                .into_iter()
+                .for_each(|output| cx.output(output));
         }
         if !established.announced {
             announce(cx, established);
@@ -180,7 +194,8 @@ impl Connection {
 
 /// What becomes of `old` now that there is `new`.
 fn fate(old: &Established, new: &Established, contact: bool) -> Fate {
-    let both_at_once = old.ike.role != new.ike.role && overlaps(old.since, new.begun) && !old.children.is_empty();
+    let both_at_once =
+        old.ike.role != new.ike.role && overlaps(old.since, new.begun) && !old.children.is_empty();
     if both_at_once {
         return match (old.ike.nonces.lowest() < new.ike.nonces.lowest(), old.ike.role) {
             (true, Role::Initiator) => Fate::Deleted,
@@ -201,13 +216,19 @@ fn overlaps(old_since: Instant, new_begun: Instant) -> bool {
 fn install(cx: &mut Cx<'_>, new: &mut Established, answer: Option<(Path, Vec<u8>)>, inbound_only: bool) {
     let (id, path) = (new.config.id, new.ike.path);
     for child in new.children.values_mut() {
-        child.install_inbound(id, path).into_iter().for_each(|output| cx.output(output));
+        child
+            .install_inbound(id, path)
+            .into_iter()
+            .for_each(|output| cx.output(output));
     }
     if let Some((to, bytes)) = answer {
         cx.transmit(to, bytes);
     }
     for child in new.children.values_mut().filter(|_| !inbound_only) {
-        child.install_outbound(id, path).into_iter().for_each(|output| cx.output(output));
+        child
+            .install_outbound(id, path)
+            .into_iter()
+            .for_each(|output| cx.output(output));
     }
 }
 
@@ -217,7 +238,10 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
     let ike = established.ike.facts(established.remote_identity.clone());
     cx.event(Event::IkeEstablished { connection, ike });
     for child in established.children.values() {
-        cx.event(Event::ChildEstablished { connection, child: child.facts() });
+        cx.event(Event::ChildEstablished {
+            connection,
+            child: child.facts(),
+        });
     }
 }
 

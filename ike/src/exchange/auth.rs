@@ -76,7 +76,12 @@ pub(crate) enum Finished {
 
 /// The initiator's request. `sole`: no other IKE SA stands between the two identities.
 pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], sole: bool) -> Sent {
-    let Exchanged { config, mut ike, request, begun } = exchanged;
+    let Exchanged {
+        config,
+        mut ike,
+        request,
+        begun,
+    } = exchanged;
     let child_spi = cx.spis.allocate_esp(cx.random);
     let idi = identification(&config.local_identity);
     let signed = SignedOctets {
@@ -107,7 +112,13 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
     let bytes = ike.seal_request(ExchangeType::IKE_AUTH, &message.emit(), cx.random);
     ike.requests.sent(bytes.clone(), cx.now);
     cx.transmit(ike.path, bytes);
-    Sent { config, ike, begun, response: response.to_vec(), child_spi }
+    Sent {
+        config,
+        ike,
+        begun,
+        response: response.to_vec(),
+        child_spi,
+    }
 }
 
 impl Sent {
@@ -173,7 +184,10 @@ impl Sent {
                 Err(failure(cause))
             }
         };
-        let initial_contact = accepted.other.iter().any(|notify| notify.kind == NotifyType::INITIAL_CONTACT);
+        let initial_contact = accepted
+            .other
+            .iter()
+            .any(|notify| notify.kind == NotifyType::INITIAL_CONTACT);
         Finished::Authenticated(Box::new(Authenticated {
             config: self.config,
             ike: self.ike,
@@ -188,7 +202,10 @@ impl Sent {
     fn verify(&self, accepted: &AuthAccepted) -> Result<(Identity, AuthVerified), Cause> {
         let got = identity(&accepted.idr)?;
         if !self.config.remote_identity.matches(&got) {
-            return Err(Cause::IdentityMismatch { expected: vec![self.config.remote_identity.clone()], got });
+            return Err(Cause::IdentityMismatch {
+                expected: vec![self.config.remote_identity.clone()],
+                got,
+            });
         }
         let method = accepted.auth.method;
         if method != AuthMethod::PSK {
@@ -202,7 +219,10 @@ impl Sent {
         };
         match psk::verify(self.ike.suite.prf, &self.config.psk, signed, &accepted.auth.data) {
             Ok(proof) => Ok((got, proof)),
-            Err(_) => Err(Cause::AuthenticationFailed { refused_by: Side::Us, identity: got }),
+            Err(_) => Err(Cause::AuthenticationFailed {
+                refused_by: Side::Us,
+                identity: got,
+            }),
         }
     }
 
@@ -212,15 +232,22 @@ impl Sent {
             ChildAnswer::Refused(notify) => return Err(self.refused(notify)),
         };
         let proposals = first_child_proposals(&self.config);
-        let chosen = accept_esp(&proposals, &answer.sa, ChildExchange::IkeAuth)
-            .map_err(|bad| Cause::InvalidSyntax { refused_by: Side::Us, detail: bad.to_string() })?;
+        let chosen = accept_esp(&proposals, &answer.sa, ChildExchange::IkeAuth).map_err(|bad| {
+            Cause::InvalidSyntax {
+                refused_by: Side::Us,
+                detail: bad.to_string(),
+            }
+        })?;
         let (local, remote) = (from_payload(&answer.tsi), from_payload(&answer.tsr));
         let within = check_answer(&self.config.local_selectors, &local)
             .and_then(|()| check_answer(&self.config.remote_selectors, &remote));
         if within.is_err() {
             return Err(Cause::SelectorMismatch {
                 refused_by: Side::Us,
-                ours: (self.config.local_selectors.clone(), self.config.remote_selectors.clone()),
+                ours: (
+                    self.config.local_selectors.clone(),
+                    self.config.remote_selectors.clone(),
+                ),
                 theirs: Some((local, remote)),
             });
         }
@@ -251,7 +278,10 @@ impl Sent {
             },
             NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => Cause::SelectorMismatch {
                 refused_by: Side::Peer,
-                ours: (self.config.local_selectors.clone(), self.config.remote_selectors.clone()),
+                ours: (
+                    self.config.local_selectors.clone(),
+                    self.config.remote_selectors.clone(),
+                ),
                 theirs: None,
             },
             NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD => Cause::UnsupportedCritical {
@@ -266,8 +296,11 @@ impl Sent {
         cx.spis.release_esp(self.child_spi);
         // RFC 7296 2.21.2: an INFORMATIONAL exchange with the error and nothing else.
         let farewell = match cause.notify() {
-            Some(kind) => Informational { notifies: vec![Notify::new(kind)], ..Informational::default() },
-            None => Informational::delete_ike(),
+            Some(kind @ NotifyType::AUTHENTICATION_FAILED) => Informational {
+                notifies: vec![Notify::new(kind)],
+                ..Informational::default()
+            },
+            Some(_) | None => Informational::delete_ike(),
         };
         Finished::Refuse(failure(cause), Box::new(self.ike), farewell)
     }
@@ -275,21 +308,36 @@ impl Sent {
 
 /// Our proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2).
 pub(crate) fn first_child_proposals(config: &ConnectionConfig) -> Vec<EspProposal> {
-    config.esp_proposals.iter().map(EspProposal::without_key_exchange).collect()
+    config
+        .esp_proposals
+        .iter()
+        .map(EspProposal::without_key_exchange)
+        .collect()
 }
 
 /// The CHILD SA whose keys come of the nonces of IKE_SA_INIT (RFC 7296 2.17).
 pub(crate) fn first_child_sa(ike: &IkeSa, agreement: ChildAgreement) -> Result<ChildSa, Cause> {
     let nonces = (ike.nonces.initiator.as_slice(), ike.nonces.responder.as_slice());
-    let keys = ChildKeys::derive(ike.suite.prf, &ike.keys.sk_d, &agreement.suite, None, nonces)
-        .map_err(|_| Cause::Internal { detail: "KEYMAT is too long" })?;
+    let keys =
+        ChildKeys::derive(ike.suite.prf, &ike.keys.sk_d, &agreement.suite, None, nonces).map_err(|_| {
+            Cause::Internal {
+                detail: "KEYMAT is too long",
+            }
+        })?;
     Ok(ChildSa::new(agreement, keys, ike.role))
 }
 
 /// AUTH of ours.
-pub(crate) fn authentication(ike: &IkeSa, config: &ConnectionConfig, signed: SignedOctets<'_>) -> Authentication {
+pub(crate) fn authentication(
+    ike: &IkeSa,
+    config: &ConnectionConfig,
+    signed: SignedOctets<'_>,
+) -> Authentication {
     let data = psk::authentication_data(ike.suite.prf, &config.psk, signed);
-    Authentication { method: AuthMethod::PSK, data: data.to_vec() }
+    Authentication {
+        method: AuthMethod::PSK,
+        data: data.to_vec(),
+    }
 }
 
 /// An identity as a payload.
@@ -300,12 +348,13 @@ pub(crate) fn identification(identity: &Identity) -> Identification {
 
 /// A payload as an identity.
 pub(crate) fn identity(payload: &Identification) -> Result<Identity, Cause> {
-    Identity::from_wire(payload.kind.0, &payload.data)
-        .map_err(|error| Cause::InvalidSyntax { refused_by: Side::Us, detail: error.to_string() })
+    Identity::from_wire(payload.kind.0, &payload.data).map_err(|error| Cause::InvalidSyntax {
+        refused_by: Side::Us,
+        detail: error.to_string(),
+    })
 }
 
 /// A failure of this exchange.
 pub(crate) fn failure(cause: Cause) -> Failure {
     Failure::new(Exchange::IkeAuth, cause)
 }
-

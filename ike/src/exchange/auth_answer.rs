@@ -7,7 +7,7 @@ use super::Cx;
 use super::auth::{
     Authenticated, authentication, failure, first_child_proposals, first_child_sa, identification, identity,
 };
-use crate::api::{Path, Spi};
+use crate::api::{Encapsulation, PORT_IKE, Path, Spi};
 use crate::auth::identity::Identity;
 use crate::auth::psk::{self, AuthVerified, SignedOctets};
 use crate::config::{ConnectionConfig, ConnectionId};
@@ -56,6 +56,9 @@ pub(crate) enum Answered {
     Refused(Box<Awaited>, Failure, Vec<u8>, Option<ConnectionId>),
 }
 
+/// The connection the peer has proven to be of, the proof, and what its CHILD SA would be.
+type Choice = (Arc<ConnectionConfig>, AuthVerified, Result<Narrowed, Cause>);
+
 /// The peer's claims, read.
 struct Claim {
     idi: Identity,
@@ -65,8 +68,22 @@ struct Claim {
 
 impl Awaited {
     /// After `response` answered `request`.
-    pub(crate) fn new(ike: IkeSa, request: &[u8], response: Vec<u8>, begun: Instant, expires: Instant) -> Self {
-        Self { ike, expires, begun, likely: None, response, refused: false, request: request.to_vec() }
+    pub(crate) fn new(
+        ike: IkeSa,
+        request: &[u8],
+        response: Vec<u8>,
+        begun: Instant,
+        expires: Instant,
+    ) -> Self {
+        Self {
+            ike,
+            expires,
+            begun,
+            likely: None,
+            response,
+            refused: false,
+            request: request.to_vec(),
+        }
     }
 
     /// Looks at a message for our SPI. Changes nothing.
@@ -111,13 +128,19 @@ impl Awaited {
                     [only] => Some(only.id),
                     [] | [..] => self.likely,
                 };
-                let bytes = self.ike.respond(ExchangeType::IKE_AUTH, id, &refusal(&cause), cx.random);
+                let bytes = self
+                    .ike
+                    .respond(ExchangeType::IKE_AUTH, id, &refusal(&cause), cx.random);
                 self.refused = true;
                 return Answered::Refused(Box::new(self), failure(cause), bytes, candidate);
             }
         };
         // Only now is it known whom we talk to: the path is the one the proof came by (RFC 7296 2.23).
         self.ike.path = path;
+        if path.local.port() == PORT_IKE {
+            // The peer saw no reason to float (RFC 7296 2.23), and ESP in UDP exists on port 4500 only (RFC 3948 2.1).
+            self.ike.encapsulation = Encapsulation::None;
+        }
         let (child, answer) = self.first_child(cx, narrowed);
         let idr = identification(&config.local_identity);
         let signed = SignedOctets {
@@ -135,7 +158,9 @@ impl Awaited {
             child: answer,
             other: Vec::new(),
         }));
-        let bytes = self.ike.respond(ExchangeType::IKE_AUTH, id, &message.emit(), cx.random);
+        let bytes = self
+            .ike
+            .respond(ExchangeType::IKE_AUTH, id, &message.emit(), cx.random);
         let authenticated = Authenticated {
             config,
             ike: self.ike,
@@ -149,26 +174,38 @@ impl Awaited {
     }
 
     /// Finds the connection: by identities, then by proof, then by what the CHILD SA shall carry.
-    fn choose(
-        &self,
-        claim: &Claim,
-        candidates: &[Arc<ConnectionConfig>],
-    ) -> Result<(Arc<ConnectionConfig>, AuthVerified, Result<Narrowed, Cause>), Cause> {
+    fn choose(&self, claim: &Claim, candidates: &[Arc<ConnectionConfig>]) -> Result<Choice, Cause> {
         if candidates.is_empty() {
             return Err(Cause::NoPolicy);
         }
-        let named: Vec<_> = candidates.iter().filter(|config| config.remote_identity.matches(&claim.idi)).collect();
+        let named: Vec<_> = candidates
+            .iter()
+            .filter(|config| config.remote_identity.matches(&claim.idi))
+            .collect();
         if named.is_empty() {
-            let expected = candidates.iter().map(|config| config.remote_identity.clone()).collect();
-            return Err(Cause::IdentityMismatch { expected, got: claim.idi.clone() });
+            let expected = candidates
+                .iter()
+                .map(|config| config.remote_identity.clone())
+                .collect();
+            return Err(Cause::IdentityMismatch {
+                expected,
+                got: claim.idi.clone(),
+            });
         }
         let meant: Vec<_> = match &claim.idr {
-            Some(idr) => named.iter().filter(|config| config.local_identity.matches(idr)).copied().collect(),
+            Some(idr) => named
+                .iter()
+                .filter(|config| config.local_identity.matches(idr))
+                .copied()
+                .collect(),
             None => named.clone(),
         };
         if let (true, Some(wanted)) = (meant.is_empty(), &claim.idr) {
             let ours = named.iter().map(|config| config.local_identity.clone()).collect();
-            return Err(Cause::WrongResponder { ours, wanted: wanted.clone() });
+            return Err(Cause::WrongResponder {
+                ours,
+                wanted: wanted.clone(),
+            });
         }
         let method = claim.message.auth.method;
         if method != AuthMethod::PSK {
@@ -176,7 +213,9 @@ impl Awaited {
         }
         let mut found = None;
         for config in meant {
-            let Some(proof) = self.verify(config, claim) else { continue };
+            let Some(proof) = self.verify(config, claim) else {
+                continue;
+            };
             let narrowed = Narrowed::agree(config, &claim.message.child);
             // A connection that can serve the CHILD SA is better than one that cannot.
             let better = narrowed.is_ok();
@@ -187,7 +226,10 @@ impl Awaited {
                 break;
             }
         }
-        found.ok_or_else(|| Cause::AuthenticationFailed { refused_by: Side::Us, identity: claim.idi.clone() })
+        found.ok_or_else(|| Cause::AuthenticationFailed {
+            refused_by: Side::Us,
+            identity: claim.idi.clone(),
+        })
     }
 
     fn verify(&self, config: &ConnectionConfig, claim: &Claim) -> Option<AuthVerified> {
@@ -200,7 +242,11 @@ impl Awaited {
         psk::verify(self.ike.suite.prf, &config.psk, signed, &claim.message.auth.data).ok()
     }
 
-    fn first_child(&self, cx: &mut Cx<'_>, narrowed: Result<Narrowed, Cause>) -> (Result<ChildSa, Failure>, ChildAnswer) {
+    fn first_child(
+        &self,
+        cx: &mut Cx<'_>,
+        narrowed: Result<Narrowed, Cause>,
+    ) -> (Result<ChildSa, Failure>, ChildAnswer) {
         let refuse = |cause: Cause| {
             let notify = Notify::new(cause.notify().unwrap_or(NotifyType::NO_PROPOSAL_CHOSEN));
             (Err(failure(cause)), ChildAnswer::Refused(notify))
@@ -246,19 +292,26 @@ struct Narrowed {
 impl Narrowed {
     /// Selects the suite and narrows the traffic selectors (RFC 7296 2.7, 2.9).
     fn agree(config: &ConnectionConfig, wanted: &ChildOffer) -> Result<Self, Cause> {
-        let chosen = select_esp(&first_child_proposals(config), &wanted.sa, ChildExchange::IkeAuth).map_err(|mismatch| {
-            Cause::NoProposal {
+        let chosen = select_esp(&first_child_proposals(config), &wanted.sa, ChildExchange::IkeAuth).map_err(
+            |mismatch| Cause::NoProposal {
                 of: Negotiated::Child,
                 refused_by: Side::Us,
                 ours: mismatch.ours,
                 theirs: Some(mismatch.offered),
                 difference: Some(mismatch.difference.to_string()),
-            }
-        })?;
+            },
+        )?;
         // TSr is ours: the peer is the initiator.
         let (local, remote) = (from_payload(&wanted.tsr), from_payload(&wanted.tsi));
-        match (narrow(&config.local_selectors, &local), narrow(&config.remote_selectors, &remote)) {
-            (Ok(local), Ok(remote)) => Ok(Self { chosen, local, remote }),
+        match (
+            narrow(&config.local_selectors, &local),
+            narrow(&config.remote_selectors, &remote),
+        ) {
+            (Ok(local), Ok(remote)) => Ok(Self {
+                chosen,
+                local,
+                remote,
+            }),
             (Err(_), _) | (_, Err(_)) => Err(Cause::SelectorMismatch {
                 refused_by: Side::Us,
                 ours: (config.local_selectors.clone(), config.remote_selectors.clone()),

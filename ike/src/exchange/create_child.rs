@@ -9,6 +9,10 @@ use crate::wire::{Chain, Malformed, Payloads};
 /// TEMPORARY_FAILURE while we are about to delete the IKE SA (RFC 7296 2.25.2).
 pub(crate) fn answer(_cx: &mut Cx<'_>, chain: &Chain<'_>, closing: bool) -> Result<Payloads, Malformed> {
     CreateChildRequest::parse(chain)?;
-    let kind = if closing { NotifyType::TEMPORARY_FAILURE } else { NotifyType::NO_ADDITIONAL_SAS };
+    let kind = if closing {
+        NotifyType::TEMPORARY_FAILURE
+    } else {
+        NotifyType::NO_ADDITIONAL_SAS
+    };
     Ok(CreateChildResponse::Refused(Notify::new(kind)).emit())
 }

@@ -16,18 +16,27 @@ pub(crate) fn take_named(established: &mut Established, spis: &[u32]) -> Vec<Chi
         .filter(|child| spis.contains(&child.outbound_spi().0))
         .map(ChildSa::inbound_spi)
         .collect();
-    named.iter().filter_map(|spi| established.children.remove(spi)).collect()
+    named
+        .iter()
+        .filter_map(|spi| established.children.remove(spi))
+        .collect()
 }
 
 /// Removes both halves of CHILD SAs from the dataplane: first what sends, then what receives.
 pub(crate) fn remove(cx: &mut Cx<'_>, established: &mut Established, children: Vec<ChildSa>) {
     let connection = established.config.id;
     for mut child in children {
-        let outputs = [child.remove_outbound(connection), child.remove_inbound(connection)];
+        let outputs = [
+            child.remove_outbound(connection),
+            child.remove_inbound(connection),
+        ];
         outputs.into_iter().flatten().for_each(|output| cx.output(output));
         cx.spis.release_esp(child.inbound_spi());
         if established.announced {
-            cx.event(Event::ChildClosed { connection, inbound_spi: child.inbound_spi() });
+            cx.event(Event::ChildClosed {
+                connection,
+                inbound_spi: child.inbound_spi(),
+            });
         }
     }
 }

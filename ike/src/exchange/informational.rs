@@ -19,22 +19,39 @@ pub(crate) struct Asked {
 }
 
 /// Reads a request and writes the response. Unknown notifies are ignored (RFC 7296 3.10.1).
-pub(crate) fn answer(_cx: &mut Cx<'_>, established: &mut Established, chain: &Chain<'_>) -> Result<Asked, Malformed> {
+pub(crate) fn answer(
+    _cx: &mut Cx<'_>,
+    established: &mut Established,
+    chain: &Chain<'_>,
+) -> Result<Asked, Malformed> {
     let message = Informational::parse(chain)?;
     if message.delete_ike {
         // RFC 7296 1.4.1: the response to deleting the IKE SA is empty; CHILD SAs go with it.
         let answer = Informational::default().emit();
-        return Ok(Asked { answer, removed: Vec::new(), ending: Some(Ending::PeerDeleted) });
+        return Ok(Asked {
+            answer,
+            removed: Vec::new(),
+            ending: Some(Ending::PeerDeleted),
+        });
     }
     if let Some(cause) = fatal(established, &message) {
         let answer = Informational::default().emit();
         let failure = Failure::new(Exchange::Informational, cause);
-        return Ok(Asked { answer, removed: Vec::new(), ending: Some(Ending::Failed(failure)) });
+        return Ok(Asked {
+            answer,
+            removed: Vec::new(),
+            ending: Some(Ending::Failed(failure)),
+        });
     }
     let removed = delete::take_named(established, &message.delete_esp);
-    let answer = Informational::delete_esp(removed.iter().map(|child| child.inbound_spi().0).collect()).emit();
+    let answer =
+        Informational::delete_esp(removed.iter().map(|child| child.inbound_spi().0).collect()).emit();
     let ending = (!removed.is_empty() && established.children.is_empty()).then_some(Ending::NoChild);
-    Ok(Asked { answer, removed, ending })
+    Ok(Asked {
+        answer,
+        removed,
+        ending,
+    })
 }
 
 /// RFC 7296 2.21.2 and 2.21.3: the peer gives up the IKE SA for an error in our messages.

@@ -3,11 +3,12 @@
 //! Anything that the peer alone can send is proof of life: a fresh IKE message, or an ESP packet that passed its
 //! integrity check and window (the dataplane reports those). Only after silence is the peer asked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::Reason;
 use crate::message::Informational;
 use crate::state::{Established, Request};
+use crate::timers::after;
 
 use super::Cx;
 
@@ -20,7 +21,10 @@ pub(crate) fn heard(established: &mut Established, now: Instant) {
 /// Sets the deadline of the next check.
 pub(crate) fn arm(established: &mut Established) {
     if let Some(silence) = established.config.liveness {
-        established.timers.set(Reason::Liveness, established.last_heard + silence);
+        established.timers.set(
+            Reason::Liveness,
+            after(established.last_heard, silence.max(SHORTEST_SILENCE)),
+        );
     }
 }
 
@@ -30,3 +34,6 @@ pub(crate) fn on_timeout(cx: &mut Cx<'_>, established: &mut Established) {
         established.request(cx, Request::Liveness, &Informational::liveness());
     }
 }
+
+/// A peer is not asked more often, whatever the configuration says.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);

@@ -16,7 +16,9 @@ pub(crate) mod create_child;
 pub(crate) mod delete;
 pub(crate) mod informational;
 pub(crate) mod init;
+pub(crate) mod init_answer;
 pub(crate) mod liveness;
+pub(crate) mod traversal;
 
 /// What a step may use and leave behind.
 pub(crate) struct Cx<'a> {
@@ -43,12 +45,20 @@ impl Cx<'_> {
 
     /// Appends an IKE message.
     pub(crate) fn transmit(&mut self, path: Path, bytes: Vec<u8>) {
-        self.output(Output::Transmit(Transmit { path, kind: Datagram::Ike, bytes }));
+        self.output(Output::Transmit(Transmit {
+            path,
+            kind: Datagram::Ike,
+            bytes,
+        }));
     }
 
     /// Appends a NAT-keepalive (RFC 3948 4).
     pub(crate) fn keepalive(&mut self, path: Path) {
-        self.output(Output::Transmit(Transmit { path, kind: Datagram::Keepalive, bytes: vec![0xff] }));
+        self.output(Output::Transmit(Transmit {
+            path,
+            kind: Datagram::Keepalive,
+            bytes: vec![0xff],
+        }));
     }
 
     /// Counts a datagram that changed nothing.

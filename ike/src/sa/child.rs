@@ -1,8 +1,8 @@
 //! A CHILD SA: a pair of ESP SAs, one each way (RFC 7296 1.2, 2.17).
 
 use crate::api::{
-    ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove, Role,
-    SaKeys, Spi,
+    ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove,
+    Role, SaKeys, Spi,
 };
 use crate::config::ConnectionId;
 use crate::negotiate::proposal::EspSuite;
@@ -53,7 +53,12 @@ impl ChildSa {
             Role::Initiator => (keys.responder, keys.initiator),
             Role::Responder => (keys.initiator, keys.responder),
         };
-        Self { agreement, inbound: Half::Agreed(inbound), outbound: Half::Agreed(outbound), inbound_packets: 0 }
+        Self {
+            agreement,
+            inbound: Half::Agreed(inbound),
+            outbound: Half::Agreed(outbound),
+            inbound_packets: 0,
+        }
     }
 
     /// Our SPI.
@@ -116,13 +121,21 @@ impl ChildSa {
     /// Removes the outbound half if it was installed.
     pub(crate) fn remove_outbound(&mut self, connection: ConnectionId) -> Option<Output> {
         let spi = self.agreement.outbound_spi;
-        self.outbound.remove().then_some(Output::Remove(Remove { connection, direction: Direction::Outbound, spi }))
+        self.outbound.remove().then_some(Output::Remove(Remove {
+            connection,
+            direction: Direction::Outbound,
+            spi,
+        }))
     }
 
     /// Removes the inbound half if it was installed.
     pub(crate) fn remove_inbound(&mut self, connection: ConnectionId) -> Option<Output> {
         let spi = self.agreement.inbound_spi;
-        self.inbound.remove().then_some(Output::Remove(Remove { connection, direction: Direction::Inbound, spi }))
+        self.inbound.remove().then_some(Output::Remove(Remove {
+            connection,
+            direction: Direction::Inbound,
+            spi,
+        }))
     }
 }
 
@@ -148,5 +161,9 @@ impl Half {
 }
 
 fn suite(suite: EspSuite) -> ChildSuite {
-    ChildSuite { encryption: suite.encryption, integrity: suite.integrity, esn: suite.esn }
+    ChildSuite {
+        encryption: suite.encryption,
+        integrity: suite.integrity,
+        esn: suite.esn,
+    }
 }

@@ -200,9 +200,18 @@ impl IkeSa {
         payloads: &Payloads,
         random: &mut dyn Random,
     ) -> Vec<u8> {
-        let flags = Flags { initiator: self.role == Role::Initiator, version: false, response };
-        let header =
-            Header { initiator_spi: self.spi_i, responder_spi: self.spi_r, exchange, flags, message_id };
+        let flags = Flags {
+            initiator: self.role == Role::Initiator,
+            version: false,
+            response,
+        };
+        let header = Header {
+            initiator_spi: self.spi_i,
+            responder_spi: self.spi_r,
+            exchange,
+            flags,
+            message_id,
+        };
         let iv = self.next_iv(random);
         seal(&header, payloads, &self.outbound, &iv)
     }
@@ -222,6 +231,10 @@ impl IkeSa {
 
 impl fmt::Debug for IkeSa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IkeSa({:?}, {}, {}, {})", self.role, self.spi_i, self.spi_r, self.suite)
+        write!(
+            f,
+            "IkeSa({:?}, {}, {}, {})",
+            self.role, self.spi_i, self.spi_r, self.suite
+        )
     }
 }

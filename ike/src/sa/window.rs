@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::Retransmission;
+use crate::timers::after;
 
 /// Our requests.
 #[derive(Debug)]
@@ -48,7 +49,11 @@ pub(crate) enum Overdue {
 impl Requests {
     /// No request sent yet; the next one has this ID.
     pub(crate) fn starting_at(next_id: u32, policy: Retransmission) -> Self {
-        Self { next_id, in_flight: None, policy }
+        Self {
+            next_id,
+            in_flight: None,
+            policy,
+        }
     }
 
     /// The ID of the next request.
@@ -70,7 +75,14 @@ impl Requests {
     /// The same with another patience: a delete is not worth long waiting.
     pub(crate) fn sent_with_tries(&mut self, bytes: Vec<u8>, tries: u32, now: Instant) {
         let wait = self.policy.initial.min(self.policy.cap);
-        self.in_flight = Some(InFlight { id: self.next_id, bytes, sent: 1, tries, wait, due: now + wait });
+        self.in_flight = Some(InFlight {
+            id: self.next_id,
+            bytes,
+            sent: 1,
+            tries,
+            wait,
+            due: after(now, wait),
+        });
         self.next_id = self.next_id.saturating_add(1);
     }
 
@@ -84,7 +96,9 @@ impl Requests {
 
     /// Whether a response with this ID is the one awaited.
     pub(crate) fn awaits(&self, id: u32) -> bool {
-        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == id)
+        self.in_flight
+            .as_ref()
+            .is_some_and(|in_flight| in_flight.id == id)
     }
 
     /// The awaited response came.
@@ -109,9 +123,13 @@ impl Requests {
             return Overdue::GiveUp { tries };
         }
         in_flight.sent += 1;
-        in_flight.wait = (in_flight.wait.saturating_mul(policy.factor_percent.max(100)) / 100).min(policy.cap);
-        in_flight.due = now + in_flight.wait;
-        Overdue::Resend { bytes: in_flight.bytes.clone(), sent: in_flight.sent }
+        in_flight.wait =
+            (in_flight.wait.saturating_mul(policy.factor_percent.max(100)) / 100).min(policy.cap);
+        in_flight.due = after(now, in_flight.wait);
+        Overdue::Resend {
+            bytes: in_flight.bytes.clone(),
+            sent: in_flight.sent,
+        }
     }
 }
 
@@ -136,7 +154,10 @@ pub(crate) enum Standing<'a> {
 impl Responses {
     /// No request seen yet; the next one has this ID.
     pub(crate) fn starting_at(expected_id: u32) -> Self {
-        Self { expected_id, last: None }
+        Self {
+            expected_id,
+            last: None,
+        }
     }
 
     /// Judges the ID of a request.
@@ -181,10 +202,28 @@ mod tests {
         requests.sent(vec![7], start);
         assert!(!requests.is_free());
         assert_eq!(requests.on_timeout(at(0)), Overdue::No);
-        assert_eq!(requests.on_timeout(at(1)), Overdue::Resend { bytes: vec![7], sent: 2 });
+        assert_eq!(
+            requests.on_timeout(at(1)),
+            Overdue::Resend {
+                bytes: vec![7],
+                sent: 2
+            }
+        );
         assert_eq!(requests.on_timeout(at(2)), Overdue::No);
-        assert_eq!(requests.on_timeout(at(3)), Overdue::Resend { bytes: vec![7], sent: 3 });
-        assert_eq!(requests.on_timeout(at(6)), Overdue::Resend { bytes: vec![7], sent: 4 });
+        assert_eq!(
+            requests.on_timeout(at(3)),
+            Overdue::Resend {
+                bytes: vec![7],
+                sent: 3
+            }
+        );
+        assert_eq!(
+            requests.on_timeout(at(6)),
+            Overdue::Resend {
+                bytes: vec![7],
+                sent: 4
+            }
+        );
         assert_eq!(requests.on_timeout(at(9)), Overdue::GiveUp { tries: 4 });
         assert_eq!(requests.due(), None);
     }
@@ -207,7 +246,10 @@ mod tests {
         requests.replace(vec![2], start());
         assert!(requests.awaits(0));
         assert_eq!(requests.next_id(), 1);
-        assert_eq!(requests.in_flight.as_ref().map(|in_flight| in_flight.sent), Some(1));
+        assert_eq!(
+            requests.in_flight.as_ref().map(|in_flight| in_flight.sent),
+            Some(1)
+        );
     }
 
     #[test]

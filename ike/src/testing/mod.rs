@@ -3,11 +3,13 @@
 //! Everything follows from a seed: a failure is reported with the seed and can be replayed.
 
 mod clock;
+mod host;
 mod net;
 mod pair;
 mod random;
 
 pub use clock::Clock;
+pub use host::Host;
 pub use net::{Faults, InTransit, Nat, Net};
-pub use pair::{ALICE, BOB, EVE, Host, LINK, Pair, Who, config, ip, name, path};
+pub use pair::{ALICE, BOB, EVE, LINK, Pair, Who, config, ip, name, path};
 pub use random::SeededRandom;

@@ -22,8 +22,12 @@ pub struct Faults {
 
 impl Faults {
     /// A good network: 10 ms, in order.
-    pub const NONE: Self =
-        Self { loss: 0, duplication: 0, delay: Duration::from_millis(10), jitter: Duration::ZERO };
+    pub const NONE: Self = Self {
+        loss: 0,
+        duplication: 0,
+        delay: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+    };
 
     /// A bad one.
     pub const MANY: Self = Self {
@@ -87,7 +91,10 @@ impl Net {
             local: self.reached_at(transmit.path.remote),
             remote: self.seen_as(transmit.path.local),
         };
-        let datagram = InTransit { path, bytes: transmit.bytes.clone() };
+        let datagram = InTransit {
+            path,
+            bytes: transmit.bytes.clone(),
+        };
         self.tape.push(datagram.clone());
         if self.random.percent(self.faults.loss) {
             return;
@@ -118,7 +125,8 @@ impl Net {
         let jitter = u64::try_from(self.faults.jitter.as_micros()).unwrap_or(u64::MAX);
         let late = Duration::from_micros(self.random.below(jitter.saturating_add(1)));
         self.serial += 1;
-        self.queue.insert((now + self.faults.delay + late, self.serial), datagram);
+        self.queue
+            .insert((now + self.faults.delay + late, self.serial), datagram);
     }
 
     fn seen_as(&self, source: SocketAddr) -> SocketAddr {

@@ -1,21 +1,16 @@
 //! Alice and Bob, the network between them, and whoever listens in.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
+use super::host::Host;
 use super::net::{Faults, Net};
-use super::random::SeededRandom;
-use crate::Endpoint;
-use crate::api::{
-    Command, Direction, Event, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage,
-};
+use crate::api::{Command, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage};
 use crate::auth::identity::Identity;
 use crate::config::{
     ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, Retransmission, Secret,
 };
-use crate::error::{Failure, Ignore};
 
 /// The address of Alice's host.
 pub const ALICE: &str = "192.0.2.1";
@@ -35,20 +30,6 @@ pub enum Who {
     Bob,
 }
 
-/// One host: an endpoint and what a dataplane would know.
-pub struct Host {
-    /// The endpoint.
-    pub endpoint: Endpoint,
-    /// All outputs so far.
-    pub outputs: Vec<Output>,
-    /// Inbound SAs that are installed.
-    pub inbound: BTreeMap<Spi, InstallInbound>,
-    /// Outbound SAs that are installed.
-    pub outbound: BTreeMap<Spi, InstallOutbound>,
-    /// The outbound SA installed last: the one that would be used.
-    pub sending: Option<Spi>,
-}
-
 /// Two hosts on a network.
 pub struct Pair {
     /// Virtual time.
@@ -61,95 +42,16 @@ pub struct Pair {
     pub bob: Host,
 }
 
-impl Host {
-    /// A host without connections.
-    pub fn new(config: EndpointConfig, seed: u64) -> Self {
-        Self {
-            endpoint: Endpoint::new(config, Box::new(SeededRandom::new(seed))),
-            outputs: Vec::new(),
-            inbound: BTreeMap::new(),
-            outbound: BTreeMap::new(),
-            sending: None,
-        }
-    }
-
-    /// Gives an input to the endpoint and performs its outputs but for transmissions, which are returned with all
-    /// the others.
-    pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Vec<Output> {
-        self.endpoint.handle(now, input);
-        let mut fresh = Vec::new();
-        while let Some(output) = self.endpoint.poll_output() {
-            self.perform(&output);
-            fresh.push(output);
-        }
-        self.outputs.extend(fresh.iter().map(copy));
-        fresh
-    }
-
-    fn perform(&mut self, output: &Output) {
-        match output {
-            Output::InstallInbound(sa) => {
-                assert!(self.inbound.insert(sa.spi, sa.clone()).is_none(), "inbound {} installed twice", sa.spi);
-            }
-            Output::InstallOutbound(sa) => {
-                assert!(self.inbound.contains_key(&sa.inbound_spi), "outbound {} without its inbound", sa.spi);
-                assert!(self.outbound.insert(sa.spi, sa.clone()).is_none(), "outbound {} installed twice", sa.spi);
-                self.sending = Some(sa.spi);
-            }
-            Output::Remove(remove) => {
-                let known = match remove.direction {
-                    Direction::Inbound => self.inbound.remove(&remove.spi).is_some(),
-                    Direction::Outbound => self.outbound.remove(&remove.spi).is_some(),
-                };
-                assert!(known, "{:?} {} removed but not installed", remove.direction, remove.spi);
-                if remove.direction == Direction::Outbound && self.sending == Some(remove.spi) {
-                    self.sending = None;
-                }
-            }
-            Output::SetPath { path, .. } => {
-                self.outbound.values_mut().for_each(|sa| sa.path = *path);
-            }
-            Output::Transmit(_) | Output::Event(_) => {}
-        }
-    }
-
-    /// All events so far.
-    pub fn events(&self) -> impl Iterator<Item = &Event> {
-        self.outputs.iter().filter_map(|output| match output {
-            Output::Event(event) => Some(event),
-            Output::InstallInbound(_)
-            | Output::Transmit(_)
-            | Output::InstallOutbound(_)
-            | Output::Remove(_)
-            | Output::SetPath { .. } => None,
-        })
-    }
-
-    /// All failures so far.
-    pub fn failures(&self) -> Vec<Failure> {
-        self.events().filter_map(failure).collect()
-    }
-
-    /// How often a datagram was ignored for this reason.
-    pub fn ignored(&self, reason: Ignore) -> usize {
-        self.events().filter(|event| **event == Event::Ignored { reason }).count()
-    }
-
-    /// Forgets the outputs so far, not what is installed.
-    pub fn clear(&mut self) {
-        self.outputs.clear();
-    }
-
-    /// Nothing is installed.
-    pub fn is_bare(&self) -> bool {
-        self.inbound.is_empty() && self.outbound.is_empty()
-    }
-}
-
 impl Pair {
     /// Both know each other by [`config`], the network has these faults, everything follows from the seed.
     pub fn new(seed: u64, faults: Faults) -> Self {
-        Self::with(seed, faults, EndpointConfig::default(), config(Who::Alice), config(Who::Bob))
+        Self::with(
+            seed,
+            faults,
+            EndpointConfig::default(),
+            config(Who::Alice),
+            config(Who::Bob),
+        )
     }
 
     /// On a good network, with these configurations.
@@ -237,18 +139,21 @@ impl Pair {
         let arrival = self.net.next_arrival();
         let deadline = |host: &Host| host.endpoint.poll_timeout().map(|(at, _)| at);
         let (alice, bob) = (deadline(&self.alice), deadline(&self.bob));
-        let Some(next) = [arrival, alice, bob].into_iter().flatten().min().filter(|next| *next <= end) else {
+        let Some(next) = [arrival, alice, bob]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|next| *next <= end)
+        else {
             return false;
         };
         self.clock.advance_to(next);
         let now = self.clock.now();
         if let Some(datagram) = self.net.receive(now) {
             let to = datagram.path.local.ip();
-            match [(ALICE, Who::Alice), (BOB, Who::Bob)].into_iter().find(|(address, _)| ip(address) == to) {
-                Some((_, who)) => {
-                    self.inject(who, datagram.path, &datagram.bytes);
-                }
-                None => {}
+            let hosts = [(ALICE, Who::Alice), (BOB, Who::Bob)];
+            if let Some((_, who)) = hosts.into_iter().find(|(address, _)| ip(address) == to) {
+                self.inject(who, datagram.path, &datagram.bytes);
             }
         } else if alice.is_some_and(|at| at <= now) {
             self.input(Who::Alice, Input::Timeout);
@@ -297,8 +202,22 @@ impl Pair {
 /// A connection of this host to the other one: `10.1.0.0/16` is behind Alice, `10.2.0.0/16` behind Bob.
 pub fn config(who: Who) -> ConnectionConfig {
     let (local, remote, local_id, remote_id, local_net, remote_net) = match who {
-        Who::Alice => (ALICE, BOB, "alice.example", "bob.example", "10.1.0.0/16", "10.2.0.0/16"),
-        Who::Bob => (BOB, ALICE, "bob.example", "alice.example", "10.2.0.0/16", "10.1.0.0/16"),
+        Who::Alice => (
+            ALICE,
+            BOB,
+            "alice.example",
+            "bob.example",
+            "10.1.0.0/16",
+            "10.2.0.0/16",
+        ),
+        Who::Bob => (
+            BOB,
+            ALICE,
+            "bob.example",
+            "alice.example",
+            "10.2.0.0/16",
+            "10.1.0.0/16",
+        ),
     };
     let selectors = |net: &str| net.parse::<ipnet::IpNet>().map(Into::into).into_iter().collect();
     ConnectionConfig {
@@ -341,18 +260,9 @@ pub fn path(who: Who, port: u16) -> Path {
         Who::Alice => (ALICE, BOB),
         Who::Bob => (BOB, ALICE),
     };
-    Path { local: SocketAddr::new(ip(local), port), remote: SocketAddr::new(ip(remote), port) }
-}
-
-fn failure(event: &Event) -> Option<Failure> {
-    match event {
-        Event::Failed { failure, .. } => Some(failure.clone()),
-        Event::Progress { .. }
-        | Event::IkeEstablished { .. }
-        | Event::ChildEstablished { .. }
-        | Event::ChildClosed { .. }
-        | Event::IkeClosed { .. }
-        | Event::Ignored { .. } => None,
+    Path {
+        local: SocketAddr::new(ip(local), port),
+        remote: SocketAddr::new(ip(remote), port),
     }
 }
 
@@ -363,15 +273,4 @@ fn mirrors(out: &InstallOutbound, inb: &InstallInbound) -> bool {
         && out.encapsulation == inb.encapsulation
         && out.local == inb.remote
         && out.remote == inb.local
-}
-
-fn copy(output: &Output) -> Output {
-    match output {
-        Output::InstallInbound(sa) => Output::InstallInbound(sa.clone()),
-        Output::Transmit(transmit) => Output::Transmit(transmit.clone()),
-        Output::InstallOutbound(sa) => Output::InstallOutbound(sa.clone()),
-        Output::Remove(remove) => Output::Remove(*remove),
-        Output::SetPath { connection, path } => Output::SetPath { connection: *connection, path: *path },
-        Output::Event(event) => Output::Event(event.clone()),
-    }
 }

@@ -1,21 +1,21 @@
-//! An initiator whose messages the test writes itself: for what Alice never says.
+//! Peers whose messages the test writes itself, for what Alice and Bob never say: an initiator, and a responder.
 
 use std::time::Duration;
 
-use xvpn_ike::api::{Input, Output, Spi};
+use xvpn_ike::api::{Command, Input, Output, Spi};
 use xvpn_ike::auth::psk::{self, SignedOctets};
 use xvpn_ike::crypto::aead::SkCipher;
 use xvpn_ike::crypto::kex::KeyPair;
 use xvpn_ike::message::{
-    AuthRequest, ChildOffer, InitNotifies, InitRequest, InitResponse, OpenError, Opened, Protect, build_plain,
-    open, seal,
+    AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational, InitAccepted,
+    InitNotifies, InitRequest, InitResponse, OpenError, Opened, Protect, build_plain, open, seal,
 };
-use xvpn_ike::negotiate::offer::{esp_offer, ike_offer};
-use xvpn_ike::negotiate::select::accept_ike;
+use xvpn_ike::negotiate::offer::{esp_offer, ike_answer, ike_offer};
+use xvpn_ike::negotiate::select::{accept_ike, select_ike};
 use xvpn_ike::negotiate::selector::to_payload;
 use xvpn_ike::negotiate::transform::KeyExchangeMethod;
 use xvpn_ike::sa::keymat::{IkeKeys, Seeds};
-use xvpn_ike::testing::{Faults, Pair, SeededRandom, Who, config, path};
+use xvpn_ike::testing::{Faults, LINK, Pair, SeededRandom, Who, config, path};
 use xvpn_ike::wire::payload::{AuthMethod, Authentication, Body, IdType, Identification, KeyExchange, Nonce};
 use xvpn_ike::wire::{Chain, ExchangeType, Flags, Header, IkeSpi, PayloadType, Payloads, Writer};
 
@@ -44,7 +44,10 @@ impl ByHand {
         let message = InitRequest {
             cookie: None,
             sa: ike_offer(&config.ike_proposals, None),
-            ke: KeyExchange { method: key.method().id(), data: key.public().to_vec() },
+            ke: KeyExchange {
+                method: key.method().id(),
+                data: key.public().to_vec(),
+            },
             nonce: Nonce(nonce.clone()),
             notifies: InitNotifies::default(),
             vendor_ids: Vec::new(),
@@ -53,17 +56,28 @@ impl ByHand {
             initiator_spi: IkeSpi(0xa11ce),
             responder_spi: IkeSpi::ZERO,
             exchange: ExchangeType::IKE_SA_INIT,
-            flags: Flags { initiator: true, version: false, response: false },
+            flags: Flags {
+                initiator: true,
+                version: false,
+                response: false,
+            },
             message_id: 0,
         };
         let request = build_plain(&header, &message.emit());
         let answer = send(&mut pair, &request).unwrap();
         let (answer_header, chain) = Chain::parse_message(&answer).unwrap();
-        let InitResponse::Accepted(accepted) = InitResponse::parse(&chain).unwrap() else { panic!("refused") };
+        let InitResponse::Accepted(accepted) = InitResponse::parse(&chain).unwrap() else {
+            panic!("refused")
+        };
         let chosen = accept_ike(&config.ike_proposals, &accepted.sa).unwrap();
         let shared = key.shared(&accepted.ke.data).unwrap();
         let (spi_i, spi_r) = (header.initiator_spi.0, answer_header.responder_spi.0);
-        let seeds = Seeds { nonce_i: &nonce, nonce_r: &accepted.nonce.0, spi_i, spi_r };
+        let seeds = Seeds {
+            nonce_i: &nonce,
+            nonce_r: &accepted.nonce.0,
+            spi_i,
+            spi_r,
+        };
         let keys = IkeKeys::derive(&chosen.suite, &shared, seeds).unwrap();
         let (outbound, inbound) = keys.ciphers(&chosen.suite).unwrap();
         let nonce_r = accepted.nonce.0.clone();
@@ -73,7 +87,16 @@ impl ByHand {
             message_id: 1,
             ..header
         };
-        Self { pair, header, outbound, inbound, keys, request, nonce_r, iv: 0 }
+        Self {
+            pair,
+            header,
+            outbound,
+            inbound,
+            keys,
+            request,
+            nonce_r,
+            iv: 0,
+        }
     }
 
     /// After IKE_AUTH.
@@ -102,7 +125,10 @@ impl ByHand {
         AuthRequest {
             idi,
             idr: None,
-            auth: Authentication { method: AuthMethod::PSK, data },
+            auth: Authentication {
+                method: AuthMethod::PSK,
+                data,
+            },
             certificates: Vec::new(),
             certificate_requests: Vec::new(),
             initial_contact: false,
@@ -135,7 +161,11 @@ impl ByHand {
         text.push(0);
         let payload = 4 + iv.len() + text.len() + self.outbound.icv_len();
         let mut out = Writer::new();
-        self.header.emit(PayloadType::SK, u32::try_from(Header::LEN + payload).unwrap(), &mut out);
+        self.header.emit(
+            PayloadType::SK,
+            u32::try_from(Header::LEN + payload).unwrap(),
+            &mut out,
+        );
         out.u8(first.0);
         out.u8(0);
         out.u16(u16::try_from(payload).unwrap());
@@ -162,17 +192,144 @@ impl ByHand {
     }
 }
 
+/// A responder by hand, and Alice, who has sent her IKE_AUTH request.
+pub(crate) struct Responder {
+    /// Only Alice takes part.
+    pub(crate) pair: Pair,
+    /// What she asked.
+    pub(crate) asked: AuthRequest,
+    header: Header,
+    keys: IkeKeys,
+    outbound: SkCipher,
+    inbound: SkCipher,
+    response: Vec<u8>,
+    nonce_i: Vec<u8>,
+}
+
+impl Responder {
+    /// After IKE_SA_INIT.
+    pub(crate) fn init() -> Self {
+        let mut pair = Pair::new(17, Faults::NONE);
+        let first = transmitted(&pair.command(Who::Alice, Command::Up(LINK))).unwrap();
+        pair.net.clear();
+        let (header, chain) = Chain::parse_message(&first).unwrap();
+        let request = InitRequest::parse(&chain).unwrap();
+        let key = KeyPair::generate(KeyExchangeMethod::Curve25519, &mut SeededRandom::new(18)).unwrap();
+        let chosen = select_ike(&config(Who::Bob).ike_proposals, &request.sa).unwrap();
+        let nonce_r = vec![8; 32];
+        let accepted = InitAccepted {
+            sa: ike_answer(chosen.number, &chosen.suite, None),
+            ke: KeyExchange {
+                method: key.method().id(),
+                data: key.public().to_vec(),
+            },
+            nonce: Nonce(nonce_r.clone()),
+            notifies: InitNotifies::default(),
+            vendor_ids: Vec::new(),
+        };
+        let flags = Flags {
+            initiator: false,
+            version: false,
+            response: true,
+        };
+        let header = Header {
+            responder_spi: IkeSpi(0xb0b),
+            flags,
+            ..header
+        };
+        let response = build_plain(&header, &InitResponse::Accepted(Box::new(accepted)).emit());
+        let shared = key.shared(&request.ke.data).unwrap();
+        let (spi_i, spi_r) = (header.initiator_spi.0, header.responder_spi.0);
+        let seeds = Seeds {
+            nonce_i: &request.nonce.0,
+            nonce_r: &nonce_r,
+            spi_i,
+            spi_r,
+        };
+        let keys = IkeKeys::derive(&chosen.suite, &shared, seeds).unwrap();
+        let (inbound, outbound) = keys.ciphers(&chosen.suite).unwrap();
+        let second = transmitted(&pair.inject(Who::Alice, path(Who::Alice, 500), &response)).unwrap();
+        pair.net.clear();
+        let asked = AuthRequest::parse(&open(&second, &inbound).unwrap().chain().unwrap()).unwrap();
+        let nonce_i = request.nonce.0.clone();
+        Self {
+            pair,
+            asked,
+            header,
+            keys,
+            outbound,
+            inbound,
+            response,
+            nonce_i,
+        }
+    }
+
+    /// The answer that Bob would give, under a name.
+    pub(crate) fn accepted(&self, name: &str) -> AuthAccepted {
+        let idr = Identification::new(IdType::FQDN, name.as_bytes().to_vec());
+        let signed = SignedOctets {
+            message: &self.response,
+            nonce: &self.nonce_i,
+            sk_p: &self.keys.sk_pr,
+            rest_of_id: &idr.to_bytes(),
+        };
+        let config = config(Who::Bob);
+        let data = psk::authentication_data(config.ike_proposals[0].prf[0], &config.psk, signed).to_vec();
+        AuthAccepted {
+            idr,
+            auth: Authentication {
+                method: AuthMethod::PSK,
+                data,
+            },
+            certificates: Vec::new(),
+            mobike_supported: false,
+            child: ChildAnswer::Accepted(ChildOffer {
+                sa: esp_offer(&config.esp_proposals, Spi(0x8765_4321)),
+                ..self.asked.child.clone()
+            }),
+            other: Vec::new(),
+        }
+    }
+
+    /// Gives the answer, and opens what Alice says to it.
+    pub(crate) fn answer(&mut self, accepted: AuthAccepted) -> Option<Informational> {
+        let header = Header {
+            exchange: ExchangeType::IKE_AUTH,
+            message_id: 1,
+            ..self.header
+        };
+        let payloads = AuthResponse::Accepted(Box::new(accepted)).emit();
+        let bytes = seal(&header, &payloads, &self.outbound, &[0; 8]);
+        let answer = transmitted(&self.pair.inject(Who::Alice, path(Who::Alice, 500), &bytes))?;
+        let opened = open(&answer, &self.inbound).unwrap();
+        Some(Informational::parse(&opened.chain().unwrap()).unwrap())
+    }
+}
+
 /// A payload of a type nobody knows, with or without the critical bit, as the last of a chain.
 pub(crate) fn unknown_payload(critical: bool) -> (PayloadType, Vec<u8>) {
-    (PayloadType(200), vec![0, if critical { 0x80 } else { 0 }, 0, 6, 1, 2])
+    (
+        PayloadType(200),
+        vec![0, if critical { 0x80 } else { 0 }, 0, 6, 1, 2],
+    )
 }
 
 fn send(pair: &mut Pair, bytes: &[u8]) -> Option<Vec<u8>> {
     let now = pair.clock.now() + Duration::from_millis(1);
     pair.clock.advance_to(now);
-    let outputs = pair.bob.handle(now, Input::Datagram { path: path(Who::Bob, 500), bytes });
-    outputs.into_iter().find_map(|output| match output {
-        Output::Transmit(transmit) => Some(transmit.bytes),
+    let outputs = pair.bob.handle(
+        now,
+        Input::Datagram {
+            path: path(Who::Bob, 500),
+            bytes,
+        },
+    );
+    transmitted(&outputs)
+}
+
+fn transmitted(outputs: &[Output]) -> Option<Vec<u8>> {
+    outputs.iter().find_map(|output| match output {
+        Output::Transmit(transmit) => Some(transmit.bytes.clone()),
         _ => None,
     })
 }

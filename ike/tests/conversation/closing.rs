@@ -14,10 +14,19 @@ fn who_closes_removes_first_and_announces_the_end_when_the_peer_has_answered() {
     pair.down(Who::Alice);
     assert_eq!(
         kinds(&pair.alice.outputs),
-        ["remove", "remove", "child closed", "transmit", "awaits the answer to the delete"]
+        [
+            "remove",
+            "remove",
+            "child closed",
+            "transmit",
+            "awaits the answer to the delete"
+        ]
     );
     pair.run_for(SOON);
-    let closed = Event::IkeClosed { connection: LINK, reason: CloseReason::Operator };
+    let closed = Event::IkeClosed {
+        connection: LINK,
+        reason: CloseReason::Operator,
+    };
     assert_eq!(pair.alice.outputs.last(), Some(&Output::Event(closed)));
 }
 
@@ -26,7 +35,10 @@ fn who_is_asked_to_close_answers_and_removes() {
     let mut pair = settled();
     pair.down(Who::Alice);
     pair.run_for(SOON);
-    assert_eq!(kinds(&pair.bob.outputs), ["transmit", "remove", "remove", "child closed", "ike closed"]);
+    assert_eq!(
+        kinds(&pair.bob.outputs),
+        ["transmit", "remove", "remove", "child closed", "ike closed"]
+    );
     assert!(pair.bob.is_bare());
     assert_eq!(pair.bob.endpoint.poll_timeout(), None);
 }
@@ -36,8 +48,19 @@ fn who_wants_it_up_tries_again_after_the_peer_closed_it() {
     let mut pair = settled();
     pair.command(Who::Bob, Command::Forget(LINK));
     pair.run_for(SOON);
-    assert_eq!(pair.alice.failures().first().map(|failure| failure.cause.clone()), Some(Cause::Deleted));
-    let again = |event: &Event| matches!(event, Event::Failed { retry_in: Some(_), .. });
+    assert_eq!(
+        pair.alice.failures().first().map(|failure| failure.cause.clone()),
+        Some(Cause::Deleted)
+    );
+    let again = |event: &Event| {
+        matches!(
+            event,
+            Event::Failed {
+                retry_in: Some(_),
+                ..
+            }
+        )
+    };
     assert!(pair.alice.events().any(again));
     let bob = xvpn_ike::testing::config(Who::Bob);
     pair.command(Who::Bob, Command::Configure(Box::new(bob)));
@@ -69,7 +92,10 @@ fn both_sides_may_close_at_the_same_time() {
 #[test]
 fn a_delete_that_nobody_answers_ends_within_seconds() {
     let mut pair = settled();
-    pair.net.faults = Faults { loss: 100, ..Faults::NONE };
+    pair.net.faults = Faults {
+        loss: 100,
+        ..Faults::NONE
+    };
     pair.down(Who::Alice);
     pair.run_for(Duration::from_secs(10));
     assert_eq!(count(&pair.alice, "ike closed"), 1);

@@ -6,7 +6,10 @@ use xvpn_ike::testing::{Faults, Pair, Who, config};
 use super::{SOON, kinds};
 
 fn wary() -> EndpointConfig {
-    EndpointConfig { cookie_threshold: 0, ..EndpointConfig::default() }
+    EndpointConfig {
+        cookie_threshold: 0,
+        ..EndpointConfig::default()
+    }
 }
 
 #[test]
@@ -15,7 +18,10 @@ fn the_initiator_returns_the_cookie_and_connects() {
     pair.up(Who::Alice);
     assert!(pair.run_until(SOON, Pair::has_settled));
     // The cookie, the IKE_SA_INIT response, then IKE_AUTH.
-    assert_eq!(kinds(&pair.bob.outputs)[..4], ["transmit", "transmit", "install inbound", "transmit"]);
+    assert_eq!(
+        kinds(&pair.bob.outputs)[..4],
+        ["transmit", "transmit", "install inbound", "transmit"]
+    );
 }
 
 #[test]
@@ -34,14 +40,24 @@ fn who_does_not_return_it_costs_nothing() {
     let mut pair = Pair::with(3, Faults::NONE, wary(), config(Who::Alice), config(Who::Bob));
     pair.up(Who::Alice);
     pair.run_until(SOON, |pair| !pair.bob.outputs.is_empty());
-    assert_eq!(pair.bob.endpoint.poll_timeout(), None, "no half-open SA waits to expire");
+    assert_eq!(
+        pair.bob.endpoint.poll_timeout(),
+        None,
+        "no half-open SA waits to expire"
+    );
 }
 
 #[test]
 fn a_full_house_is_silent() {
-    let full = EndpointConfig { max_half_open: 0, ..EndpointConfig::default() };
+    let full = EndpointConfig {
+        max_half_open: 0,
+        ..EndpointConfig::default()
+    };
     let mut pair = Pair::with(3, Faults::NONE, full, config(Who::Alice), config(Who::Bob));
     pair.up(Who::Alice);
     pair.run_for(SOON);
-    assert_eq!(pair.bob.outputs.len(), pair.bob.ignored(xvpn_ike::error::Ignore::HalfOpenFull));
+    assert_eq!(
+        pair.bob.outputs.len(),
+        pair.bob.ignored(xvpn_ike::error::Ignore::HalfOpenFull)
+    );
 }

@@ -11,7 +11,11 @@ use super::by_hand::{ByHand, unknown_payload};
 use super::{SOON, kinds};
 
 fn notify(opened: &Opened) -> Option<Notify> {
-    opened.chain().unwrap().find(PayloadType::NOTIFY).map(|payload| payload.read().unwrap())
+    opened
+        .chain()
+        .unwrap()
+        .find(PayloadType::NOTIFY)
+        .map(|payload| payload.read().unwrap())
 }
 
 fn critical_notify() -> Notify {
@@ -44,7 +48,13 @@ fn an_unknown_critical_payload_in_ike_auth_refuses_the_connection() {
     let answer = by_hand.ask_raw(ExchangeType::IKE_AUTH, kind, &chain);
     assert_eq!(notify(&answer), Some(critical_notify()));
     let cause = by_hand.pair.bob.failures().swap_remove(0).cause;
-    assert_eq!(cause, Cause::UnsupportedCritical { refused_by: Side::Us, payload: 200 });
+    assert_eq!(
+        cause,
+        Cause::UnsupportedCritical {
+            refused_by: Side::Us,
+            payload: 200
+        }
+    );
 }
 
 #[test]
@@ -54,7 +64,10 @@ fn an_unknown_critical_payload_in_ike_sa_init_is_named() {
     let message = InitRequest {
         cookie: None,
         sa: ike_offer(&alice.ike_proposals, None),
-        ke: KeyExchange { method: 31, data: vec![9; 32] },
+        ke: KeyExchange {
+            method: 31,
+            data: vec![9; 32],
+        },
         nonce: Nonce(vec![1; 32]),
         notifies: xvpn_ike::message::InitNotifies::default(),
         vendor_ids: Vec::new(),
@@ -71,16 +84,24 @@ fn an_unknown_critical_payload_in_ike_sa_init_is_named() {
     bytes[16] = 200;
     bytes[29] |= 0x80;
     let outputs = by_hand.pair.inject(Who::Bob, path(Who::Bob, 500), &bytes);
-    let [xvpn_ike::api::Output::Transmit(transmit)] = &outputs[..] else { panic!("{outputs:?}") };
+    let [xvpn_ike::api::Output::Transmit(transmit)] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
     let (_, chain) = Chain::parse_message(&transmit.bytes).unwrap();
-    assert_eq!(chain.find(PayloadType::NOTIFY).unwrap().read(), Ok(critical_notify()));
+    assert_eq!(
+        chain.find(PayloadType::NOTIFY).unwrap().read(),
+        Ok(critical_notify())
+    );
 }
 
 #[test]
 fn unknown_notifies_are_ignored_in_every_exchange() {
     let mut by_hand = ByHand::init();
     let mut message = by_hand.auth_request();
-    message.other = vec![Notify::new(NotifyType(40_000)), Notify::with_data(NotifyType(50_000), vec![1, 2, 3])];
+    message.other = vec![
+        Notify::new(NotifyType(40_000)),
+        Notify::with_data(NotifyType(50_000), vec![1, 2, 3]),
+    ];
     let answer = by_hand.ask(ExchangeType::IKE_AUTH, &message.emit());
     assert!(answer.chain().unwrap().find(PayloadType::AUTH).is_some());
     for kind in [NotifyType(40_000), NotifyType(9_999)] {
@@ -96,9 +117,15 @@ fn a_request_for_another_sa_is_declined_and_the_connection_stays() {
     let new = NewIke {
         sa: ike_offer(&config(Who::Alice).ike_proposals, Some(77)),
         nonce: Nonce(vec![1; 32]),
-        ke: KeyExchange { method: 31, data: vec![9; 32] },
+        ke: KeyExchange {
+            method: 31,
+            data: vec![9; 32],
+        },
     };
-    let answer = by_hand.ask(ExchangeType::CREATE_CHILD_SA, &CreateChildRequest::RekeyIke(new).emit());
+    let answer = by_hand.ask(
+        ExchangeType::CREATE_CHILD_SA,
+        &CreateChildRequest::RekeyIke(new).emit(),
+    );
     assert_eq!(notify(&answer), Some(Notify::new(NotifyType::NO_ADDITIONAL_SAS)));
     assert_eq!(kinds(&by_hand.pair.bob.outputs), ["transmit"]);
 }
@@ -111,25 +138,45 @@ fn nonsense_from_an_authenticated_peer_ends_the_connection_on_both_sides() {
     assert_eq!(notify(&answer), Some(Notify::new(NotifyType::INVALID_SYNTAX)));
     assert!(by_hand.pair.bob.is_bare());
     let cause = by_hand.pair.bob.failures().swap_remove(0).cause;
-    assert!(matches!(cause, Cause::InvalidSyntax { refused_by: Side::Us, .. }));
+    assert!(matches!(
+        cause,
+        Cause::InvalidSyntax {
+            refused_by: Side::Us,
+            ..
+        }
+    ));
 }
 
 #[test]
 fn deleting_the_only_child_sa_ends_the_ike_sa_too() {
     let mut by_hand = ByHand::established();
-    let answer = by_hand.ask(ExchangeType::INFORMATIONAL, &Informational::delete_esp(vec![0x1234_5678]).emit());
+    let answer = by_hand.ask(
+        ExchangeType::INFORMATIONAL,
+        &Informational::delete_esp(vec![0x1234_5678]).emit(),
+    );
     let deleted = Informational::parse(&answer.chain().unwrap()).unwrap().delete_esp;
     assert_eq!(deleted.len(), 1, "the other half is named in the answer");
     assert_eq!(
         kinds(&by_hand.pair.bob.outputs),
-        ["transmit", "remove", "remove", "child closed", "transmit", "ike closed", "failed"]
+        [
+            "transmit",
+            "remove",
+            "remove",
+            "child closed",
+            "transmit",
+            "ike closed",
+            "failed"
+        ]
     );
 }
 
 #[test]
 fn deleting_a_child_sa_that_is_not_there_changes_nothing() {
     let mut by_hand = ByHand::established();
-    let answer = by_hand.ask(ExchangeType::INFORMATIONAL, &Informational::delete_esp(vec![1, 2, 3]).emit());
+    let answer = by_hand.ask(
+        ExchangeType::INFORMATIONAL,
+        &Informational::delete_esp(vec![1, 2, 3]).emit(),
+    );
     assert!(answer.chain().unwrap().is_empty());
     assert_eq!(kinds(&by_hand.pair.bob.outputs), ["transmit"]);
     by_hand.pair.run_for(SOON);

@@ -10,8 +10,18 @@ use super::{kinds, settled};
 /// Everything that was ever sent, with who was meant to receive it.
 fn tape(pair: &Pair) -> Vec<(Who, InTransit)> {
     let alice = path(Who::Alice, 500).local.ip();
-    let to = |sent: &InTransit| if sent.path.local.ip() == alice { Who::Alice } else { Who::Bob };
-    pair.net.tape.iter().map(|sent| (to(sent), sent.clone())).collect()
+    let to = |sent: &InTransit| {
+        if sent.path.local.ip() == alice {
+            Who::Alice
+        } else {
+            Who::Bob
+        }
+    };
+    pair.net
+        .tape
+        .iter()
+        .map(|sent| (to(sent), sent.clone()))
+        .collect()
 }
 
 fn other(who: Who) -> Who {
@@ -23,10 +33,22 @@ fn other(who: Who) -> Who {
 
 /// The connection of before stands, and both still hear each other.
 fn still_works(mut pair: Pair) {
-    let before: Vec<_> = pair.alice.inbound.keys().chain(pair.bob.inbound.keys()).copied().collect();
+    let before: Vec<_> = pair
+        .alice
+        .inbound
+        .keys()
+        .chain(pair.bob.inbound.keys())
+        .copied()
+        .collect();
     pair.run_for(Duration::from_secs(200));
     assert!(pair.has_settled());
-    let after: Vec<_> = pair.alice.inbound.keys().chain(pair.bob.inbound.keys()).copied().collect();
+    let after: Vec<_> = pair
+        .alice
+        .inbound
+        .keys()
+        .chain(pair.bob.inbound.keys())
+        .copied()
+        .collect();
     assert_eq!(before, after);
     assert_eq!((pair.alice.failures(), pair.bob.failures()), (vec![], vec![]));
 }
@@ -46,7 +68,13 @@ fn talkative() -> Pair {
 fn replayed_datagrams_change_nothing() {
     let mut pair = talkative();
     for (who, sent) in tape(&pair) {
-        for from in [sent.path, Path { remote: (ip(EVE), 500).into(), ..sent.path }] {
+        for from in [
+            sent.path,
+            Path {
+                remote: (ip(EVE), 500).into(),
+                ..sent.path
+            },
+        ] {
             let outputs = pair.inject(who, from, &sent.bytes);
             // The last request of the peer is answered again, with the same octets as before.
             let again = match &outputs[..] {

@@ -20,7 +20,14 @@ fn the_responder_installs_inbound_answers_and_then_installs_outbound() {
     pair.run_for(SOON);
     assert_eq!(
         kinds(&pair.bob.outputs),
-        ["transmit", "install inbound", "transmit", "install outbound", "ike established", "child established"]
+        [
+            "transmit",
+            "install inbound",
+            "transmit",
+            "install outbound",
+            "ike established",
+            "child established"
+        ]
     );
 }
 
@@ -77,5 +84,7 @@ fn every_cipher_carries_a_handshake() {
 }
 
 fn nets(list: &[&str]) -> Vec<xvpn_ike::negotiate::selector::TrafficSelector> {
-    list.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap().into()).collect()
+    list.iter()
+        .map(|net| net.parse::<ipnet::IpNet>().unwrap().into())
+        .collect()
 }

@@ -20,11 +20,17 @@ fn an_initiator_with_another_name_is_refused_by_name() {
     pair.run_for(SOON);
     assert_eq!(
         cause(&pair.bob),
-        Some(Cause::IdentityMismatch { expected: vec![name("alice.example")], got: name("mallory.example") })
+        Some(Cause::IdentityMismatch {
+            expected: vec![name("alice.example")],
+            got: name("mallory.example")
+        })
     );
     assert_eq!(
         cause(&pair.alice),
-        Some(Cause::AuthenticationFailed { refused_by: Side::Peer, identity: name("mallory.example") })
+        Some(Cause::AuthenticationFailed {
+            refused_by: Side::Peer,
+            identity: name("mallory.example")
+        })
     );
 }
 
@@ -37,9 +43,18 @@ fn an_initiator_that_wants_someone_else_is_told_so() {
     pair.run_for(SOON);
     assert_eq!(
         cause(&pair.bob),
-        Some(Cause::WrongResponder { ours: vec![name("bob.example")], wanted: name("carol.example") })
+        Some(Cause::WrongResponder {
+            ours: vec![name("bob.example")],
+            wanted: name("carol.example")
+        })
     );
-    assert!(matches!(cause(&pair.alice), Some(Cause::AuthenticationFailed { refused_by: Side::Peer, .. })));
+    assert!(matches!(
+        cause(&pair.alice),
+        Some(Cause::AuthenticationFailed {
+            refused_by: Side::Peer,
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -71,5 +86,8 @@ fn a_stranger_is_ignored() {
     let mut pair = Pair::configured(config(Who::Alice), bob);
     pair.up(Who::Alice);
     pair.run_for(SOON);
-    assert_eq!(pair.bob.outputs.len(), pair.bob.ignored(xvpn_ike::error::Ignore::NoConnection));
+    assert_eq!(
+        pair.bob.outputs.len(),
+        pair.bob.ignored(xvpn_ike::error::Ignore::NoConnection)
+    );
 }

@@ -12,7 +12,10 @@ use super::{kinds, settled};
 fn a_silent_peer_is_asked_and_its_answer_is_enough() {
     let mut pair = settled();
     pair.run_for(Duration::from_secs(100));
-    let sent = kinds(&pair.alice.outputs).iter().filter(|kind| **kind == "transmit").count();
+    let sent = kinds(&pair.alice.outputs)
+        .iter()
+        .filter(|kind| **kind == "transmit")
+        .count();
     assert!(sent >= 3, "{sent}");
     assert!(pair.has_settled());
 }
@@ -42,19 +45,31 @@ fn usage_without_new_packets_is_no_proof() {
 #[test]
 fn a_dead_peer_is_given_up_and_everything_of_it_removed() {
     let mut pair = settled();
-    pair.net.faults = Faults { loss: 100, ..Faults::NONE };
+    pair.net.faults = Faults {
+        loss: 100,
+        ..Faults::NONE
+    };
     let dead = pair.run_until(Duration::from_secs(120), |pair| !pair.alice.failures().is_empty());
     assert!(dead && pair.alice.is_bare());
     let failure = pair.alice.failures().swap_remove(0);
-    assert_eq!((failure.exchange, failure.cause), (Exchange::Informational, Cause::NoResponse { tries: 8 }));
-    let closed = Event::IkeClosed { connection: LINK, reason: CloseReason::Unreachable };
+    assert_eq!(
+        (failure.exchange, failure.cause),
+        (Exchange::Informational, Cause::NoResponse { tries: 8 })
+    );
+    let closed = Event::IkeClosed {
+        connection: LINK,
+        reason: CloseReason::Unreachable,
+    };
     assert!(pair.alice.events().any(|event| *event == closed));
 }
 
 #[test]
 fn a_peer_that_comes_back_is_connected_again() {
     let mut pair = settled();
-    pair.net.faults = Faults { loss: 100, ..Faults::NONE };
+    pair.net.faults = Faults {
+        loss: 100,
+        ..Faults::NONE
+    };
     pair.run_for(Duration::from_secs(200));
     assert!(pair.alice.is_bare() && pair.bob.is_bare());
     pair.net.faults = Faults::NONE;

@@ -16,7 +16,11 @@ fn behind_nat(policy: EncapsulationPolicy) -> Pair {
     (alice.encapsulation, bob.encapsulation) = (policy, policy);
     bob.remote = Some(format!("{OUTSIDE}:500").parse().unwrap());
     let mut pair = Pair::configured(alice, bob);
-    pair.net.nat = Some(Nat { inside: ip(ALICE), outside: ip(OUTSIDE), port_shift: 0 });
+    pair.net.nat = Some(Nat {
+        inside: ip(ALICE),
+        outside: ip(OUTSIDE),
+        port_shift: 0,
+    });
     pair
 }
 
@@ -29,7 +33,10 @@ fn facts(host: &Host) -> IkeFacts {
 }
 
 fn encapsulation(host: &Host) -> Vec<(Encapsulation, u16)> {
-    host.outbound.values().map(|sa| (sa.encapsulation, sa.path.remote.port())).collect()
+    host.outbound
+        .values()
+        .map(|sa| (sa.encapsulation, sa.path.remote.port()))
+        .collect()
 }
 
 #[test]
@@ -38,7 +45,12 @@ fn without_a_nat_everything_stays_on_port_500_and_esp_goes_bare() {
     pair.up(Who::Alice);
     assert!(pair.run_until(SOON, Pair::has_settled));
     assert_eq!(encapsulation(&pair.alice), [(Encapsulation::None, 500)]);
-    assert!(pair.net.tape.iter().all(|datagram| datagram.path.local.port() == 500));
+    assert!(
+        pair.net
+            .tape
+            .iter()
+            .all(|datagram| datagram.path.local.port() == 500)
+    );
 }
 
 #[test]
@@ -50,16 +62,25 @@ fn a_nat_is_found_by_both_sides_and_everything_floats_to_port_4500() {
         for host in [&pair.alice, &pair.bob] {
             assert_eq!(encapsulation(host), [(Encapsulation::Udp, 4500)]);
         }
-        assert_eq!((facts(&pair.alice).nat_local, facts(&pair.alice).nat_remote), (true, false));
-        assert_eq!((facts(&pair.bob).nat_local, facts(&pair.bob).nat_remote), (false, true));
+        assert_eq!(
+            (facts(&pair.alice).nat_local, facts(&pair.alice).nat_remote),
+            (true, false)
+        );
+        assert_eq!(
+            (facts(&pair.bob).nat_local, facts(&pair.bob).nat_remote),
+            (false, true)
+        );
     }
 }
 
 #[test]
 fn encapsulation_can_be_forced_by_either_side_without_a_nat() {
-    for (who, initiator) in
-        [(Who::Alice, Who::Alice), (Who::Alice, Who::Bob), (Who::Bob, Who::Alice), (Who::Bob, Who::Bob)]
-    {
+    for (who, initiator) in [
+        (Who::Alice, Who::Alice),
+        (Who::Alice, Who::Bob),
+        (Who::Bob, Who::Alice),
+        (Who::Bob, Who::Bob),
+    ] {
         let force = |side: Who| {
             let mut config: ConnectionConfig = config(side);
             if side == who {
@@ -96,15 +117,31 @@ fn a_rebinding_is_followed_once_the_peer_proves_it() {
     pair.up(Who::Alice);
     assert!(pair.run_until(SOON, Pair::has_settled));
     pair.bob.clear();
-    pair.net.nat = Some(Nat { inside: ip(ALICE), outside: ip(OUTSIDE), port_shift: 1000 });
+    pair.net.nat = Some(Nat {
+        inside: ip(ALICE),
+        outside: ip(OUTSIDE),
+        port_shift: 1000,
+    });
     // An old message from the new place proves nothing.
-    let mut old = pair.net.tape.iter().rfind(|sent| sent.path.remote.ip() == ip(OUTSIDE)).unwrap().clone();
+    let mut old = pair
+        .net
+        .tape
+        .iter()
+        .rfind(|sent| sent.path.remote.ip() == ip(OUTSIDE))
+        .unwrap()
+        .clone();
     old.path.remote.set_port(5500);
     let outputs = pair.inject(Who::Bob, old.path, &old.bytes);
     assert!(!kinds(&outputs).contains(&"set path"));
     // The next liveness check of Alice does.
     pair.run_for(Duration::from_secs(40));
-    assert_eq!(kinds(&pair.bob.outputs).iter().filter(|kind| **kind == "set path").count(), 1);
+    assert_eq!(
+        kinds(&pair.bob.outputs)
+            .iter()
+            .filter(|kind| **kind == "set path")
+            .count(),
+        1
+    );
     assert_eq!(encapsulation(&pair.bob), [(Encapsulation::Udp, 5500)]);
     assert!(pair.has_settled());
 }

@@ -22,10 +22,17 @@ fn without_a_common_ike_proposal_both_sides_say_so() {
             Cause::NoProposal { of: Negotiated::Ike, refused_by: Side::Us, theirs: Some(_), .. }
         )
     ));
-    assert_eq!(pair.alice.failures(), [], "an unprotected refusal is only a suspicion at first");
+    assert_eq!(
+        pair.alice.failures(),
+        [],
+        "an unprotected refusal is only a suspicion at first"
+    );
     pair.run_for(Duration::from_millis(200));
     let failures = pair.alice.failures();
-    let Some(Cause::NoProposal { of, refused_by, ours, .. }) = failures.first().map(|f| &f.cause) else {
+    let Some(Cause::NoProposal {
+        of, refused_by, ours, ..
+    }) = failures.first().map(|f| &f.cause)
+    else {
         panic!("{failures:?}");
     };
     assert_eq!((*of, *refused_by), (Negotiated::Ike, Side::Peer));
@@ -43,15 +50,28 @@ fn without_a_common_esp_proposal_both_sides_say_so_and_nothing_is_left() {
     let cause = |host: &xvpn_ike::testing::Host| host.failures().first().map(|f| f.cause.clone());
     assert!(matches!(
         cause(&pair.alice),
-        Some(Cause::NoProposal { of: Negotiated::Child, refused_by: Side::Peer, .. })
+        Some(Cause::NoProposal {
+            of: Negotiated::Child,
+            refused_by: Side::Peer,
+            ..
+        })
     ));
     assert!(matches!(
         cause(&pair.bob),
-        Some(Cause::NoProposal { of: Negotiated::Child, refused_by: Side::Us, theirs: Some(_), .. })
+        Some(Cause::NoProposal {
+            of: Negotiated::Child,
+            refused_by: Side::Us,
+            theirs: Some(_),
+            ..
+        })
     ));
     pair.down(Who::Alice);
     pair.run_for(LATER);
     assert!(pair.alice.is_bare() && pair.bob.is_bare());
     assert_eq!(count(&pair.bob, "ike established"), 0);
-    assert_eq!(pair.bob.endpoint.poll_timeout(), None, "nothing is waited for any more");
+    assert_eq!(
+        pair.bob.endpoint.poll_timeout(),
+        None,
+        "nothing is waited for any more"
+    );
 }

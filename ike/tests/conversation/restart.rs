@@ -41,7 +41,10 @@ fn initial_contact_replaces_the_old_one_at_once_and_without_a_word() {
             "child established",
         ]
     );
-    let replaced = Event::IkeClosed { connection: LINK, reason: CloseReason::Replaced };
+    let replaced = Event::IkeClosed {
+        connection: LINK,
+        reason: CloseReason::Replaced,
+    };
     assert!(pair.bob.events().any(|event| *event == replaced));
 }
 
@@ -49,7 +52,11 @@ fn initial_contact_replaces_the_old_one_at_once_and_without_a_word() {
 fn without_it_the_older_one_is_deleted() {
     let mut pair = restarted(false);
     assert!(pair.run_until(LATER, Pair::has_settled));
-    assert_eq!(count(&pair.bob, "ike closed"), 0, "the connection stands all the time");
+    assert_eq!(
+        count(&pair.bob, "ike closed"),
+        0,
+        "the connection stands all the time"
+    );
 }
 
 #[test]

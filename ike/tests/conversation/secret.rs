@@ -20,7 +20,10 @@ fn both_sides_name_the_secret_as_the_cause() {
     let pair = different_secrets();
     let failure = |refused_by| Failure {
         exchange: Exchange::IkeAuth,
-        cause: Cause::AuthenticationFailed { refused_by, identity: name("alice.example") },
+        cause: Cause::AuthenticationFailed {
+            refused_by,
+            identity: name("alice.example"),
+        },
         blame: Blame::Operator,
     };
     assert_eq!(pair.bob.failures(), [failure(Side::Us)]);
@@ -40,5 +43,9 @@ fn the_refusal_is_repeated_when_it_was_lost() {
     pair.net.clear();
     pair.run_for(SOON);
     assert_eq!(pair.alice.failures().len(), 1);
-    assert_eq!(pair.bob.failures().len(), 1, "a repeated request is not judged a second time");
+    assert_eq!(
+        pair.bob.failures().len(),
+        1,
+        "a repeated request is not judged a second time"
+    );
 }

@@ -40,13 +40,20 @@ fn there_is_something_to_send_with_from_the_first_moment_on() {
 
 #[test]
 fn what_was_kept_is_kept_for_good() {
-    let faults = Faults { jitter: Duration::from_millis(100), ..Faults::NONE };
+    let faults = Faults {
+        jitter: Duration::from_millis(100),
+        ..Faults::NONE
+    };
     for seed in 0..32 {
         let mut pair = both_up(seed, faults);
         pair.run_for(LATER);
         let kept: Vec<_> = pair.alice.inbound.keys().copied().collect();
         pair.run_for(Duration::from_secs(300));
         assert!(pair.has_settled(), "seed {seed}");
-        assert_eq!(pair.alice.inbound.keys().copied().collect::<Vec<_>>(), kept, "seed {seed}");
+        assert_eq!(
+            pair.alice.inbound.keys().copied().collect::<Vec<_>>(),
+            kept,
+            "seed {seed}"
+        );
     }
 }

@@ -21,7 +21,11 @@ pub(crate) fn answer(outputs: &[Output], response: InitResponse) -> Vec<u8> {
         _ => None,
     });
     let (header, _) = Header::parse(&request.unwrap()).unwrap();
-    let flags = Flags { initiator: false, version: false, response: true };
+    let flags = Flags {
+        initiator: false,
+        version: false,
+        response: true,
+    };
     build_plain(&Header { flags, ..header }, &response.emit())
 }
 
@@ -29,7 +33,10 @@ pub(crate) fn answer(outputs: &[Output], response: InitResponse) -> Vec<u8> {
 fn a_forged_refusal_does_not_stop_the_genuine_answer() {
     let mut pair = Pair::new(5, Faults::NONE);
     let outputs = pair.command(Who::Alice, Command::Up(LINK));
-    for forged in [InitResponse::NoProposalChosen, InitResponse::OtherError(NotifyType::INVALID_SYNTAX)] {
+    for forged in [
+        InitResponse::NoProposalChosen,
+        InitResponse::OtherError(NotifyType::INVALID_SYNTAX),
+    ] {
         let forged = answer(&outputs, forged);
         pair.inject(Who::Alice, path(Who::Alice, 500), &forged);
     }
@@ -57,7 +64,14 @@ fn if_nothing_better_comes_the_suspicion_is_the_cause() {
     pair.net.faults.loss = 100;
     pair.run_for(SUSPICION);
     let cause = pair.alice.failures().first().map(|failure| failure.cause.clone());
-    assert!(matches!(cause, Some(Cause::NoProposal { of: Negotiated::Ike, refused_by: Side::Peer, .. })));
+    assert!(matches!(
+        cause,
+        Some(Cause::NoProposal {
+            of: Negotiated::Ike,
+            refused_by: Side::Peer,
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -75,10 +89,22 @@ fn a_refusal_from_elsewhere_is_not_even_a_suspicion() {
 fn an_established_connection_ignores_unprotected_errors() {
     let mut pair = settled();
     let (header, _) = Header::parse(&pair.net.tape.last().unwrap().bytes).unwrap();
-    for kind in [NotifyType::AUTHENTICATION_FAILED, NotifyType::INVALID_IKE_SPI, NotifyType::INVALID_SYNTAX] {
+    for kind in [
+        NotifyType::AUTHENTICATION_FAILED,
+        NotifyType::INVALID_IKE_SPI,
+        NotifyType::INVALID_SYNTAX,
+    ] {
         for (message_id, response) in [(0, false), (2, true)] {
-            let flags = Flags { response, ..header.flags };
-            let header = Header { exchange: ExchangeType::INFORMATIONAL, flags, message_id, ..header };
+            let flags = Flags {
+                response,
+                ..header.flags
+            };
+            let header = Header {
+                exchange: ExchangeType::INFORMATIONAL,
+                flags,
+                message_id,
+                ..header
+            };
             let forged = build_plain(&header, &only_notify(&Notify::new(kind)));
             let outputs = pair.inject(Who::Alice, path(Who::Alice, 500), &forged);
             assert_eq!(super::kinds(&outputs), ["ignored"]);

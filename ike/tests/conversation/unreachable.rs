@@ -7,7 +7,10 @@ use xvpn_ike::error::{Blame, Cause, Exchange};
 use xvpn_ike::testing::{Faults, Pair, Who};
 
 fn lost() -> Faults {
-    Faults { loss: 100, ..Faults::NONE }
+    Faults {
+        loss: 100,
+        ..Faults::NONE
+    }
 }
 
 #[test]
@@ -30,7 +33,10 @@ fn progress_counts_the_tries() {
     pair.up(Who::Alice);
     pair.run_for(Duration::from_secs(3));
     let sent = |event: &Event| match event {
-        Event::Progress { step: Step::Retransmission { sent }, .. } => Some(*sent),
+        Event::Progress {
+            step: Step::Retransmission { sent },
+            ..
+        } => Some(*sent),
         _ => None,
     };
     assert_eq!(pair.alice.events().filter_map(sent).collect::<Vec<_>>(), [2, 3]);
@@ -56,7 +62,10 @@ fn a_blocked_port_4500_shows_as_such_on_both_sides() {
     pair.net.faults = lost();
     pair.run_for(Duration::from_secs(60));
     let of_alice = pair.alice.failures().swap_remove(0);
-    assert_eq!((of_alice.exchange, of_alice.cause.clone()), (Exchange::IkeAuth, Cause::NoResponse { tries: 8 }));
+    assert_eq!(
+        (of_alice.exchange, of_alice.cause.clone()),
+        (Exchange::IkeAuth, Cause::NoResponse { tries: 8 })
+    );
     assert!(of_alice.remedy().contains("UDP 4500"));
     assert_eq!(pair.bob.failures().swap_remove(0).cause, Cause::Abandoned);
 }

@@ -1,0 +1,173 @@
+//! Messages and deadlines of a connection's IKE SAs: each state looks, and takes its step.
+
+use std::sync::Arc;
+
+use super::{Connection, Intent};
+use crate::api::{Event, Path, Reason, Step};
+use crate::error::Ignore;
+use crate::exchange::init::{self, Answer};
+use crate::exchange::{Cx, auth};
+use crate::state::{Closing, Seen, State};
+use crate::wire::{Header, IkeSpi};
+
+impl Connection {
+    /// A message for one of its IKE SAs. `sole`: no connection with the same identities has an IKE SA.
+    pub(crate) fn on_message(
+        &mut self,
+        cx: &mut Cx<'_>,
+        spi: IkeSpi,
+        header: &Header,
+        path: Path,
+        bytes: &[u8],
+        sole: bool,
+    ) {
+        match self.sas.remove(&spi) {
+            None => cx.ignored(Ignore::UnknownSpi),
+            Some(State::InitSent(sent)) => self.on_init_answer(cx, sent, header, path, bytes, sole),
+            Some(State::AuthSent(sent)) => match sent.read(header, bytes) {
+                Ok(opened) => {
+                    let finished = sent.finish(cx, &opened);
+                    self.on_auth_answer(cx, spi, path, finished);
+                }
+                Err(ignore) => self.keep(cx, spi, State::AuthSent(sent), ignore),
+            },
+            Some(State::Established(mut established)) => match established.read(header, bytes) {
+                Ok(Seen::Fresh(opened)) => match established.on_fresh(cx, path, &opened) {
+                    Some(ending) => self.ended(cx, spi, *established, ending),
+                    None => self.put(spi, State::Established(established)),
+                },
+                Ok(Seen::Repeated(answer)) => {
+                    cx.transmit(path, answer);
+                    self.put(spi, State::Established(established));
+                }
+                Err(ignore) => self.keep(cx, spi, State::Established(established), ignore),
+            },
+            Some(State::Closing(mut closing)) => match closing.read(header, bytes) {
+                Ok(Seen::Fresh(opened)) => match closing.on_fresh(cx, path, &opened) {
+                    Some(_) => self.closed(cx, spi, *closing),
+                    None => self.put(spi, State::Closing(closing)),
+                },
+                Ok(Seen::Repeated(answer)) => {
+                    cx.transmit(path, answer);
+                    self.put(spi, State::Closing(closing));
+                }
+                Err(ignore) => self.keep(cx, spi, State::Closing(closing), ignore),
+            },
+        }
+    }
+
+    fn on_init_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        mut sent: Box<init::Sent>,
+        header: &Header,
+        path: Path,
+        bytes: &[u8],
+        sole: bool,
+    ) {
+        let spi = sent.spi_i;
+        // Nothing is authenticated yet: the answer comes from where the request went, or it is none.
+        let answer = if path == sent.path {
+            sent.read(header, bytes)
+        } else {
+            Err(Ignore::WrongPath)
+        };
+        let next = match answer {
+            Err(ignore) => return self.keep(cx, spi, State::InitSent(sent), ignore),
+            Ok(Answer::Suspect(cause)) => {
+                sent.suspect(cx.now, cause);
+                return self.keep(cx, spi, State::InitSent(sent), Ignore::UnprotectedError);
+            }
+            Ok(Answer::Cookie(cookie)) => Ok(State::InitSent(Box::new(sent.retry_with_cookie(cx, cookie)))),
+            Ok(Answer::Group(method)) => sent
+                .retry_with_group(cx, method)
+                .map(|sent| State::InitSent(Box::new(sent))),
+            Ok(Answer::Accepted(accepted, chosen)) => {
+                sent.finish(header, &accepted, &chosen).map(|exchanged| {
+                    let sent = auth::request(cx, exchanged, bytes, sole);
+                    let path = sent.ike.path;
+                    cx.event(Event::Progress {
+                        connection: self.config.id,
+                        step: Step::AuthResponse,
+                        path,
+                    });
+                    State::AuthSent(Box::new(sent))
+                })
+            }
+        };
+        match next {
+            Ok(state) => self.put(spi, state),
+            Err(failure) => {
+                cx.spis.release_ike(spi, None);
+                self.failed(cx, path, failure);
+            }
+        }
+    }
+
+    fn on_auth_answer(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, finished: auth::Finished) {
+        match finished {
+            auth::Finished::Authenticated(mut authenticated) => {
+                authenticated.ike.follow(path);
+                self.establish(cx, *authenticated, None);
+            }
+            auth::Finished::Refused(failure) => {
+                cx.spis.release_ike(spi, None);
+                self.failed(cx, path, failure);
+            }
+            auth::Finished::Refuse(failure, ike, farewell) => {
+                let config = Arc::clone(&self.config);
+                let closing = Closing::refusing(cx, config, *ike, farewell);
+                self.put(spi, State::Closing(Box::new(closing)));
+                self.failed(cx, path, failure);
+            }
+        }
+    }
+
+    /// Whatever is due.
+    pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) {
+        let spis: Vec<IkeSpi> = self.sas.keys().copied().collect();
+        for spi in spis {
+            self.on_sa_timeout(cx, spi);
+        }
+        while let Some(reason) = self.timers.take_expired(cx.now) {
+            if reason == Reason::Retry && self.intent == Intent::Up && !self.stands() && !self.is_trying() {
+                self.initiate(cx);
+            }
+        }
+    }
+
+    fn on_sa_timeout(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) {
+        match self.sas.remove(&spi) {
+            None => {}
+            Some(State::InitSent(mut sent)) => match sent.on_timeout(cx) {
+                Ok(again) => {
+                    self.report_retransmission(cx, sent.path, again);
+                    self.put(spi, State::InitSent(sent));
+                }
+                Err(failure) => {
+                    cx.spis.release_ike(spi, None);
+                    self.failed(cx, sent.path, failure);
+                }
+            },
+            Some(State::AuthSent(mut sent)) => match sent.on_timeout(cx) {
+                Ok(again) => {
+                    self.report_retransmission(cx, sent.ike.path, again);
+                    self.put(spi, State::AuthSent(sent));
+                }
+                Err(failure) => {
+                    let path = sent.ike.path;
+                    sent.discard(cx);
+                    self.failed(cx, path, failure);
+                }
+            },
+            Some(State::Established(mut established)) => match established.on_timeout(cx) {
+                Some(ending) => self.ended(cx, spi, *established, ending),
+                None => self.put(spi, State::Established(established)),
+            },
+            Some(State::Closing(mut closing)) => match closing.on_timeout(cx) {
+                Some(_) => self.closed(cx, spi, *closing),
+                None => self.put(spi, State::Closing(closing)),
+            },
+        }
+    }
+}

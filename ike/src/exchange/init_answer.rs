@@ -1,0 +1,180 @@
+//! IKE_SA_INIT, the responder's part (RFC 7296 1.2, 2.6, 2.7). The initiator's part and the picture: `init`.
+//!
+//! Nothing is kept for who is refused: such an answer has a responder's SPI of zero.
+
+use std::sync::Arc;
+
+use super::Cx;
+use super::init::{NONCE_LEN, internal, key_pair};
+use super::traversal::{detected, encapsulation, nat_detection};
+use crate::api::{Path, Role};
+use crate::config::ConnectionConfig;
+use crate::error::{Cause, Exchange, Failure, Negotiated, Side};
+use crate::message::{InitAccepted, InitNotifies, InitRequest, InitResponse, build_plain};
+use crate::negotiate::proposal::IkeSuite;
+use crate::negotiate::select::{ChosenIke, select_ike};
+use crate::negotiate::{describe, offer};
+use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
+use crate::sa::spis::{FirstMessage, Owner};
+use crate::wire::payload::{KeyExchange, Nonce, NotifyType};
+use crate::wire::{Flags, Header};
+
+/// The responder's answer, good or bad.
+pub(crate) enum Answered {
+    /// Go on.
+    Accepted(Box<Half>),
+    /// Refused, without keeping anything.
+    Refused(InitResponse, Box<Failure>),
+}
+
+/// The responder, after the key exchange.
+pub(crate) struct Half {
+    /// The IKE SA; nobody is authenticated yet.
+    pub(crate) ike: IkeSa,
+    /// RealMessage2 (RFC 7296 2.15).
+    pub(crate) response: Vec<u8>,
+}
+
+/// The responder's part. `candidates` are the connections that fit the addresses, most specific first, never none:
+/// the first that has a proposal in common decides on the suite.
+pub(crate) fn answer(
+    cx: &mut Cx<'_>,
+    header: &Header,
+    request: &InitRequest,
+    path: Path,
+    candidates: &[Arc<ConnectionConfig>],
+    first: FirstMessage,
+) -> Answered {
+    let chosen = candidates.iter().find_map(|config| {
+        let chosen = select_ike(&config.ike_proposals, &request.sa).ok()?;
+        Some((config, chosen))
+    });
+    let Some((config, chosen)) = chosen else {
+        return Answered::Refused(
+            InitResponse::NoProposalChosen,
+            Box::new(no_proposal(candidates, request)),
+        );
+    };
+    let method = chosen.suite.key_exchange;
+    if request.ke.method != method.id() {
+        // RFC 7296 1.2: not a failure, the initiator guessed another group and is told ours.
+        let cause = Cause::InvalidKeyExchange { wanted: method.id() };
+        return Answered::Refused(
+            InitResponse::InvalidKe(method.id()),
+            Box::new(Failure::new(Exchange::IkeSaInit, cause)),
+        );
+    }
+    match exchange_keys(cx, header, request, path, config, &chosen) {
+        Ok(mut half) => {
+            half.ike.first = Some(first);
+            cx.spis.remember(first, half.ike.spi_r);
+            Answered::Accepted(Box::new(half))
+        }
+        Err(failure) => {
+            let refusal = failure.cause.notify().unwrap_or(NotifyType::INVALID_SYNTAX);
+            Answered::Refused(InitResponse::OtherError(refusal), Box::new(failure))
+        }
+    }
+}
+
+fn exchange_keys(
+    cx: &mut Cx<'_>,
+    header: &Header,
+    request: &InitRequest,
+    path: Path,
+    config: &ConnectionConfig,
+    chosen: &ChosenIke,
+) -> Result<Half, Failure> {
+    let key = key_pair(cx, chosen.suite.key_exchange)?;
+    let public = key.public().to_vec();
+    let shared = key
+        .shared(&request.ke.data)
+        .map_err(|_| Failure::new(Exchange::IkeSaInit, Cause::BadPublicValue))?;
+    let nonce = cx.random_octets(NONCE_LEN);
+    let traversal = detected((header.initiator_spi.0, 0), path, &request.notifies);
+    let spi_r = cx.spis.allocate_ike(Owner::HalfOpen, cx.random);
+    let agreed = InitAgreement {
+        role: Role::Responder,
+        spi_i: header.initiator_spi,
+        spi_r,
+        path,
+        suite: chosen.suite,
+        nonces: Nonces {
+            initiator: request.nonce.0.clone(),
+            responder: nonce.clone(),
+        },
+        nat: traversal.unwrap_or_default(),
+        encapsulation: encapsulation(traversal, config.encapsulation),
+    };
+    let Some(ike) = IkeSa::new(agreed, &shared, config.retransmission) else {
+        cx.spis.release_ike(spi_r, None);
+        return Err(internal("keys do not fit the algorithms"));
+    };
+    let spis = (header.initiator_spi.0, spi_r.0);
+    let notifies = match traversal {
+        Some(_) => nat_detection(spis, path, config.encapsulation),
+        None => InitNotifies::default(),
+    };
+    let accepted = InitAccepted {
+        sa: offer::ike_answer(chosen.number, &chosen.suite, None),
+        ke: KeyExchange {
+            method: chosen.suite.key_exchange.id(),
+            data: public,
+        },
+        nonce: Nonce(nonce),
+        notifies,
+        vendor_ids: Vec::new(),
+    };
+    let header = Header {
+        responder_spi: spi_r,
+        ..response_header(header)
+    };
+    let response = build_plain(&header, &InitResponse::Accepted(Box::new(accepted)).emit());
+    Ok(Half { ike, response })
+}
+
+/// A response that keeps nothing: the responder's SPI stays zero (RFC 7296 2.6).
+pub(crate) fn stateless(request: &Header, response: &InitResponse) -> Vec<u8> {
+    build_plain(&response_header(request), &response.emit())
+}
+
+/// The header of a response that keeps nothing.
+pub(crate) fn response_header(request: &Header) -> Header {
+    Header {
+        flags: Flags {
+            initiator: false,
+            version: false,
+            response: true,
+        },
+        ..*request
+    }
+}
+
+/// Whether a connection would accept this suite: the one that was chosen for another candidate may not suit it.
+pub(crate) fn admits(config: &ConnectionConfig, suite: &IkeSuite) -> bool {
+    config.ike_proposals.iter().any(|proposal| {
+        proposal.encryption.contains(&suite.encryption)
+            && suite
+                .integrity
+                .is_none_or(|integrity| proposal.integrity.contains(&integrity))
+            && proposal.prf.contains(&suite.prf)
+            && proposal.key_exchange.contains(&suite.key_exchange)
+    })
+}
+
+fn no_proposal(candidates: &[Arc<ConnectionConfig>], request: &InitRequest) -> Failure {
+    let mismatch = candidates
+        .first()
+        .and_then(|config| select_ike(&config.ike_proposals, &request.sa).err());
+    let cause = Cause::NoProposal {
+        of: Negotiated::Ike,
+        refused_by: Side::Us,
+        ours: mismatch
+            .as_ref()
+            .map(|mismatch| mismatch.ours.clone())
+            .unwrap_or_default(),
+        theirs: Some(describe::proposals(&request.sa.proposals)),
+        difference: mismatch.map(|mismatch| mismatch.difference.to_string()),
+    };
+    Failure::new(Exchange::IkeSaInit, cause)
+}

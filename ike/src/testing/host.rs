@@ -1,0 +1,153 @@
+//! One endpoint with what a dataplane would know of it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::random::SeededRandom;
+use crate::Endpoint;
+use crate::api::{Direction, Event, Input, InstallInbound, InstallOutbound, Output, Spi};
+use crate::config::EndpointConfig;
+use crate::error::{Failure, Ignore};
+
+/// One host: an endpoint and what a dataplane would know.
+pub struct Host {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// All outputs so far.
+    pub outputs: Vec<Output>,
+    /// Inbound SAs that are installed.
+    pub inbound: BTreeMap<Spi, InstallInbound>,
+    /// Outbound SAs that are installed.
+    pub outbound: BTreeMap<Spi, InstallOutbound>,
+    /// The outbound SA installed last: the one that would be used.
+    pub sending: Option<Spi>,
+}
+
+impl Host {
+    /// A host without connections.
+    pub fn new(config: EndpointConfig, seed: u64) -> Self {
+        Self {
+            endpoint: Endpoint::new(config, Box::new(SeededRandom::new(seed))),
+            outputs: Vec::new(),
+            inbound: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            sending: None,
+        }
+    }
+
+    /// Gives an input to the endpoint and performs its outputs but for transmissions, which are returned with all
+    /// the others.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Vec<Output> {
+        self.endpoint.handle(now, input);
+        let mut fresh = Vec::new();
+        while let Some(output) = self.endpoint.poll_output() {
+            self.perform(&output);
+            fresh.push(output);
+        }
+        self.outputs.extend(fresh.iter().map(copy));
+        fresh
+    }
+
+    fn perform(&mut self, output: &Output) {
+        match output {
+            Output::InstallInbound(sa) => {
+                assert!(
+                    self.inbound.insert(sa.spi, sa.clone()).is_none(),
+                    "inbound {} installed twice",
+                    sa.spi
+                );
+            }
+            Output::InstallOutbound(sa) => {
+                assert!(
+                    self.inbound.contains_key(&sa.inbound_spi),
+                    "outbound {} without its inbound",
+                    sa.spi
+                );
+                assert!(
+                    self.outbound.insert(sa.spi, sa.clone()).is_none(),
+                    "outbound {} installed twice",
+                    sa.spi
+                );
+                self.sending = Some(sa.spi);
+            }
+            Output::Remove(remove) => {
+                let known = match remove.direction {
+                    Direction::Inbound => self.inbound.remove(&remove.spi).is_some(),
+                    Direction::Outbound => self.outbound.remove(&remove.spi).is_some(),
+                };
+                assert!(
+                    known,
+                    "{:?} {} removed but not installed",
+                    remove.direction, remove.spi
+                );
+                if remove.direction == Direction::Outbound && self.sending == Some(remove.spi) {
+                    self.sending = None;
+                }
+            }
+            Output::SetPath { path, .. } => {
+                self.outbound.values_mut().for_each(|sa| sa.path = *path);
+            }
+            Output::Transmit(_) | Output::Event(_) => {}
+        }
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Event(event) => Some(event),
+            Output::InstallInbound(_)
+            | Output::Transmit(_)
+            | Output::InstallOutbound(_)
+            | Output::Remove(_)
+            | Output::SetPath { .. } => None,
+        })
+    }
+
+    /// All failures so far.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.events().filter_map(failure).collect()
+    }
+
+    /// How often a datagram was ignored for this reason.
+    pub fn ignored(&self, reason: Ignore) -> usize {
+        self.events()
+            .filter(|event| **event == Event::Ignored { reason })
+            .count()
+    }
+
+    /// Forgets the outputs so far, not what is installed.
+    pub fn clear(&mut self) {
+        self.outputs.clear();
+    }
+
+    /// Nothing is installed.
+    pub fn is_bare(&self) -> bool {
+        self.inbound.is_empty() && self.outbound.is_empty()
+    }
+}
+
+fn failure(event: &Event) -> Option<Failure> {
+    match event {
+        Event::Failed { failure, .. } => Some(failure.clone()),
+        Event::Progress { .. }
+        | Event::IkeEstablished { .. }
+        | Event::ChildEstablished { .. }
+        | Event::ChildClosed { .. }
+        | Event::IkeClosed { .. }
+        | Event::Ignored { .. } => None,
+    }
+}
+
+fn copy(output: &Output) -> Output {
+    match output {
+        Output::InstallInbound(sa) => Output::InstallInbound(sa.clone()),
+        Output::Transmit(transmit) => Output::Transmit(transmit.clone()),
+        Output::InstallOutbound(sa) => Output::InstallOutbound(sa.clone()),
+        Output::Remove(remove) => Output::Remove(*remove),
+        Output::SetPath { connection, path } => Output::SetPath {
+            connection: *connection,
+            path: *path,
+        },
+        Output::Event(event) => Output::Event(event.clone()),
+    }
+}
