@@ -87,6 +87,13 @@ impl Connection {
         self.established().any(|(_, established)| established.announced)
     }
 
+    /// Only the peer's attempts can tell what is wrong: there is no SA, and we make no attempts of our own. Otherwise the
+    /// failure of a stranger who claims the peer's address would look like ours.
+    pub(crate) fn waits_for_peer(&self) -> bool {
+        let passive = self.intent != Intent::Up || self.config.remote.is_none();
+        passive && !self.stands()
+    }
+
     /// A peer with the same identities has lost everything that stood before `begun` (RFC 7296 2.4).
     pub(crate) fn contact_lost(&mut self, cx: &mut Cx<'_>, begun: Instant) {
         let lost: Vec<IkeSpi> = self

@@ -185,7 +185,7 @@ impl Endpoint {
             Err(malformed) => return self.on_malformed_first(now, path, header, &malformed),
         };
         let config = self.config.clone();
-        let (mut cx, _, admission) = self.split(now);
+        let (mut cx, connections, admission) = self.split(now);
         let applicant = Applicant {
             nonce: &request.nonce.0,
             from: path.remote,
@@ -221,7 +221,9 @@ impl Endpoint {
                 // Another group is a detour, not a failure.
                 let detour = failure.cause.notify() == Some(NotifyType::INVALID_KE_PAYLOAD);
                 if !detour && admission.may_report(now) {
-                    let connection = likely(&candidates);
+                    let waits =
+                        |id: &ConnectionId| connections.get(id).is_some_and(Connection::waits_for_peer);
+                    let connection = likely(&candidates).filter(waits);
                     cx.event(Event::Failed {
                         connection,
                         path,
@@ -299,6 +301,8 @@ impl Endpoint {
             auth_answer::Answered::Refused(awaited, failure, answer, connection) => {
                 cx.transmit(path, answer);
                 admission.put(*awaited);
+                let stands = |id: &ConnectionId| connections.get(id).is_some_and(Connection::stands);
+                let connection = connection.filter(|id| !stands(id));
                 cx.event(Event::Failed {
                     connection,
                     path,

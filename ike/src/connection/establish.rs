@@ -53,6 +53,7 @@ impl Connection {
             return self.close_unwanted(cx, new);
         }
 
+        self.shed(cx);
         let fates: Vec<(IkeSpi, Fate)> = self
             .established()
             .map(|(spi, old)| (spi, fate(old, &new, contact)))
@@ -133,6 +134,25 @@ impl Connection {
             }
             Fate::Replaced => {
                 self.remove_now(cx, *old, CloseReason::Replaced);
+            }
+        }
+    }
+
+    /// A peer that begins anew all the time must not pile up deletes that it never answers.
+    fn shed(&mut self, cx: &mut Cx<'_>) {
+        let is_closing = |state: &State| match state {
+            State::Closing(_) => true,
+            State::InitSent(_) | State::AuthSent(_) | State::Established(_) => false,
+        };
+        while self.sas.len() >= MOST_SAS {
+            let oldest = self
+                .sas
+                .iter()
+                .find(|(_, state)| is_closing(state))
+                .map(|(spi, _)| *spi);
+            let Some(spi) = oldest else { return };
+            if let Some(State::Closing(closing)) = self.sas.remove(&spi) {
+                self.closed(cx, spi, *closing);
             }
         }
     }
@@ -245,5 +265,7 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
     }
 }
 
+/// IKE SAs that a connection has at most, the ones that are being deleted included.
+const MOST_SAS: usize = 8;
 /// How long the peer may take to delete what is for it to delete.
 const PATIENCE: Duration = Duration::from_secs(30);

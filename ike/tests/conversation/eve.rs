@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xvpn_ike::api::{Output, Path};
+use xvpn_ike::api::{Event, Output, Path};
 use xvpn_ike::testing::{EVE, InTransit, Pair, SeededRandom, Who, ip, path};
 
 use super::{kinds, settled};
@@ -158,5 +158,31 @@ fn garbage_changes_nothing() {
             only_counts(&pair.inject(who, path(who, 500), &bytes), "garbage");
         }
     }
+    still_works(pair);
+}
+
+#[test]
+fn a_stranger_with_the_address_of_the_peer_is_not_taken_for_it() {
+    let mut pair = talkative();
+    // A well-formed request that Bob must refuse: the first one, with another cipher asked for.
+    let (_, first) = tape(&pair).into_iter().find(|(who, _)| *who == Who::Bob).unwrap();
+    let mut bytes = first.bytes.clone();
+    let cipher = bytes
+        .windows(4)
+        .position(|octets| octets == [1, 0, 0, 20])
+        .unwrap();
+    bytes[cipher + 3] = 99;
+    let outputs = pair.inject(Who::Bob, first.path, &bytes);
+    let [
+        Output::Transmit(_),
+        Output::Event(Event::Failed { connection: None, .. }),
+    ] = &outputs[..]
+    else {
+        panic!("{outputs:?}");
+    };
+    // And again: answered, but not told of a second time within the second.
+    assert_eq!(kinds(&pair.inject(Who::Bob, first.path, &bytes)), ["transmit"]);
+    // The refusal goes to Alice, who has not asked.
+    pair.bob.clear();
     still_works(pair);
 }

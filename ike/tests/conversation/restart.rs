@@ -69,3 +69,18 @@ fn a_responder_that_restarts_is_found_out_by_a_liveness_check() {
     assert!(pair.run_until(Duration::from_secs(120), |pair| pair.alice.is_bare()));
     assert!(pair.run_until(LATER, Pair::has_settled));
 }
+
+#[test]
+fn a_peer_that_forgets_all_the_time_piles_up_nothing() {
+    let mut pair = restarted(false);
+    for round in 0..40 {
+        assert!(pair.run_until(SOON, Pair::agree), "round {round}");
+        assert!(pair.bob.inbound.len() <= 9, "round {round}");
+        let mut alice = config(Who::Alice);
+        alice.initial_contact = false;
+        pair.alice = Host::new(EndpointConfig::default(), 100 + round);
+        pair.command(Who::Alice, Command::Configure(Box::new(alice)));
+        pair.up(Who::Alice);
+    }
+    assert!(pair.run_until(LATER, Pair::has_settled));
+}
