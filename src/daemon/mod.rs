@@ -9,6 +9,7 @@ pub mod plan;
 pub mod privilege;
 mod requests;
 pub mod route;
+pub mod search;
 pub mod sources;
 mod start;
 pub mod status;

@@ -228,7 +228,7 @@ pub fn local_address_for(peer: IpAddr) -> io::Result<IpAddr> {
 }
 
 /// What an operator can do about an address that cannot be bound.
-pub fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
+fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "another IKE daemon uses it (strongSwan, libreswan, another xvpn?): `ss -lunp sport = :{}` names it; stop it, or              set other addresses in `gateway.listen`",

@@ -17,7 +17,7 @@ use super::connection::{self, OsRandom};
 use super::host::{Host, HostError};
 use super::netlink::{Netlink, NetlinkError};
 use super::plan::{self, PlanError};
-use super::sources::{self, Ports, Sources};
+use super::sources::{Ports, Sources};
 use super::status::Tunnel;
 use super::supervisor::{self, About, Inputs, Supervisor};
 use super::{privilege, systemd};
@@ -43,16 +43,11 @@ pub enum DaemonError {
     #[error("{0}")]
     Bind(io::Error),
     /// The interface of a tunnel could not be opened.
-    #[error(
-        "cannot open the interface `{interface}` of tunnel `{tunnel}`: {source}; the kernel's module tun must be there \
-         (`modprobe tun`, /dev/net/tun) and no other program may use the name"
-    )]
+    #[error("tunnel `{tunnel}`: {source}")]
     Interface {
         /// The tunnel.
         tunnel: String,
-        /// Its interface.
-        interface: String,
-        /// The error.
+        /// The error, with its remedy.
         source: io::Error,
     },
     /// The control socket could not be made.
@@ -200,7 +195,6 @@ async fn stand_up(
             .open_tunnel(id, tunnel)
             .map_err(|source| DaemonError::Interface {
                 tunnel: tunnel.name.clone(),
-                interface: tunnel.interface.clone(),
                 source,
             })?;
         let worst = bridge::worst_inner_mtu(tunnel, maybe_ipv6(tunnel, &config.gateway.listen))
@@ -244,12 +238,7 @@ fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
         .iter()
         .map(|address| SocketAddr::new(*address, ports.nat_t))
         .collect();
-    let first = udp
-        .first()
-        .copied()
-        .unwrap_or(SocketAddr::from(([0, 0, 0, 0], ports.nat_t)));
-    let (bridge, upward) = Bridge::start(queues(config), udp, ports)
-        .map_err(|error| DaemonError::Bind(sources::explain_bind(first, &error)))?;
+    let (bridge, upward) = Bridge::start(queues(config), udp, ports).map_err(DaemonError::Bind)?;
     let sources = Sources::open(&gateway.listen, ports, upward).map_err(DaemonError::Bind)?;
     Ok((bridge, sources))
 }

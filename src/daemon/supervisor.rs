@@ -11,9 +11,9 @@ use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, 
 use xvpn_ike::config::ConnectionId;
 
 use super::bridge::{Bridge, Effect};
-use super::connection::{self, Ends, Unlocated};
 use super::host::Host;
 use super::netlink::Netlink;
+use super::search::{Found, Search};
 use super::sources::{Arrived, Kind, Sources};
 use super::status::{Tunnel, connection_of};
 use super::{systemd, words};
@@ -64,26 +64,6 @@ pub struct About {
     pub config: std::path::PathBuf,
     /// Threads of the dataplane.
     pub queues: usize,
-}
-
-/// The ends of a tunnel, or why they are not known.
-#[derive(Debug)]
-pub struct Found {
-    id: ConnectionId,
-    result: Result<Ends, Unlocated>,
-}
-
-/// What is known of a tunnel's ends.
-#[derive(Debug, Default)]
-pub struct Search {
-    /// What `ike` was told last.
-    pub told: Option<Ends>,
-    /// `ike` was told to bring it up.
-    pub up: bool,
-    /// It failed: again at this time.
-    pub again: Option<Instant>,
-    /// So often in a row.
-    failures: u32,
 }
 
 /// Where inputs come from besides the sockets.
@@ -226,66 +206,6 @@ impl Supervisor {
             tracing::error!("a queue of the dataplane failed: {failure}; ending, to be started again");
             self.failed = true;
             self.end();
-        }
-    }
-
-    /// Looks for the ends of a tunnel in a task beside the loop.
-    pub(super) fn search(&mut self, id: ConnectionId) {
-        let Some(tunnel) = self.tunnels.get(&id).filter(|tunnel| !tunnel.barred) else {
-            return;
-        };
-        let (config, listen, found) = (
-            tunnel.config.clone(),
-            self.gateway.listen.clone(),
-            self.found.0.clone(),
-        );
-        let initiate = tunnel.wanted && !tunnel.passive();
-        tokio::spawn(async move {
-            let result = connection::locate(&config, &listen, initiate).await;
-            // The loop may have ended meanwhile.
-            drop(found.send(Found { id, result }).await);
-        });
-    }
-
-    fn on_found(&mut self, Found { id, result }: Found) {
-        let now = Instant::now();
-        let (Some(tunnel), Some(search)) = (self.tunnels.get_mut(&id), self.searches.get_mut(&id)) else {
-            return;
-        };
-        if tunnel.barred || self.ending.is_some() {
-            return;
-        }
-        let checked = result
-            .and_then(|ends| connection::check_pinned(&tunnel.config, &ends, &self.pinned).map(|()| ends));
-        match checked {
-            Ok(ends) => {
-                let configure = search.told != Some(ends);
-                let up = tunnel.wanted && !tunnel.passive() && !search.up;
-                *search = Search {
-                    told: Some(ends),
-                    up: search.up || up,
-                    again: None,
-                    failures: 0,
-                };
-                let config = configure.then(|| connection::config(id, &tunnel.config, ends));
-                if let Some(config) = config {
-                    self.handle(Input::Command(Command::Configure(Box::new(config))));
-                }
-                if up {
-                    self.handle(Input::Command(Command::Up(id)));
-                }
-            }
-            Err(Unlocated { message, remedy }) => {
-                let (first, longest) = tunnel.config.retry;
-                let wait = first
-                    .saturating_mul(1 << search.failures.min(16))
-                    .min(longest)
-                    .max(SHORTEST_RETRY);
-                search.failures = search.failures.saturating_add(1);
-                search.again = Some(now + wait);
-                let progress = tunnel.could_not_begin(message, remedy, Some(wait), now);
-                self.publish(progress, true);
-            }
         }
     }
 
@@ -466,6 +386,5 @@ pub fn mtu(tunnel: &crate::config::TunnelConfig, fits: u16) -> u16 {
 const TICK: Duration = Duration::from_secs(1);
 /// For the peers' answers to our deletes.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(1000);
-const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 /// Refused strangers told in full, before they are only counted.
 const STRANGERS_LOGGED: u64 = 20;
