@@ -227,6 +227,10 @@ pub fn local_address_for(peer: IpAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is the standard library's"
+)]
 /// What an operator can do about an address that cannot be bound.
 fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {

@@ -114,9 +114,7 @@ impl Supervisor {
     }
 
     async fn wait(&mut self, inputs: &mut Inputs, tick: &mut tokio::time::Interval) -> Wake {
-        let deadline = self
-            .deadline()
-            .map_or_else(|| Instant::now() + TICK * 60, |at| at);
+        let deadline = self.deadline().unwrap_or_else(|| Instant::now() + TICK * 60);
         tokio::select! {
             arrived = self.sources.next() => Wake::Arrived(arrived),
             () = tokio::time::sleep_until(deadline.into()) => Wake::Deadline,
@@ -312,7 +310,7 @@ impl Supervisor {
         if let Event::Failed { failure, path, .. } = event {
             let count = self.ignored.entry("refused_stranger").or_default();
             *count += 1;
-            if *count <= STRANGERS_LOGGED || *count % 1000 == 0 {
+            if *count <= STRANGERS_LOGGED || count.is_multiple_of(1000) {
                 let report = words::failure(failure, path, 0);
                 tracing::warn!("refused a negotiation: {}; {}", report.message, report.remedy);
             }
@@ -352,7 +350,14 @@ impl Supervisor {
     pub(super) fn publish(&self, progress: Progress, loud: bool) {
         match (progress.state, loud) {
             (TunnelState::Failed, true) => tracing::warn!("tunnel {}: {}", progress.tunnel, progress.message),
-            (_, true) => tracing::info!("tunnel {}: {}", progress.tunnel, progress.message),
+            (
+                TunnelState::Down
+                | TunnelState::Listening
+                | TunnelState::Connecting
+                | TunnelState::Established
+                | TunnelState::Closing,
+                true,
+            ) => tracing::info!("tunnel {}: {}", progress.tunnel, progress.message),
             (_, false) => tracing::debug!("tunnel {}: {}", progress.tunnel, progress.message),
         }
         // Without subscribers nobody is told.
