@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod by_hand;
+mod chaos;
 mod closing;
 mod cookie;
 mod critical;

@@ -9,7 +9,8 @@ use xvpn_ike::testing::{ALICE, Faults, Nat, Pair, SeededRandom, Who, config, ip}
 
 const OUTSIDE: &str = "203.0.113.10";
 
-fn seeds() -> u64 {
+/// How many conversations to try.
+pub(crate) fn seeds() -> u64 {
     std::env::var("XVPN_SEEDS")
         .ok()
         .and_then(|seeds| seeds.parse().ok())
