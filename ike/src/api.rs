@@ -95,7 +95,8 @@ pub enum Output {
     InstallInbound(InstallInbound),
     /// Send this datagram.
     Transmit(Transmit),
-    /// Send with this SA from now on; it replaces the connection's previous outbound SA with the same selectors for sending.
+    /// Send with this SA from now on, before any installed earlier for the same connection and selectors; when it is
+    /// removed, the one installed before it sends again if it is still there.
     InstallOutbound(InstallOutbound),
     /// Forget one SA.
     Remove(Remove),

@@ -19,8 +19,7 @@ pub struct Host {
     pub inbound: BTreeMap<Spi, InstallInbound>,
     /// Outbound SAs that are installed.
     pub outbound: BTreeMap<Spi, InstallOutbound>,
-    /// The outbound SA installed last: the one that would be used.
-    pub sending: Option<Spi>,
+    order: Vec<Spi>,
 }
 
 impl Host {
@@ -31,7 +30,7 @@ impl Host {
             outputs: Vec::new(),
             inbound: BTreeMap::new(),
             outbound: BTreeMap::new(),
-            sending: None,
+            order: Vec::new(),
         }
     }
 
@@ -68,7 +67,7 @@ impl Host {
                     "outbound {} installed twice",
                     sa.spi
                 );
-                self.sending = Some(sa.spi);
+                self.order.push(sa.spi);
             }
             Output::Remove(remove) => {
                 let known = match remove.direction {
@@ -80,8 +79,8 @@ impl Host {
                     "{:?} {} removed but not installed",
                     remove.direction, remove.spi
                 );
-                if remove.direction == Direction::Outbound && self.sending == Some(remove.spi) {
-                    self.sending = None;
+                if remove.direction == Direction::Outbound {
+                    self.order.retain(|spi| *spi != remove.spi);
                 }
             }
             Output::SetPath { path, .. } => {
@@ -89,6 +88,11 @@ impl Host {
             }
             Output::Transmit(_) | Output::Event(_) => {}
         }
+    }
+
+    /// The outbound SA that is used: the one installed last of those that are left.
+    pub fn sending(&self) -> Option<Spi> {
+        self.order.last().copied()
     }
 
     /// All events so far.

@@ -186,7 +186,7 @@ impl Pair {
     /// Each sends on what the other receives on, with the same keys, suites and mirrored selectors.
     pub fn agree(&self) -> bool {
         let reaches = |from: &Host, to: &Host| {
-            let outbound = from.sending.and_then(|spi| from.outbound.get(&spi));
+            let outbound = from.sending().and_then(|spi| from.outbound.get(&spi));
             outbound.is_some_and(|out| to.inbound.get(&out.spi).is_some_and(|inb| mirrors(out, inb)))
         };
         reaches(&self.alice, &self.bob) && reaches(&self.bob, &self.alice)

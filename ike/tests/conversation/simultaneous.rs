@@ -30,10 +30,10 @@ fn one_connection_is_kept_whoever_has_the_lower_nonce() {
 fn there_is_something_to_send_with_from_the_first_moment_on() {
     for seed in 0..32 {
         let mut pair = both_up(seed, Faults::NONE);
-        pair.run_until(LATER, |pair| pair.alice.sending.is_some());
+        pair.run_until(LATER, |pair| pair.alice.sending().is_some());
         let end = pair.clock.now() + LATER;
         while pair.step(end) {
-            assert!(pair.alice.sending.is_some(), "seed {seed}");
+            assert!(pair.alice.sending().is_some(), "seed {seed}");
         }
     }
 }
