@@ -225,7 +225,8 @@ impl Wait {
             let remedy = if state == TunnelState::Listening.word() {
                 "only the peer may begin here (start = \"listen\", or address = \"any\"): bring the tunnel up there"
             } else {
-                "look at `xvpn status`; check that UDP 500 and 4500 pass between the gateways in both directions"
+                "check that the peer's IKE service runs and knows this gateway's address, and that UDP 500 and 4500 pass in both \
+                 directions; `xvpn status` shows what becomes of it"
             };
             let last = self
                 .last

@@ -78,12 +78,15 @@ fn within(tunnel: &Facts, out: &mut Report) {
             .find(|n| n.net.prefix_len() != 0 && n.net.contains(peer))
     {
         let title = format!("the peer's own address {peer} is within the networks behind it");
-        let remedy = "leave it out of the networks, or make sure that a route more specific than the tunnel's leads to the peer";
+        let remedy =
+            "leave it out of the networks, unless nobody behind us needs the tunnel to reach that very address";
         out.push(
             Diagnostic::warning("peer-inside", title, remedy)
                 .at(&network.span, "contains the peer")
                 .and(span, "the peer")
-                .because("packets to the peer would be routed into the tunnel that is made of them"),
+                .because(
+                    "xvpn gives the peer's address a route beside the tunnel, so all that is sent to it goes in the clear",
+                ),
         );
     }
 }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
@@ -64,12 +64,14 @@ impl Netlink {
     /// Adds an address to an interface; an address that is there already is no error.
     pub async fn add_address(&self, interface: &str, address: IpNet) -> Result<(), NetlinkError> {
         let index = self.index_of(interface).await?;
-        let done = self
+        let mut request = self
             .handle
             .address()
-            .add(index, address.addr(), address.prefix_len())
-            .execute()
-            .await;
+            .add(index, address.addr(), address.prefix_len());
+        // A tunnel has no neighbours to ask whether the address is free (RFC 4862 5.4), and while the kernel would wait for
+        // their answer it refuses routes with this source.
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        let done = request.execute().await;
         match done.map_err(|error| refused(format!("add address {address} to {interface}"), error)) {
             Err(error) if error.is(libc::EEXIST) => Ok(()),
             other => other,

@@ -5,9 +5,10 @@ use std::time::Instant;
 use xvpn_ike::api::{Command, Input};
 use xvpn_ike::config::ConnectionId;
 
+use super::sources::Ports;
 use super::status;
 use super::supervisor::Supervisor;
-use crate::admin::api::{Counter, ErrorReport, Request, Response, StatusReport, VERSION};
+use crate::admin::api::{Counter, ErrorReport, Request, Response, StatusReport, TunnelStatus, VERSION};
 use crate::admin::server::shutting_down;
 
 impl Supervisor {
@@ -111,6 +112,18 @@ impl Supervisor {
         Ok(names.iter().filter_map(find).collect())
     }
 
+    /// `ike` knows our ports by the numbers of the RFCs; an operator looks for the ones that are bound.
+    fn with_real_port(&self, mut status: TunnelStatus) -> TunnelStatus {
+        let ports = Ports {
+            ike: self.gateway.port,
+            nat_t: self.gateway.nat_port,
+        };
+        if let Some(ike) = &mut status.ike {
+            ike.local.set_port(ports.bound(ike.local.port()));
+        }
+        status
+    }
+
     fn report(&mut self) -> StatusReport {
         let now = Instant::now();
         for usage in self.bridge.usage() {
@@ -130,7 +143,11 @@ impl Supervisor {
             config: self.about.config.clone(),
             listen: self.sources.bound(),
             queues: u32::try_from(self.about.queues).unwrap_or(u32::MAX),
-            tunnels: self.tunnels.values().map(|tunnel| tunnel.report(now)).collect(),
+            tunnels: self
+                .tunnels
+                .values()
+                .map(|tunnel| self.with_real_port(tunnel.report(now)))
+                .collect(),
             discards: self
                 .bridge
                 .discards()

@@ -235,7 +235,8 @@ pub fn local_address_for(peer: IpAddr) -> io::Result<IpAddr> {
 fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "another IKE daemon uses it (strongSwan, libreswan, another xvpn?): `ss -lunp sport = :{}` names it; stop it, or              set other addresses in `gateway.listen`",
+            "another IKE daemon uses it (strongSwan, libreswan, another xvpn?): `ss -lunp sport = :{}` names it; stop it, or \
+             set `gateway.port` and `gateway.nat_port`, or other addresses in `gateway.listen`",
             address.port()
         ),
         io::ErrorKind::AddrNotAvailable => {

@@ -37,7 +37,10 @@ pub enum DaemonError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// An interface could not be set up.
-    #[error("{0}; the daemon needs CAP_NET_ADMIN in this network namespace")]
+    #[error(
+        "{0}; run the daemon as root or with CAP_NET_ADMIN in this network namespace, and if it was, see what the kernel says: \
+         `dmesg | tail`"
+    )]
     Netlink(#[from] NetlinkError),
     /// An address could not be bound.
     #[error("{0}")]

@@ -27,8 +27,9 @@ pub fn ike_established(ike: &IkeFacts) -> String {
     let nat = match (ike.nat_local, ike.nat_remote) {
         (false, false) => "",
         (true, false) => ", NAT before us",
-        (false, true) => ", NAT before the peer",
-        (true, true) => ", NAT before both",
+        // A peer that forces UDP encapsulation pretends a NAT (RFC 7296 2.23), and so do we.
+        (false, true) => ", NAT before the peer or UDP forced by it",
+        (true, true) => ", NAT or forced UDP on both sides",
     };
     format!(
         "the peer at {} proved to be {} ({}{nat})",
@@ -86,7 +87,7 @@ pub fn failure(failure: &Failure, path: &Path, at_ms: u64) -> FailureReport {
     FailureReport {
         step: failure.exchange.to_string(),
         actor: actor(failure),
-        message: format!("{} at {}", failure.cause, path.remote),
+        message: format!("{} (peer at {})", failure.cause, path.remote),
         remedy: failure.remedy(),
         permanent: permanent(&failure.cause),
         at_ms,

@@ -96,9 +96,17 @@ fn render_failure(row: &mut impl FnMut(&str, &str), failure: &FailureReport) {
 
 fn render_ike(row: &mut impl FnMut(&str, &str), tunnel: &TunnelStatus, ike: &IkeStatus) {
     let nat = |there: bool| if there { ", behind a NAT" } else { "" };
+    // A peer that wants UDP encapsulation without a NAT pretends one (RFC 7296 2.23): the two look the same from here.
+    let nat_or_forced = |there: bool| {
+        if there {
+            ", behind a NAT (or it forces UDP)"
+        } else {
+            ""
+        }
+    };
     row(
         "peer",
-        &format!("{} at {}{}", tunnel.remote_id, ike.remote, nat(ike.nat_remote)),
+        &format!("{} at {}{}", tunnel.remote_id, ike.remote, nat_or_forced(ike.nat_remote)),
     );
     row(
         "us",

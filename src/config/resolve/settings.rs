@@ -57,7 +57,7 @@ impl Resolver<'_> {
         if length == 0
             || length > defaults::INTERFACE_LENGTH
             || !at.value.chars().all(fits)
-            || [".", ".."].contains(&at.value.as_str())
+            || [".", "..", "all", "default", "lo"].contains(&at.value.as_str())
         {
             let remedy = format!(
                 "use 1 to {} letters and digits, or remove the line to have one made from the name",
