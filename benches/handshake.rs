@@ -18,7 +18,10 @@ const SUITES: [&str; 6] = [
 
 fn with(suite: &str, who: Who) -> ConnectionConfig {
     let ike = suite.parse().expect("a suite of this file");
-    ConnectionConfig { ike_proposals: vec![ike], ..config(who) }
+    ConnectionConfig {
+        ike_proposals: vec![ike],
+        ..config(who)
+    }
 }
 
 fn handshake(criterion: &mut Criterion) {

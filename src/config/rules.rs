@@ -78,8 +78,7 @@ fn within(tunnel: &Facts, out: &mut Report) {
             .find(|n| n.net.prefix_len() != 0 && n.net.contains(peer))
     {
         let title = format!("the peer's own address {peer} is within the networks behind it");
-        let remedy =
-            "leave it out of the networks, unless nobody behind us needs the tunnel to reach that very address";
+        let remedy = "leave it out of the networks, unless nobody behind us needs the tunnel to reach that very address";
         out.push(
             Diagnostic::warning("peer-inside", title, remedy)
                 .at(&network.span, "contains the peer")

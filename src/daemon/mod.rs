@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod connection;
+pub mod hints;
 pub mod host;
 pub mod ledger;
 pub mod netlink;

@@ -19,6 +19,9 @@ const PORT_NAT_T: u16 = 4500;
 /// The longest UDP datagram.
 const MAX_DATAGRAM: usize = 65_535;
 
+/// Hints read from one socket before something else gets its turn.
+const HINTS_AT_ONCE: usize = 64;
+
 /// The ports that are really bound for 500 and 4500. `ike` knows only the numbers of the RFCs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -114,6 +117,14 @@ impl Sources {
     /// The next arrival. May be dropped while it waits; nothing is lost.
     pub async fn next(&mut self) -> Arrived {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What became of messages that could not be delivered, by the peer's address and port. ICMP says so: a hint, no fact.
+    pub fn undelivered(&self) -> Vec<(SocketAddr, io::Error)> {
+        let sockets = self.ike.iter().map(AsyncFd::get_ref);
+        sockets
+            .flat_map(|socket| std::iter::from_fn(|| socket.undelivered()).take(HINTS_AT_ONCE))
+            .collect()
     }
 
     /// Sends a datagram from a local address and port (of the RFCs).

@@ -14,6 +14,7 @@ use xvpn_ike::config::{ConnectionId, EndpointConfig};
 
 use super::bridge::{self, Bridge};
 use super::connection::{self, OsRandom};
+use super::hints::Hints;
 use super::host::{Host, HostError};
 use super::netlink::{Netlink, NetlinkError};
 use super::plan::{self, PlanError};
@@ -140,6 +141,7 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         found: mpsc::channel(FOUND_KEPT),
         searches: BTreeMap::new(),
         ignored: BTreeMap::new(),
+        hints: Hints::default(),
         ending: None,
         failed: false,
     };

@@ -162,6 +162,15 @@ impl Tunnel {
         }
     }
 
+    /// More became known about the failure that was reported last.
+    pub fn amend(&mut self, progress: &Progress) {
+        if let (Some((known, _)), Some(told)) = (&mut self.failure, &progress.failure)
+            && known.at_ms == told.at_ms
+        {
+            known.message.clone_from(&told.message);
+        }
+    }
+
     /// Takes the counts of one of its CHILD SAs.
     pub fn on_usage(&mut self, usage: &Usage) {
         if let Some(child) = self.children.get_mut(&usage.inbound_spi) {

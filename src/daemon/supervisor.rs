@@ -11,6 +11,7 @@ use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, 
 use xvpn_ike::config::ConnectionId;
 
 use super::bridge::{Bridge, Effect};
+use super::hints::Hints;
 use super::host::Host;
 use super::netlink::Netlink;
 use super::search::{Found, Search};
@@ -49,6 +50,8 @@ pub struct Supervisor {
     pub searches: BTreeMap<ConnectionId, Search>,
     /// Datagrams that changed nothing.
     pub ignored: BTreeMap<&'static str, u64>,
+    /// What ICMP says about peers that do not answer.
+    pub hints: Hints,
     /// The end, if it has begun: the latest time to wait for.
     pub ending: Option<Instant>,
     /// It ends because it cannot go on.
@@ -280,7 +283,10 @@ impl Supervisor {
             self.on_stranger(event);
             return;
         };
-        if let Some(progress) = tunnel.on_event(event, now) {
+        if let Some(mut progress) = tunnel.on_event(event, now) {
+            self.hints.take(self.sources.undelivered(), now);
+            self.hints.add_to(&mut progress, event);
+            tunnel.amend(&progress);
             let loud = match event {
                 Event::IkeEstablished { .. } | Event::ChildEstablished { .. } | Event::Failed { .. } => true,
                 Event::IkeClosed { .. } => true,

@@ -106,7 +106,12 @@ fn render_ike(row: &mut impl FnMut(&str, &str), tunnel: &TunnelStatus, ike: &Ike
     };
     row(
         "peer",
-        &format!("{} at {}{}", tunnel.remote_id, ike.remote, nat_or_forced(ike.nat_remote)),
+        &format!(
+            "{} at {}{}",
+            tunnel.remote_id,
+            ike.remote,
+            nat_or_forced(ike.nat_remote)
+        ),
     );
     row(
         "us",
@@ -147,9 +152,12 @@ fn render_child(row: &mut impl FnMut(&str, &str), child: &ChildStatus) {
 }
 
 fn render_counters(out: &mut String, title: &str, counters: &[Counter], style: Style) {
-    let seen: Vec<String> = (counters.iter().filter(|c| c.count > 0))
-        .map(|c| format!("{} {}", c.name, grouped(c.count)))
-        .collect();
+    // Keepalives are meant to go no further; an operator at night need not wonder about them.
+    let seen: Vec<String> = (counters
+        .iter()
+        .filter(|c| c.count > 0 && c.name != "nat_keepalive"))
+    .map(|c| format!("{} {}", c.name, grouped(c.count)))
+    .collect();
     if !seen.is_empty() {
         line(out, &format!("\n{}: {}", style.strong(title), seen.join(", ")));
     }

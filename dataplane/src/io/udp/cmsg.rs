@@ -20,6 +20,8 @@ pub(crate) struct Said {
     pub(crate) local: Option<IpAddr>,
     /// Its TOS or traffic class octet: DSCP and ECN.
     pub(crate) traffic_class: Option<u8>,
+    /// The error that an earlier datagram to the message's address met (`errno`), read from the error queue.
+    pub(crate) error: Option<i32>,
 }
 
 impl Control {
@@ -83,6 +85,12 @@ impl Control {
                     said.traffic_class = data
                         .first_chunk::<4>()
                         .and_then(|&octets| u8::try_from(c_int::from_ne_bytes(octets)).ok());
+                }
+                // struct sock_extended_err begins with the error.
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                    said.error = data
+                        .first_chunk::<4>()
+                        .and_then(|&octets| i32::try_from(u32::from_ne_bytes(octets)).ok());
                 }
                 _ => {}
             }
@@ -156,7 +164,8 @@ mod tests {
             asked.said(used),
             Said {
                 local: Some(local),
-                traffic_class: Some(0xb9)
+                traffic_class: Some(0xb9),
+                error: None,
             }
         );
     }

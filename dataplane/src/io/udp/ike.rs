@@ -28,6 +28,7 @@ impl IkeSocket {
         separate_families(fd.as_fd(), address.ip())?;
         prepare(fd.as_fd(), address.ip(), 0)?;
         set_fragmentation(fd.as_fd(), address.ip(), true)?;
+        report_errors(fd.as_fd(), address.ip())?;
         sys::bind(fd.as_fd(), address)?;
         let bound = sys::local_address(fd.as_fd())?;
         Ok(Self { fd, bound })
@@ -59,9 +60,33 @@ impl IkeSocket {
         }
     }
 
+    /// What became of an earlier message that could not be delivered: where it was sent to and what the network (by ICMP)
+    /// or this host said. Anybody on the way can forge it: good for an operator's eyes only.
+    pub fn undelivered(&self) -> Option<(SocketAddr, io::Error)> {
+        let mut found = None;
+        let mut room = [0u8; 0];
+        let rooms = std::iter::once(&mut room[..]);
+        Exchange::new(1)
+            .receive_from(
+                self.fd.as_fd(),
+                self.bound,
+                libc::MSG_ERRQUEUE,
+                rooms,
+                |_, meta| {
+                    found =
+                        meta.and_then(|meta| Some((meta.remote, io::Error::from_raw_os_error(meta.error?))));
+                },
+            )
+            .ok()?;
+        found
+    }
+
     /// Sends one IKE message as it is (port 500).
+    ///
+    /// The kernel may refuse it because of what an earlier message met, to whomever; so it is asked again, once.
     pub fn send(&self, local: IpAddr, remote: SocketAddr, message: &[u8]) -> io::Result<()> {
         self.send_datagram(local, remote, message)
+            .or_else(|_| self.send_datagram(local, remote, message))
     }
 
     /// Sends one IKE message behind the non-ESP marker (RFC 3948 2.2), for the port that ESP uses too.
@@ -124,6 +149,60 @@ impl AsRawFd for IkeSocket {
     }
 }
 
+/// Has the kernel keep what ICMP says about messages of this socket.
+fn report_errors(fd: BorrowedFd<'_>, family: IpAddr) -> io::Result<()> {
+    match family {
+        IpAddr::V4(_) => sys::set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+        IpAddr::V6(_) => sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+    }
+}
+
 /// Four zero octets where ESP has its SPI.
 const MARKER: [u8; 4] = [0; 4];
 const KEEPALIVE: [u8; 1] = [0xff];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn says_that_nobody_listens_at_the_peer() {
+        for host in ["127.0.0.1", "::1"] {
+            let Ok(vacated) = UdpSocket::bind((host, 0)) else {
+                continue; // no IPv6 here
+            };
+            let nobody = vacated.local_addr().unwrap();
+            drop(vacated);
+            let socket = IkeSocket::bind(SocketAddr::new(nobody.ip(), 0)).unwrap();
+            assert!(socket.undelivered().is_none());
+            socket.send(nobody.ip(), nobody, b"hello").unwrap();
+            let begin = Instant::now();
+            let (remote, error) = loop {
+                if let Some(found) = socket.undelivered() {
+                    break found;
+                }
+                assert!(
+                    begin.elapsed() < Duration::from_secs(5),
+                    "the kernel said nothing"
+                );
+            };
+            assert_eq!((remote, error.kind()), (nobody, io::ErrorKind::ConnectionRefused));
+        }
+    }
+
+    #[test]
+    fn sends_to_one_peer_although_another_refused() {
+        let vacated = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nobody = vacated.local_addr().unwrap();
+        drop(vacated);
+        let somebody = UdpSocket::bind("127.0.0.1:0").unwrap();
+        somebody.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let socket = IkeSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.send(nobody.ip(), nobody, b"hello").unwrap();
+        let there = somebody.local_addr().unwrap();
+        socket.send(there.ip(), there, b"hello").unwrap();
+        assert_eq!(somebody.recv(&mut [0; 16]).unwrap(), 5);
+    }
+}

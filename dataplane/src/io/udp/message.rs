@@ -1,6 +1,6 @@
 //! Batches of datagrams: recvmmsg(2) and sendmmsg(2).
 
-use std::ffi::c_uint;
+use std::ffi::{c_int, c_uint};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,6 +26,8 @@ pub struct Meta {
     pub len: usize,
     /// There was more than the room given; the rest is lost.
     pub truncated: bool,
+    /// Not a datagram but what became of an earlier one of ours to `remote` (`errno`).
+    pub error: Option<i32>,
 }
 
 /// One datagram to send.
@@ -67,6 +69,18 @@ impl Exchange {
         fd: BorrowedFd<'_>,
         bound: SocketAddr,
         rooms: impl Iterator<Item = &'a mut [u8]>,
+        each: impl FnMut(usize, Option<Meta>),
+    ) -> io::Result<usize> {
+        self.receive_from(fd, bound, 0, rooms, each)
+    }
+
+    /// The same with the flags of recvmmsg(2), such as `MSG_ERRQUEUE`.
+    pub(crate) fn receive_from<'a>(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        bound: SocketAddr,
+        flags: c_int,
+        rooms: impl Iterator<Item = &'a mut [u8]>,
         mut each: impl FnMut(usize, Option<Meta>),
     ) -> io::Result<usize> {
         let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
@@ -90,7 +104,7 @@ impl Exchange {
         }
         let vlen = c_uint::try_from(count).unwrap_or(0);
         let first = headers.as_mut_ptr().cast::<libc::mmsghdr>();
-        let (fd, flags, timeout) = (fd.as_raw_fd(), libc::MSG_DONTWAIT, std::ptr::null_mut());
+        let (fd, flags, timeout) = (fd.as_raw_fd(), flags | libc::MSG_DONTWAIT, std::ptr::null_mut());
         // SAFETY: the first `count` headers are initialised; each points at a name, a control buffer, and a part that are
         // writable for the lengths given and outlive the call: `rooms` yields `&'a mut`, and 'a outlives this function.
         let received = retry(|| check(unsafe { libc::recvmmsg(fd, first, vlen, flags as _, timeout) }))?;
@@ -173,6 +187,7 @@ fn meta(header: &libc::mmsghdr, name: &Name, control: &Control, bound: SocketAdd
         traffic_class: said.traffic_class.unwrap_or(0),
         len: usize::try_from(header.msg_len).unwrap_or(0),
         truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        error: said.error,
     })
 }
 
