@@ -204,13 +204,78 @@ fn the_examples_of_the_guide_are_good() {
         folder.write("azure.psk", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n", 0o600);
         folder.write(
             "xvpn.toml",
-            &example.replace("/etc/xvpn", folder.0.to_str().unwrap()),
+            &example
+                .replace("/etc/xvpn", folder.0.to_str().unwrap())
+                // An address that this host does have.
+                .replace("10.0.0.4", "127.0.0.1"),
             0o644,
         );
         let said = folder.check();
         assert!(
             said.ends_with("exit 0\n") && !said.contains("warning"),
             "{example}\n{said}"
+        );
+    }
+}
+
+#[test]
+fn the_reference_of_the_guide_names_every_key_and_its_default() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("docs/guide/config.md")).unwrap();
+    let whole = guide
+        .split("```toml\n")
+        .map(|rest| rest.split("```").next().unwrap())
+        .find(|block| block.contains("state_dir"))
+        .unwrap();
+    let raw = fs::read_to_string(root.join("src/config/raw.rs")).unwrap();
+    let readers = [
+        "string(",
+        "strings(",
+        "integer(",
+        "boolean(",
+        "duration(",
+        "section(",
+    ];
+    for reader in readers {
+        for call in raw.split(&format!(".{reader}\"")).skip(1) {
+            let key = call.split('"').next().unwrap();
+            // The sources of `psk` have a table of their own.
+            assert!(
+                whole
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{key} = ")) || line == format!("[tunnel.{key}]"))
+                    || key == "gateway"
+                    || guide.contains(&format!("psk = {{ {key} = ")),
+                "docs/guide/config.md does not name `{key}`"
+            );
+        }
+    }
+    let folder = Folder::new();
+    folder.write("azure.psk", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n", 0o600);
+    let load = |keep: &dyn Fn(&str) -> bool| {
+        let text: Vec<&str> = whole.lines().filter(|line| keep(line)).collect();
+        let text = text.join("\n").replace("/etc/xvpn", folder.0.to_str().unwrap());
+        folder.write("xvpn.toml", &text, 0o600);
+        match xvpn::config::load(&folder.0.join("xvpn.toml"), xvpn::config::Purpose::Run) {
+            Ok(loaded) => format!("{:#?}", loaded.config),
+            Err(report) => panic!("{text}\n{}", report.render(false)),
+        }
+    };
+    let told =
+        |line: &str| !line.contains(" = ") || line.contains("# required") || line.contains("# example");
+    assert_eq!(load(&|_| true), load(&told));
+}
+
+#[test]
+fn the_guide_explains_every_counter() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/operations.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let discards = xvpn_dataplane::Discard::ALL.iter().map(|reason| reason.name());
+    let ignored = xvpn_ike::error::Ignore::ALL.iter().map(|reason| reason.name());
+    for name in discards.chain(ignored) {
+        assert!(
+            guide.contains(&format!("| `{name}` |")),
+            "docs/guide/operations.md does not explain the counter {name}"
         );
     }
 }
