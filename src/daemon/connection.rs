@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use tokio::time::timeout;
 use xvpn_ike::api::Random;
 use xvpn_ike::config::{ConnectionConfig, ConnectionId};
 
@@ -99,11 +101,19 @@ async fn resolve(
     local: Option<IpAddr>,
 ) -> Result<IpAddr, Unlocated> {
     let remedy = || format!("look at `getent hosts {name}`: correct `remote.address`, or the name server");
-    let found = tokio::net::lookup_host((name, 0)).await;
-    let found = found.map_err(|error| Unlocated {
-        message: format!("the name {name} cannot be resolved: {error}"),
+    let unresolved = |why: String| Unlocated {
+        message: format!("the name {name} cannot be resolved: {why}"),
         remedy: remedy(),
-    })?;
+    };
+    let found = timeout(PATIENCE_WITH_NAMES, tokio::net::lookup_host((name, 0))).await;
+    let found = found
+        .map_err(|_elapsed| {
+            unresolved(format!(
+                "no name server answered within {} s",
+                PATIENCE_WITH_NAMES.as_secs()
+            ))
+        })?
+        .map_err(|error| unresolved(error.to_string()))?;
     let same_family = |address: &IpAddr| local.is_none_or(|local| local.is_ipv4() == address.is_ipv4());
     let mut fitting = found
         .map(|address| address.ip())
@@ -113,6 +123,9 @@ async fn resolve(
         remedy: remedy(),
     })
 }
+
+/// Whoever waits for `xvpn up` wants to know by then.
+const PATIENCE_WITH_NAMES: Duration = Duration::from_secs(5);
 
 /// Randomness of the operating system.
 #[derive(Debug)]

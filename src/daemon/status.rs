@@ -325,3 +325,7 @@ fn ike_status(facts: &IkeFacts, age: Duration) -> IkeStatus {
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms)
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
