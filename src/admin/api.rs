@@ -265,8 +265,6 @@ pub struct StatusReport {
     pub discards: Vec<Counter>,
     /// IKE datagrams that changed nothing, by reason; reasons never seen may be left out.
     pub ignored: Vec<Counter>,
-    /// What each queue moved.
-    pub queue_counters: Vec<QueueStatus>,
     /// Changes made to the host that will be undone, in words.
     pub host_changes: Vec<String>,
 }
@@ -278,21 +276,6 @@ pub struct Counter {
     pub name: String,
     /// How often.
     pub count: u64,
-}
-
-/// What one queue moved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueStatus {
-    /// Its number.
-    pub queue: u32,
-    /// Packets from the wire, opened.
-    pub inbound_packets: u64,
-    /// Inner octets of them.
-    pub inbound_bytes: u64,
-    /// Packets to the wire, sealed.
-    pub outbound_packets: u64,
-    /// Inner octets of them.
-    pub outbound_bytes: u64,
 }
 
 /// One tunnel.

@@ -38,7 +38,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "XVPN_CONFIG", default_value = defaults::CONFIG_FILE)]
     pub config: PathBuf,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,xvpn_ike=debug
-    #[arg(long, global = true, value_name = "FILTER", env = "XVPN_LOG")]
+    #[arg(long, global = true, value_name = "FILTER", env = "XVPN_LOG", value_parser = log_filter)]
     pub log: Option<String>,
 }
 
@@ -114,6 +114,16 @@ pub fn main() -> ExitCode {
         Some(Verb::Completions(arguments)) => completions::completions(&arguments),
     };
     exit.into()
+}
+
+/// A daemon that logs nothing of what was asked for would only be noticed when its log is needed.
+fn log_filter(text: &str) -> Result<String, String> {
+    match crate::log::check_filter(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; write a level (error, warn, info, debug, trace), or info,xvpn_ike=debug"
+        )),
+    }
 }
 
 /// Says what went wrong and what to do, on standard error.

@@ -159,7 +159,6 @@ impl Supervisor {
                 .iter()
                 .map(|(name, count)| counter(name, *count))
                 .collect(),
-            queue_counters: Vec::new(),
             host_changes: self.host.changes(),
         }
     }

@@ -65,6 +65,14 @@ fn version_and_help_name_the_program_and_its_exit_statuses() {
 }
 
 #[test]
+fn a_log_filter_that_is_none_is_a_usage_error() {
+    let output = xvpn(&["--log", "info,xvpn_ike=loud", "status"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--log") && said.contains("write a level"), "{said}");
+}
+
+#[test]
 fn completions_know_every_verb() {
     for shell in ["bash", "zsh", "fish"] {
         let output = xvpn(&["completions", shell]);
