@@ -15,7 +15,10 @@ pub enum HostError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The kernel refused.
-    #[error("{0}; the daemon needs CAP_NET_ADMIN in this network namespace")]
+    #[error(
+        "{0}; run the daemon as root or with CAP_NET_ADMIN in this network namespace, and if it was, see what the kernel says: \
+         `dmesg | tail`"
+    )]
     Netlink(#[from] NetlinkError),
     /// Something of the operator's is in the way.
     #[error("cannot set {change}: {conflict}")]

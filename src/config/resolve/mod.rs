@@ -185,7 +185,7 @@ impl Resolver<'_> {
             .as_ref()
             .and_then(|at| u16::try_from(at.value).ok())
             .unwrap_or(defaults::PATH_MTU);
-        let mtu = self.mtu(raw, path_mtu);
+        let mtu = self.mtu(raw, path_mtu, facts);
         let nets = |networks: &[Network]| networks.iter().map(|n| n.net).collect::<Vec<_>>();
         Some(TunnelConfig {
             name: name?,

@@ -159,7 +159,7 @@ impl Resolver<'_> {
         at.value
     }
 
-    pub(super) fn mtu(&mut self, raw: &RawTunnel, path_mtu: u16) -> Option<u16> {
+    pub(super) fn mtu(&mut self, raw: &RawTunnel, path_mtu: u16, facts: &Facts) -> Option<u16> {
         let at = raw.mtu.as_ref()?;
         let mtu = u16::try_from(at.value).ok()?;
         if mtu >= path_mtu {
@@ -170,6 +170,23 @@ impl Resolver<'_> {
             );
             self.out
                 .push(Diagnostic::error("mtu", title, remedy).at(&at.span, "too large"));
+        }
+        let ipv6 = facts
+            .local
+            .iter()
+            .chain(&facts.remote)
+            .find(|n| n.net.addr().is_ipv6());
+        if let Some(network) = ipv6.filter(|_| mtu < IPV6_MIN_MTU) {
+            let title = format!("an MTU of {mtu} is too small for IPv6");
+            let remedy = "remove `mtu`, write at least 1280, or take the IPv6 networks from this tunnel";
+            self.out.push(
+                Diagnostic::error("mtu", title, remedy)
+                    .at(&at.span, "too small")
+                    .and(&network.span, "IPv6")
+                    .because(
+                        "the kernel switches IPv6 off on an interface with an MTU below 1280 (RFC 8200 5)",
+                    ),
+            );
         }
         Some(mtu)
     }
@@ -188,6 +205,9 @@ fn derive_interface(name: &str) -> String {
     let beginning: String = whole.chars().take(defaults::INTERFACE_LENGTH - 5).collect();
     format!("{beginning}-{:04x}", hash & 0xffff)
 }
+
+/// RFC 8200 5.
+const IPV6_MIN_MTU: u16 = 1280;
 
 #[cfg(test)]
 mod tests {
