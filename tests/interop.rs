@@ -2,12 +2,13 @@
 
 mod harness;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use harness::pair::Folder;
-use harness::runner::{self, Failure, Job, Outcome, Reporter};
+use harness::pair::{Folder, PATIENCE, ping_between};
+use harness::runner::{self, Failure, Job, Outcome, Reporter, check};
 use harness::scenario::{self, Scenario, Side, Stage};
-use harness::strongswan::{self, Kind, Peer};
+use harness::strongswan::{Kind, Peer};
 use xvpn::testbed::{Sniffer, TwoClouds};
 
 fn main() -> ExitCode {
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
             (Kind::User, true),
             (Kind::User, false),
         ];
-        Ok(stages.map(|(kind, nat)| job(kind, nat, &scenarios)).into())
+        let mut jobs: Vec<_> = stages.map(|(kind, nat)| job(kind, nat, &scenarios)).into();
+        jobs.push(rig_job());
+        Ok(jobs)
     })
 }
 
@@ -59,12 +62,9 @@ fn job(kind: Kind, nat: bool, scenarios: &[Scenario]) -> Job {
 fn play_all(
     reporter: &Reporter<'_>,
     plays: &[(String, Scenario, Side)],
-    (kind, root): (Kind, &std::path::Path),
+    (kind, root): (Kind, &Path),
     nat: bool,
 ) -> Outcome {
-    if kind == Kind::User {
-        strongswan::prepare_root(root)?;
-    }
     let folder = Folder::new()?;
     let clouds = TwoClouds::build(nat)?;
     let peer = Peer::start(kind, root, &clouds.azure, &folder.0)?;
@@ -78,4 +78,42 @@ fn play_all(
         reporter.test(name, || stage.play(scenario, *initiator));
     }
     Ok(())
+}
+
+/// strongSwan on both sides: if this fails, look at the rig first, not at xvpn.
+fn rig_job() -> Job {
+    let name = "rig/strongswan_meets_strongswan".to_owned();
+    Job {
+        names: vec![name.clone()],
+        run: Box::new(move |reporter| match (Kind::User.root(), Kind::Kernel.root()) {
+            (Ok(user), Ok(kernel)) => reporter.test(&name, || strongswan_meets_strongswan(&user, &kernel)),
+            (Err(why), _) | (_, Err(why)) => reporter.skip(&[name], &why),
+        }),
+    }
+}
+
+fn strongswan_meets_strongswan(user: &Path, kernel: &Path) -> Outcome {
+    let (aws_folder, azure_folder) = (Folder::new()?, Folder::new()?);
+    let clouds = TwoClouds::build(true)?;
+    let wire = Sniffer::start(&clouds.internet)?;
+    let mut aws = Peer::start(Kind::User, user, &clouds.aws, &aws_folder.0)?;
+    let mut azure = Peer::start(Kind::Kernel, kernel, &clouds.azure, &azure_folder.0)?;
+    let base = include_str!("scenarios/base.conf");
+    let here = "include base.conf\nconnections { site : base.site { children { net : base.net { } } } }\n";
+    azure.load(&[("base.conf", base.into()), ("swanctl.conf", here.into())])?;
+    // The same seen from the other side.
+    let swap = |text: &str, one: &str, other: &str| text.replace(one, "\0").replace(other, one).replace('\0', other);
+    let mut mirrored = swap(base, "10.1.0", "10.2.0");
+    for (one, other) in [("fd00:1:", "fd00:2:"), ("aws.", "azure."), ("203.0.113.10", "198.51.100.20")] {
+        mirrored = swap(&mirrored, one, other);
+    }
+    let mirrored = mirrored.replace("local_addrs = 203.0.113.10", "local_addrs = 172.31.0.10");
+    aws.load(&[("base.conf", mirrored), ("swanctl.conf", here.into())])?;
+    let (success, said) = aws.initiate()?;
+    check(success, format!("{said}\n{}\n{}", aws.log(), azure.log()))?;
+    for v6 in [false, true] {
+        let answer = ping_between(&clouds.aws, &clouds.azure, v6, PATIENCE)?;
+        check(answer.is_reply(), format!("IPv6: {v6}: {answer:?}\n{}", azure.list()?))?;
+    }
+    check(wire.seen().strangers().is_empty(), format!("{:?}", wire.seen()))
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::admin::api::{StatusReport, TunnelState, socket_path};
@@ -93,7 +94,18 @@ impl<'a> Gateway<'a> {
     pub fn xvpn(&self, arguments: &[&str]) -> io::Result<Output> {
         let mut command = self.machine.command(&self.program);
         command.args(arguments).arg("--config").arg(self.configuration());
-        command.stdin(Stdio::null()).output()
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let pid = child.id();
+        let (done, ended) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(COMMAND_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // It hangs. That it ends without success is what the caller will see.
+                let _ = signal(pid, libc::SIGKILL);
+            }
+        });
+        let output = child.wait_with_output();
+        drop(done);
+        output
     }
 
     /// What the daemon says about itself.
@@ -178,3 +190,6 @@ pub fn write_secret(path: &Path, octets: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.write_all(octets)
 }
+
+/// No command takes longer.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(90);

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -137,7 +138,9 @@ impl<'a> Peer<'a> {
         match &mut self.process {
             Process::Kernel(guest) => guest.run(&format!("swanctl {arguments}")),
             Process::User(_) => {
-                let mut command = in_chroot(&self.root, self.cloud, &self.folder, "swanctl");
+                // Should strongSwan hang, the test shall not.
+                let mut command = in_chroot(&self.root, self.cloud, &self.folder, "timeout");
+                command.args(["30", "swanctl"]);
                 command
                     .args(arguments.split(' '))
                     .arg("--uri")
@@ -170,9 +173,14 @@ impl Drop for Peer<'_> {
     }
 }
 
-/// Makes the machine's /proc, /dev, /sys and temporary folder visible in the root. To be called once, before anything
-/// is started; the mounts vanish with this process, which has a mount namespace of its own.
-pub fn prepare_root(root: &Path) -> Outcome {
+/// Makes the machine's /proc, /dev, /sys and temporary folder visible in the root, once. The mounts vanish with this
+/// process, which has a mount namespace of its own.
+fn prepare_root(root: &Path) -> Outcome {
+    static PREPARED: Mutex<bool> = Mutex::new(false);
+    let mut prepared = PREPARED.lock().map_err(|_| "another thread failed at it")?;
+    if *prepared {
+        return Ok(());
+    }
     let temporary = std::env::temp_dir();
     for path in [
         Path::new("/proc"),
@@ -192,10 +200,12 @@ pub fn prepare_root(root: &Path) -> Outcome {
             format!("cannot mount {} on {}", path.display(), inside.display()),
         )?;
     }
+    *prepared = true;
     Ok(())
 }
 
 fn start_in_chroot(root: &Path, cloud: &Cloud, folder: &Path) -> Result<Daemon, Failure> {
+    prepare_root(root)?;
     let settings = include_str!("../interop/user.conf").replace("@SOCKET@", &socket(folder));
     fs::write(folder.join("etc/strongswan.conf"), settings)?;
     let command = in_chroot(root, cloud, folder, "charon-systemd");
