@@ -102,9 +102,14 @@ fn strongswan_meets_strongswan(user: &Path, kernel: &Path) -> Outcome {
     let here = "include base.conf\nconnections { site : base.site { children { net : base.net { } } } }\n";
     azure.load(&[("base.conf", base.into()), ("swanctl.conf", here.into())])?;
     // The same seen from the other side.
-    let swap = |text: &str, one: &str, other: &str| text.replace(one, "\0").replace(other, one).replace('\0', other);
+    let swap =
+        |text: &str, one: &str, other: &str| text.replace(one, "\0").replace(other, one).replace('\0', other);
     let mut mirrored = swap(base, "10.1.0", "10.2.0");
-    for (one, other) in [("fd00:1:", "fd00:2:"), ("aws.", "azure."), ("203.0.113.10", "198.51.100.20")] {
+    for (one, other) in [
+        ("fd00:1:", "fd00:2:"),
+        ("aws.", "azure."),
+        ("203.0.113.10", "198.51.100.20"),
+    ] {
         mirrored = swap(&mirrored, one, other);
     }
     let mirrored = mirrored.replace("local_addrs = 203.0.113.10", "local_addrs = 172.31.0.10");
@@ -113,7 +118,10 @@ fn strongswan_meets_strongswan(user: &Path, kernel: &Path) -> Outcome {
     check(success, format!("{said}\n{}\n{}", aws.log(), azure.log()))?;
     for v6 in [false, true] {
         let answer = ping_between(&clouds.aws, &clouds.azure, v6, PATIENCE)?;
-        check(answer.is_reply(), format!("IPv6: {v6}: {answer:?}\n{}", azure.list()?))?;
+        check(
+            answer.is_reply(),
+            format!("IPv6: {v6}: {answer:?}\n{}", azure.list()?),
+        )?;
     }
     check(wire.seen().strangers().is_empty(), format!("{:?}", wire.seen()))
 }

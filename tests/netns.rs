@@ -3,14 +3,14 @@
 mod harness;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use harness::pair::{PATIENCE, Pair, Plan, child, tunnel, with_pair};
 use harness::runner::{self, Failure, Job, Outcome, check};
 use xvpn::admin::api::TunnelState;
-use xvpn::testbed::{Answer, Kind, Ping, end_orphan, make_file, ping, send_file, wait_until};
+use xvpn::testbed::{Answer, Kind, Ping, end_orphan, make_file, ping, send_file, set_mtu, wait_until};
 
 fn main() -> ExitCode {
     runner::main("XVPN_REQUIRE_NETNS", 2, || Ok(tests()))
@@ -102,7 +102,10 @@ fn carries_both_in_ipv6() -> Outcome {
 }
 
 fn responds_from_behind_the_nat() -> Outcome {
-    with_pair(&Plan::new(), |pair| {
+    // Without a forced NAT, what is found is what is there.
+    let mut plan = Plan::new().both("encapsulation = \"auto\"");
+    plan.azure.tunnel = plan.aws.tunnel.clone();
+    with_pair(&plan, |pair| {
         pair.start()?;
         let output = pair.azure.xvpn(&["up", "--timeout", "20"])?;
         check(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
@@ -377,14 +380,38 @@ fn throw_rubbish(target: std::net::IpAddr) -> Result<(), Failure> {
 }
 
 fn clamps_mss() -> Outcome {
-    with_pair(&Plan::new(), |pair| {
+    with_pair(&Plan::new().both("path_mtu = 1300"), |pair| {
+        pair.clouds.internet.run(|| {
+            ["aws", "azure"]
+                .into_iter()
+                .try_for_each(|wire| set_mtu(wire, 1300))
+        })??;
         pair.establish()?;
-        // A path that swallows "packet too big": only the MSS keeps TCP alive.
+        for v6 in [false, true] {
+            for (from, to) in pair.directions() {
+                let listener = to
+                    .host
+                    .run(|| TcpListener::bind(SocketAddr::new(to.host_address(v6), 0)))??;
+                let address = listener.local_addr()?;
+                let client = from
+                    .host
+                    .run(|| TcpStream::connect_timeout(&address, PATIENCE))??;
+                let (server, _) = listener.accept()?;
+                for socket in [&client, &server] {
+                    // What the other end's SYN allows, before any "packet too big" could have told.
+                    let mss = socket2::SockRef::from(socket).tcp_mss()?;
+                    check(mss < 1240, format!("an MSS of {mss} towards {address}"))?;
+                }
+            }
+        }
         transfer_both_ways(pair, 4 << 20)?;
+        pair.wire_is_clean()?;
         let seen = pair.wire.seen();
+        let whole =
+            seen.count(&Kind::Fragment) == 0 && seen.count(&Kind::PathError) == 0 && seen.largest_esp <= 1300;
         check(
-            seen.count(&Kind::Fragment) == 0,
-            format!("fragments on the wire: {:?}", seen.frames),
+            whole,
+            format!("on the wire: {:?}, largest {}", seen.frames, seen.largest_esp),
         )
     })
 }
@@ -395,7 +422,7 @@ fn answers_too_big() -> Outcome {
         pair.pings_pass()?;
         for v6 in [false, true] {
             let big = Ping {
-                size: 1460,
+                size: 1440,
                 dont_fragment: true,
                 patience: Duration::from_secs(2),
                 ..Ping::to(pair.clouds.azure.host_address(v6))

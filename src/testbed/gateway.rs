@@ -94,7 +94,11 @@ impl<'a> Gateway<'a> {
     pub fn xvpn(&self, arguments: &[&str]) -> io::Result<Output> {
         let mut command = self.machine.command(&self.program);
         command.args(arguments).arg("--config").arg(self.configuration());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let pid = child.id();
         let (done, ended) = mpsc::channel::<()>();
         std::thread::spawn(move || {

@@ -3,6 +3,7 @@
 //! gateway's namespace, over raw sockets.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,18 @@ impl Guest {
         cloud.host.run(|| plain_wire("eth0"))??;
         fs::write(folder.join("setup"), setup(cloud, router))?;
         fs::create_dir_all(folder.join("memory"))?;
+        let first = root.join("sbin/xvpn-guest");
+        let script = include_str!("../interop/guest.sh");
+        // Several guests may boot at once: written only if it is another one.
+        if fs::read_to_string(&first).ok().as_deref() != Some(script) {
+            let part = root.join(format!(
+                "sbin/xvpn-guest.{}",
+                cloud.gateway.path().display().to_string().replace('/', "-")
+            ));
+            fs::write(&part, script)?;
+            fs::set_permissions(&part, fs::Permissions::from_mode(0o755))?;
+            fs::rename(&part, &first)?;
+        }
         let mut command = cloud.gateway.command(UML);
         command.args([
             "mem=192M",

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use xvpn::admin::api::{TunnelState, TunnelStatus};
 use xvpn::testbed::{
     Answer, Gateway, Kind as Frame, Sniffer, TwoClouds, inventory, make_file, send_file, wait_until,
+    write_secret,
 };
 
 use super::pair::{Folder, PATIENCE, XVPN, ping_between, tunnel};
@@ -133,7 +134,10 @@ impl Stage<'_> {
         ])?;
         let folder = Folder::new()?;
         fs::create_dir(folder.0.join("conf.d"))?;
-        fs::copy(path.join("xvpn.toml"), folder.0.join("conf.d/scenario.toml"))?;
+        write_secret(
+            &folder.0.join("conf.d/scenario.toml"),
+            &fs::read(path.join("xvpn.toml"))?,
+        )?;
         let before = self.clouds.aws.gateway.run(inventory)??;
         self.wire.take();
         let logged = self.peer.log().len();
