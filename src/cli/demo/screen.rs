@@ -108,4 +108,4 @@ fn seconds(time: Duration) -> String {
     }
 }
 
-const TITLE: usize = 44;
+const TITLE: usize = 48;
