@@ -63,7 +63,9 @@ fn perform(
     measure_throughput(screen, arguments, clouds, &wire)?;
     show_status(screen, aws, azure)?;
     if arguments.keep {
-        keep(screen, clouds);
+        keep(screen, clouds, [aws, azure]);
+        // What the audience sent meanwhile is its own affair.
+        wire.take();
     }
     tear_down(screen, aws, azure, before, &wire)?;
     screen.verdict("Every step was verified, nothing is left behind.");
@@ -292,7 +294,7 @@ fn show_status(screen: &Screen, aws: &Gateway<'_>, azure: &Gateway<'_>) -> Resul
     Ok(())
 }
 
-fn keep(screen: &Screen, clouds: &TwoClouds) {
+fn keep(screen: &Screen, clouds: &TwoClouds, gateways: [&Gateway<'_>; 2]) {
     screen.heading("It keeps running until Ctrl-C. To enter a machine:");
     let user = if !testbed::is_machine_root() {
         format!("-U --preserve-credentials -t {} ", std::process::id())
@@ -307,9 +309,17 @@ fn keep(screen: &Screen, clouds: &TwoClouds) {
         ));
     }
     screen.quote(format!(
-        "then, on aws-host for example: ping {}",
+        "then on aws-host, for example: ping {}",
         clouds.azure.host4
     ));
+    for gateway in gateways {
+        let file = gateway.configuration();
+        screen.quote(format!(
+            "or on {}: xvpn status --config {}",
+            gateway.machine.name(),
+            file.display()
+        ));
+    }
     while !testbed::interrupted() {
         std::thread::sleep(Duration::from_millis(50));
     }
