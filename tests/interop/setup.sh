@@ -27,8 +27,7 @@ debian() {
     [ -e "$root/$suite/usr/sbin/swanctl" ] && return
     rm -rf "$root/$suite" "$root/$suite.part"
     # A mirror may lag behind the suite's validity date.
-    mmdebstrap --quiet --aptopt='Acquire::Check-Valid-Until "false"' --variant=minbase --include="$packages" \
-        "$suite" "$root/$suite.part" http://deb.debian.org/debian
+    mmdebstrap --quiet --aptopt='Acquire::Check-Valid-Until "false"' --variant=minbase --include="$packages" "$suite" "$root/$suite.part"
     mv "$root/$suite.part" "$root/$suite"
 }
 
