@@ -2,6 +2,7 @@
 
 mod act;
 mod files;
+mod proof;
 mod screen;
 
 use clap::Args;

@@ -1,0 +1,112 @@
+//! Two real daemons with real TUNs and sockets in network namespaces.
+
+#![allow(unreachable_pub, reason = "a test program exports nothing")]
+
+mod carriage;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod life;
+mod packet;
+mod refusal;
+
+use std::process::ExitCode;
+
+use harness::runner::{self, Job, Outcome};
+
+fn main() -> ExitCode {
+    runner::main("XVPN_REQUIRE_NETNS", 2, || Ok(tests()))
+}
+
+type Test = fn() -> Outcome;
+
+fn tests() -> Vec<Job> {
+    let tests: [(&str, Test); 26] = [
+        (
+            "carries_ipv4_and_ipv6_in_ipv4_through_nat",
+            carriage::carries_both_in_ipv4_through_nat,
+        ),
+        (
+            "carries_ipv4_and_ipv6_in_ipv4_without_nat",
+            carriage::carries_both_in_ipv4_without_nat,
+        ),
+        ("carries_ipv4_and_ipv6_in_ipv6", carriage::carries_both_in_ipv6),
+        (
+            "the_side_behind_the_nat_can_be_the_responder",
+            carriage::responds_from_behind_the_nat,
+        ),
+        (
+            "sends_native_esp_where_no_nat_is",
+            carriage::sends_native_esp_where_no_nat_is,
+        ),
+        ("sends_native_esp_over_ipv6", carriage::sends_native_esp_over_ipv6),
+        (
+            "encapsulates_behind_nat_with_encapsulation_auto",
+            carriage::encapsulates_behind_nat,
+        ),
+        (
+            "encapsulates_without_nat_when_forced",
+            carriage::encapsulates_when_forced,
+        ),
+        (
+            "a_file_arrives_with_the_same_hash_both_ways",
+            carriage::files_arrive,
+        ),
+        (
+            "says_on_both_sides_that_the_keys_differ",
+            refusal::says_that_keys_differ,
+        ),
+        (
+            "says_on_both_sides_that_no_proposal_is_common",
+            refusal::says_that_no_proposal_is_common,
+        ),
+        (
+            "says_on_both_sides_that_the_networks_do_not_meet",
+            refusal::says_that_networks_do_not_meet,
+        ),
+        (
+            "says_that_an_unreachable_peer_does_not_answer",
+            refusal::says_that_nobody_answers,
+        ),
+        (
+            "down_keeps_the_routes_and_refuses_packets",
+            life::down_refuses_packets,
+        ),
+        ("up_after_down_carries_traffic_again", life::comes_back_after_down),
+        (
+            "sigterm_ends_in_time_and_tells_the_peer",
+            life::sigterm_tells_the_peer,
+        ),
+        ("leaves_the_host_as_it_was", life::leaves_the_host_as_it_was),
+        (
+            "cleans_up_after_a_crash_and_connects_again",
+            life::recovers_from_a_crash,
+        ),
+        (
+            "rubbish_on_both_ports_changes_nothing",
+            packet::rubbish_changes_nothing,
+        ),
+        (
+            "tcp_passes_a_narrow_path_because_the_mss_is_clamped",
+            packet::clamps_mss,
+        ),
+        (
+            "a_too_big_packet_is_answered_with_frag_needed",
+            packet::answers_too_big,
+        ),
+        ("copies_dscp_to_the_outer_header", packet::copies_dscp),
+        ("several_networks_share_one_child_sa", carriage::several_networks),
+        (
+            "packets_outside_the_selectors_do_not_pass",
+            packet::outside_the_selectors,
+        ),
+        ("up_starts_the_gateway_if_none_runs", life::up_starts_the_gateway),
+        (
+            "status_tells_both_sides_of_the_same_tunnel",
+            carriage::status_agrees,
+        ),
+    ];
+    tests
+        .iter()
+        .map(|(name, test)| Job::single(name, *test))
+        .collect()
+}
