@@ -33,7 +33,8 @@ impl Cause {
                      `remote.id` names the peer that has it"
                     .into(),
                 Side::Peer => "set the same `psk` on both sides (look for a stray space or newline), and check that \
-                     `local.id` here is what the peer expects, and that the peer knows no other connection for this address"
+                     `local.id` here is what the peer expects, that `remote.id` here is what the peer calls itself, and \
+                     that the peer knows no other connection for this address"
                     .into(),
             },
             Self::IdentityMismatch { got, .. } => {
@@ -123,7 +124,7 @@ impl fmt::Display for Cause {
             } => {
                 write!(
                     f,
-                    "the peer refused us as {identity}: the shared secrets differ, or it does not know us by that name"
+                    "the peer refused us as {identity}: the shared secrets differ, or it does not know one of the names we gave (ours, or the one we call it)"
                 )
             }
             Self::IdentityMismatch { expected, got } => {
