@@ -67,8 +67,24 @@ pub enum Command {
     Up(ConnectionId),
     /// The connection shall be down: delete its SAs, stop trying.
     Down(ConnectionId),
+    /// Replaces an SA by a new one now, without loss (RFC 7296 2.8). No effect if there is none.
+    Rekey {
+        /// The connection.
+        connection: ConnectionId,
+        /// Which SA of it.
+        what: Rekey,
+    },
     /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
     Shutdown,
+}
+
+/// What is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rekey {
+    /// The CHILD SA.
+    Child,
+    /// The IKE SA; its CHILD SAs stay and move to the new one.
+    Ike,
 }
 
 /// Traffic seen by the dataplane on one CHILD SA.
@@ -412,4 +428,6 @@ pub enum Reason {
     Retry,
     /// A half-open SA or a kept response expires.
     Expire,
+    /// An SA is to be replaced, or one that was replaced is to be removed.
+    Rekey,
 }

@@ -70,6 +70,30 @@ impl Default for Retransmission {
     }
 }
 
+/// How long a CHILD SA may be used: the hard limits. It is replaced at a random point of the fifth before (RFC 7296 2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Since it was made.
+    pub time: Duration,
+    /// Inner octets in one direction.
+    pub bytes: Option<u64>,
+    /// Packets in one direction. Without extended sequence numbers there is a limit in any case (RFC 4303 3.3.3).
+    pub packets: Option<u64>,
+}
+
+impl Default for Lifetime {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(3600),
+            bytes: None,
+            packets: None,
+        }
+    }
+}
+
+/// How long an IKE SA is used unless told otherwise.
+pub const IKE_LIFETIME: Duration = Duration::from_secs(8 * 3600);
+
 /// What the endpoint is told about all of its connections together.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
@@ -129,4 +153,8 @@ pub struct ConnectionConfig {
     pub retry: (Duration, Duration),
     /// Send INITIAL_CONTACT when first connecting (RFC 7296 2.4).
     pub initial_contact: bool,
+    /// How long a CHILD SA is used.
+    pub child_lifetime: Lifetime,
+    /// How long an IKE SA is used; it is replaced at a random point of the fifth before.
+    pub ike_lifetime: Duration,
 }

@@ -7,17 +7,18 @@
 mod dispatch;
 mod end;
 mod establish;
+mod inherit;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CloseReason, Event, PORT_IKE, PORT_NAT_T, Path, Reason, Step, Usage};
+use crate::api::{CloseReason, Event, PORT_IKE, PORT_NAT_T, Path, Reason, Step};
 use crate::auth::identity::Identity;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Exchange, Failure, Ignore};
-use crate::exchange::{Cx, delete, init, liveness};
+use crate::exchange::{Cx, delete, init};
 use crate::state::{Established, State};
 use crate::timers::{Timers, after, back_off};
 use crate::wire::IkeSpi;
@@ -167,22 +168,6 @@ impl Connection {
     pub(crate) fn forget(&mut self, cx: &mut Cx<'_>) {
         self.down(cx);
         self.forgotten = true;
-    }
-
-    /// What the dataplane has seen.
-    pub(crate) fn on_usage(&mut self, now: Instant, usage: &Usage) {
-        for state in self.sas.values_mut() {
-            let State::Established(established) = state else {
-                continue;
-            };
-            let Some(child) = established.children.get_mut(&usage.inbound_spi) else {
-                continue;
-            };
-            if usage.inbound_packets > child.inbound_packets {
-                child.inbound_packets = usage.inbound_packets;
-                liveness::heard(established, now);
-            }
-        }
     }
 
     /// When it wants to be woken.

@@ -55,8 +55,9 @@ impl Endpoint {
             }
             Input::Command(command) => self.on_command(now, command),
             Input::Usage(usage) => {
-                if let Some(connection) = self.connections.get_mut(&usage.connection) {
-                    connection.on_usage(now, &usage);
+                let (mut cx, connections, _) = self.split(now);
+                if let Some(connection) = connections.get_mut(&usage.connection) {
+                    connection.on_usage(&mut cx, &usage);
                 }
             }
             Input::Timeout => self.on_timeout(now),
@@ -76,6 +77,12 @@ impl Endpoint {
             .filter_map(Connection::next_deadline)
             .chain(self.admission.next_deadline())
             .min()
+    }
+
+    /// How many SPIs of IKE SAs and of CHILD SAs are in use: nothing but what stands may have one.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn spis_in_use(&self) -> (usize, usize) {
+        self.spis.in_use()
     }
 
     fn on_command(&mut self, now: Instant, command: Command) {
@@ -102,6 +109,12 @@ impl Endpoint {
                     .get_mut(&id)
                     .into_iter()
                     .for_each(|connection| connection.down(&mut cx));
+            }
+            Command::Rekey { connection, what } => {
+                connections
+                    .get_mut(&connection)
+                    .into_iter()
+                    .for_each(|connection| connection.rekey(&mut cx, what));
             }
             Command::Shutdown => {
                 connections

@@ -233,6 +233,8 @@ pub enum Cause {
     Abandoned,
     /// The CHILD SA went away and nothing carries traffic any more.
     NoChild,
+    /// The lifetime of an SA is over, and the peer did not agree to a new one.
+    Expired,
     /// A connection that is to be initiated has no local or no remote address.
     NoAddress,
     /// Something only this software can be blamed for.
@@ -278,6 +280,7 @@ impl Cause {
             | Self::Deleted
             | Self::Abandoned
             | Self::NoChild
+            | Self::Expired
             | Self::BadPublicValue => Blame::Peer,
             Self::InvalidSyntax { refused_by, .. } | Self::UnsupportedCritical { refused_by, .. } => {
                 match refused_by {
@@ -310,6 +313,7 @@ impl Cause {
             | Self::Deleted
             | Self::Abandoned
             | Self::NoChild
+            | Self::Expired
             | Self::NoAddress => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The states of an IKE SA. Each is named for what it awaits, and owns only what is legal then.
 
 mod closing;
+mod tend;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +12,19 @@ use crate::auth::identity::Identity;
 use crate::auth::psk::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
-use crate::exchange::{Cx, auth, create_child, delete, informational, init, liveness};
+use crate::exchange::{
+    Cx, auth, collision, create_child, delete, informational, init, liveness, rekey_child, rekey_ike,
+};
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
+use crate::sa::lifetime::Limits;
 use crate::sa::window::{Overdue, Standing};
 use crate::timers::{Timers, after};
-use crate::wire::{ExchangeType, Header, Malformed, Opened, Payloads};
+use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
 
 pub(crate) use closing::Closing;
+pub(crate) use tend::Born;
 
 /// An IKE SA of a connection. (A half-open SA of a responder belongs to no connection yet: `admission`.)
 pub(crate) enum State {
@@ -71,19 +76,57 @@ pub(crate) struct Established {
     pub(crate) announced: bool,
     /// Another IKE SA of the connection is kept, and the peer is expected to delete this one.
     pub(crate) losing: bool,
+    /// Whether the CHILD SAs are here, not yet here, or here no more.
+    pub(crate) succession: Succession,
+    /// The IKE SAs that the peer has made in its place, undecided.
+    pub(crate) heirs: Vec<Heir>,
+    /// IKE SAs that an exchange on this one has made, for the connection to take.
+    pub(crate) born: Vec<Born>,
+    /// How long it may be used.
+    pub(crate) limits: Limits,
+    /// It is to be replaced, not before this time.
+    pub(crate) worn: Option<Instant>,
+    /// The first of the refusals to replace an SA since one was replaced.
+    pub(crate) refusals: Option<Instant>,
+    last_refusal: Option<Failure>,
     in_flight: Option<Request>,
     _proof: AuthVerified,
 }
 
-/// A request of ours on an established IKE SA.
+/// Where an IKE SA is in a line of IKE SAs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// It has the CHILD SAs.
+    Current,
+    /// The peer made it in the place of this one, and has not shown yet that it has it.
+    Heir(IkeSpi),
+    /// Another has them, and the peer is to delete this one.
+    Retired,
+}
+
+/// An IKE SA made by the peer in the place of another.
+#[derive(Debug)]
+pub(crate) struct Heir {
+    /// Our SPI of it.
+    pub(crate) spi: IkeSpi,
+    /// The lower of the two nonces (RFC 7296 2.8.2).
+    pub(crate) lowest: Vec<u8>,
+}
+
+/// A request of ours on an established IKE SA.
+#[derive(Debug)]
 pub(crate) enum Request {
     /// Are you there?
     Liveness,
+    /// A new CHILD SA in the place of another.
+    RekeyChild(Box<rekey_child::Sent>),
+    /// A new IKE SA in the place of this one.
+    RekeyIke(Box<rekey_ike::Sent>),
+    /// The deletion of CHILD SAs, by our SPIs.
+    DeleteChild(Vec<Spi>),
 }
 
 /// How an established or closing IKE SA ends.
-#[derive(Debug)]
 pub(crate) enum Ending {
     /// The peer deleted it.
     PeerDeleted,
@@ -91,6 +134,10 @@ pub(crate) enum Ending {
     Failed(Failure),
     /// Its last CHILD SA is gone: it is of no use any more.
     NoChild,
+    /// A limit was reached, or the two sides are out of step: it is deleted, and the connection begins anew.
+    Expired(Failure),
+    /// The new one takes its place, and it is deleted.
+    Replaced(Box<Established>),
     /// The peer does not answer.
     Unreachable {
         /// How often it was asked.
@@ -102,7 +149,9 @@ pub(crate) enum Ending {
 
 impl Established {
     /// From the outcome of IKE_AUTH.
-    pub(crate) fn new(now: Instant, authenticated: auth::Authenticated) -> (Self, Option<Failure>) {
+    pub(crate) fn new(cx: &mut Cx<'_>, authenticated: auth::Authenticated) -> (Self, Option<Failure>) {
+        let now = cx.now;
+        let limits = Limits::of_ike(now, authenticated.config.ike_lifetime, cx.random);
         let (child, failure) = match authenticated.child {
             Ok(child) => (Some(child), None),
             Err(failure) => (None, Some(failure)),
@@ -121,6 +170,13 @@ impl Established {
             timers: Timers::default(),
             announced: false,
             losing: false,
+            succession: Succession::Current,
+            heirs: Vec::new(),
+            born: Vec::new(),
+            limits,
+            worn: None,
+            refusals: None,
+            last_refusal: None,
             in_flight: None,
             _proof: authenticated.proof,
         };
@@ -131,12 +187,7 @@ impl Established {
 
     /// Sends a request. The caller has seen that none is in flight.
     pub(crate) fn request(&mut self, cx: &mut Cx<'_>, request: Request, message: &Informational) {
-        let bytes = self
-            .ike
-            .seal_request(ExchangeType::INFORMATIONAL, &message.emit(), cx.random);
-        self.ike.requests.sent(bytes.clone(), cx.now);
-        self.in_flight = Some(request);
-        cx.transmit(self.ike.path, bytes);
+        self.ask(cx, ExchangeType::INFORMATIONAL, &message.emit(), request);
     }
 
     /// Looks at a message for our SPI. Changes nothing.
@@ -147,19 +198,39 @@ impl Established {
     /// The peer's fresh request or the awaited response: both are proof of life, and of where the peer is.
     pub(crate) fn on_fresh(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
         liveness::heard(self, cx.now);
-        if self.ike.follow(path) {
+        if self.is_current() && self.ike.follow(path) {
             cx.output(Output::SetPath {
                 connection: self.config.id,
                 path,
             });
         }
-        if !opened.header().is_response() {
-            return self.on_request(cx, path, opened);
-        }
-        self.ike.requests.answered();
+        let ending = if opened.header().is_response() {
+            self.ike.requests.answered();
+            self.on_response(cx, opened)
+        } else {
+            self.on_request(cx, path, opened)
+        };
+        ending.or_else(|| self.tend(cx))
+    }
+
+    fn on_response(&mut self, cx: &mut Cx<'_>, opened: &Opened) -> Option<Ending> {
         match self.in_flight.take() {
             // What is in the answer to a liveness check does not matter.
             Some(Request::Liveness) | None => None,
+            Some(Request::RekeyChild(sent)) => {
+                let ending = sent.finish(cx, self, opened);
+                ending.or_else(|| self.childless(Cause::NoChild))
+            }
+            Some(Request::RekeyIke(sent)) => sent.finish(cx, self, opened),
+            Some(Request::DeleteChild(spis)) => {
+                let connection = self.config.id;
+                for spi in spis {
+                    if let Some(child) = self.children.get_mut(&spi) {
+                        collision::drain(cx, connection, child);
+                    }
+                }
+                None
+            }
         }
     }
 
@@ -168,7 +239,7 @@ impl Established {
         let asked = opened.chain().and_then(|chain| match header.exchange {
             ExchangeType::INFORMATIONAL => informational::answer(cx, self, &chain),
             ExchangeType::CREATE_CHILD_SA => {
-                let answer = create_child::answer(cx, &chain, false)?;
+                let answer = create_child::answer(cx, self, &chain)?;
                 Ok(informational::Asked {
                     answer,
                     removed: Vec::new(),
@@ -228,14 +299,15 @@ impl Established {
                     self.arm_keepalive(cx.now);
                 }
                 Reason::Expire => return Some(Ending::NoChild),
-                Reason::Retransmit | Reason::Retry => {}
+                // What it was for is looked after below.
+                Reason::Rekey | Reason::Retransmit | Reason::Retry => {}
             }
         }
-        None
+        self.tend(cx)
     }
 
     /// RFC 3948 4: only who has a NAT before it (or lets the peer believe so) keeps it open.
-    fn arm_keepalive(&mut self, now: Instant) {
+    pub(crate) fn arm_keepalive(&mut self, now: Instant) {
         let wanted = self.ike.nat.nat_local || self.config.encapsulation == EncapsulationPolicy::Force;
         if wanted && self.ike.encapsulation == Encapsulation::Udp {
             let wait = self.config.nat_keepalive.max(SHORTEST_KEEPALIVE);
@@ -244,11 +316,10 @@ impl Established {
     }
 
     /// Turns it into one that is being deleted. What is left of its CHILD SAs goes when the peer has answered.
-    pub(crate) fn close(self, cx: &mut Cx<'_>, reason: CloseReason) -> Closing {
-        let in_flight = self.in_flight.is_some();
+    pub(crate) fn close(mut self, cx: &mut Cx<'_>, reason: CloseReason) -> Closing {
+        let in_flight = self.forget_request(cx);
         let mut closing = Closing::new(self.config, self.ike, Informational::delete_ike(), reason);
         closing.children = self.children;
-        closing.announced = self.announced;
         // RFC 7296 2.3: with a window of one the delete waits for the answer to what is in flight.
         if !in_flight {
             closing.say_farewell(cx);

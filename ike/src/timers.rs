@@ -79,15 +79,17 @@ const fn index(reason: Reason) -> usize {
         Reason::Keepalive => 2,
         Reason::Retry => 3,
         Reason::Expire => 4,
+        Reason::Rekey => 5,
     }
 }
 
-const REASONS: [Reason; 5] = [
+const REASONS: [Reason; 6] = [
     Reason::Retransmit,
     Reason::Liveness,
     Reason::Keepalive,
     Reason::Retry,
     Reason::Expire,
+    Reason::Rekey,
 ];
 
 #[cfg(test)]

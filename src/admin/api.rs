@@ -55,6 +55,15 @@ pub enum Request {
         #[serde(default)]
         names: Vec<String>,
     },
+    /// Replace the keys of these tunnels (none named: all of them) now, without loss. Answered by [`Response::Accepted`] at once.
+    Rekey {
+        /// Names of tunnels.
+        #[serde(default)]
+        names: Vec<String>,
+        /// The IKE SA instead of the CHILD SA.
+        #[serde(default)]
+        ike: bool,
+    },
     /// Tell me what happens from now on. Answered by [`Response::Subscribed`], then [`Response::Progress`] without end.
     Subscribe,
     /// Delete all SAs, undo the changes to the host and end. Answered by [`Response::Accepted`].

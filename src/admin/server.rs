@@ -112,7 +112,11 @@ async fn attend(stream: UnixStream, hall: Hall) -> io::Result<()> {
         match request {
             Ok(Request::Subscribe) => return subscription(read, write, hall).await,
             Ok(
-                request @ (Request::Status | Request::Up { .. } | Request::Down { .. } | Request::Shutdown),
+                request @ (Request::Status
+                | Request::Up { .. }
+                | Request::Down { .. }
+                | Request::Rekey { .. }
+                | Request::Shutdown),
             ) => {
                 send(&mut write, &ask(&hall, request).await).await?;
             }

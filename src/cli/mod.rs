@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod down;
 mod genpsk;
+mod rekey;
 mod run;
 mod status;
 mod terminal;
@@ -51,6 +52,8 @@ enum Verb {
     Up(up::Arguments),
     /// Takes tunnels down and waits until they are
     Down(down::Arguments),
+    /// Replaces the keys of tunnels now, without loss
+    Rekey(rekey::Arguments),
     /// Shows how the tunnels are
     Status(status::Arguments),
     /// Checks the configuration and says all that is wrong with it
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(arguments)) => run::run(global, &arguments),
         Some(Verb::Up(arguments)) => up::up(global, &arguments),
         Some(Verb::Down(arguments)) => down::down(global, &arguments),
+        Some(Verb::Rekey(arguments)) => rekey::rekey(global, &arguments),
         Some(Verb::Check(arguments)) => check::check(global, &arguments),
         Some(Verb::Genpsk) => genpsk::genpsk(),
         Some(Verb::Demo(arguments)) => demo::demo(global, &arguments),

@@ -51,6 +51,10 @@ pub const START_ANY: Start = Start::Listen;
 pub const LIVENESS: Duration = Duration::from_secs(30);
 /// `keepalive` (RFC 3948 4).
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
+/// `child_lifetime`.
+pub const CHILD_LIFETIME: Duration = Duration::from_secs(3600);
+/// `ike_lifetime`.
+pub const IKE_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// Between attempts: the first and the longest wait.
 pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// `replay_window` in packets: many queues and the reordering of a cloud's network want more than the 64 of RFC 4303 3.4.3.

@@ -100,6 +100,10 @@ pub struct TunnelConfig {
     pub liveness: Option<Duration>,
     /// Between NAT-keepalives.
     pub keepalive: Duration,
+    /// A CHILD SA is replaced before it is this old.
+    pub child_lifetime: Duration,
+    /// An IKE SA is replaced before it is this old.
+    pub ike_lifetime: Duration,
     /// Patience with the peer.
     pub retransmission: Retransmission,
     /// First and longest wait between attempts.

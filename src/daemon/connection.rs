@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use xvpn_ike::api::Random;
-use xvpn_ike::config::{ConnectionConfig, ConnectionId};
+use xvpn_ike::config::{ConnectionConfig, ConnectionId, Lifetime};
 
 use super::{plan, sources};
 use crate::config::{RemoteAddress, TunnelConfig};
@@ -92,6 +92,11 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         retransmission: tunnel.retransmission,
         retry: tunnel.retry,
         initial_contact: true,
+        child_lifetime: Lifetime {
+            time: tunnel.child_lifetime,
+            ..Lifetime::default()
+        },
+        ike_lifetime: tunnel.ike_lifetime,
     }
 }
 

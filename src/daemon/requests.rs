@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use xvpn_ike::api::{Command, Input};
+use xvpn_ike::api::{Command, Input, Rekey};
 use xvpn_ike::config::ConnectionId;
 
 use super::sources::Ports;
@@ -25,6 +25,9 @@ impl Supervisor {
             Request::Down { names } => self
                 .meant(names)
                 .map_or_else(Response::Error, |ids| self.down(&ids)),
+            Request::Rekey { names, ike } => self
+                .meant(names)
+                .map_or_else(Response::Error, |ids| self.rekey(&ids, ike)),
             Request::Shutdown => {
                 tracing::info!("ending (an operator asked)");
                 self.end();
@@ -72,6 +75,14 @@ impl Supervisor {
             self.bar(*id);
         }
         self.tell_systemd();
+        self.accepted(ids)
+    }
+
+    fn rekey(&mut self, ids: &[ConnectionId], ike: bool) -> Response {
+        let what = if ike { Rekey::Ike } else { Rekey::Child };
+        for &connection in ids {
+            self.handle(Input::Command(Command::Rekey { connection, what }));
+        }
         self.accepted(ids)
     }
 

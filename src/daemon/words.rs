@@ -128,6 +128,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::Deleted
         | Cause::Abandoned
         | Cause::NoChild
+        | Cause::Expired
         | Cause::Internal { .. } => {}
     }
     match failure.blame {
@@ -158,6 +159,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::Deleted
         | Cause::Abandoned
         | Cause::NoChild
+        | Cause::Expired
         | Cause::Internal { .. } => false,
     }
 }

@@ -126,6 +126,10 @@ fn serve(stream: &UnixStream, scene: &Mutex<Scene>) {
                 }
                 Err(refusal) => send(stream, &Response::Error(*refusal)),
             },
+            Request::Rekey { names, .. } => match scene.named(names) {
+                Ok(names) => send(stream, &Response::Accepted { names }),
+                Err(refusal) => send(stream, &Response::Error(*refusal)),
+            },
             Request::Subscribe => {
                 send(stream, &Response::Subscribed);
                 scene.subscriber = Some(stream.try_clone().unwrap());

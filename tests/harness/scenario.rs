@@ -35,6 +35,9 @@ pub struct Scenario {
     /// Which families travel inside.
     #[serde(default = "both_families")]
     pub inside: Vec<Family>,
+    /// Once it stands, both sides replace its SAs, one after the other.
+    #[serde(default)]
+    pub rekey: bool,
     /// What is to come of it.
     pub expect: Expect,
 }
@@ -187,6 +190,10 @@ impl Stage<'_> {
             (Expect::Established { .. }, _) => {
                 check(success, format!("it is not established:\n{said}"))?;
                 self.carries_traffic(scenario, xvpn, folder)?;
+                if scenario.rekey {
+                    self.replace(xvpn)?;
+                    self.carries_traffic(scenario, xvpn, folder)?;
+                }
                 self.part(initiator, xvpn)
             }
             (Expect::Refused { up, .. }, Side::Xvpn) => {
@@ -207,6 +214,49 @@ impl Stage<'_> {
                 self.stays_refused(xvpn)
             }
         }
+    }
+
+    /// New keys of either kind, asked for by either side, twice.
+    fn replace(&mut self, xvpn: &Gateway<'_>) -> Outcome {
+        let names = |xvpn: &Gateway<'_>| -> Result<(Vec<String>, Option<[String; 2]>), Failure> {
+            let tunnel = tunnel(xvpn)?;
+            let children = tunnel.children.into_iter().map(|child| child.spi_in).collect();
+            Ok((children, tunnel.ike.map(|ike| [ike.spi_i, ike.spi_r])))
+        };
+        for (words, ike) in [
+            (Some("rekey"), false),
+            (None, false),
+            (Some("rekey --ike"), true),
+            (None, true),
+        ]
+        .repeat(2)
+        {
+            let before = names(xvpn)?;
+            let what = match words {
+                Some(words) => {
+                    let output = xvpn.xvpn(&words.split(' ').collect::<Vec<_>>())?;
+                    check(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
+                    words
+                }
+                None if ike => self.peer.swanctl("--rekey --ike site").map(|_| "peer's ike")?,
+                None => self.peer.swanctl("--rekey --child net").map(|_| "peer's child")?,
+            };
+            let changed = wait_until(PATIENCE, || {
+                names(xvpn).is_ok_and(|after| {
+                    if ike {
+                        after.1 != before.1
+                    } else {
+                        after.0 != before.0
+                    }
+                })
+            });
+            check(changed, format!("{what}: still {before:?}"))?;
+            let alone = wait_until(Duration::from_secs(15), || {
+                tunnel(xvpn).is_ok_and(|tunnel| tunnel.children.len() == 1)
+            });
+            check(alone, format!("{what}: the old CHILD SA stays"))?;
+        }
+        Ok(())
     }
 
     fn carries_traffic(&mut self, scenario: &Scenario, xvpn: &Gateway<'_>, folder: &Path) -> Outcome {

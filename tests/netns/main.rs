@@ -8,6 +8,7 @@ mod harness;
 mod life;
 mod packet;
 mod refusal;
+mod rekey;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 26] = [
+    let tests: [(&str, Test); 27] = [
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
             carriage::carries_both_in_ipv4_through_nat,
@@ -104,6 +105,7 @@ fn tests() -> Vec<Job> {
             "status_tells_both_sides_of_the_same_tunnel",
             carriage::status_agrees,
         ),
+        ("new_keys_lose_no_packet", rekey::new_keys_lose_no_packet),
     ];
     tests
         .iter()

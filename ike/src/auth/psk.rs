@@ -13,6 +13,13 @@ const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 #[must_use = "an authenticated peer is what this is for"]
 pub struct AuthVerified(());
 
+impl AuthVerified {
+    /// For the IKE SA that replaces the one whose peer was authenticated (RFC 7296 2.8.3: nobody authenticates again).
+    pub(crate) fn inherited(&self) -> Self {
+        Self(())
+    }
+}
+
 /// The peer's AUTH is not what the pre-shared key gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer does not have the same pre-shared key")]

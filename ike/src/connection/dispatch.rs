@@ -32,10 +32,11 @@ impl Connection {
                 Err(ignore) => self.keep(cx, spi, State::AuthSent(sent), ignore),
             },
             Some(State::Established(mut established)) => match established.read(header, bytes) {
-                Ok(Seen::Fresh(opened)) => match established.on_fresh(cx, path, &opened) {
-                    Some(ending) => self.ended(cx, spi, *established, ending),
-                    None => self.put(spi, State::Established(established)),
-                },
+                Ok(Seen::Fresh(opened)) => {
+                    self.inherit_if_used(cx, &mut established, &opened);
+                    let ending = established.on_fresh(cx, path, &opened);
+                    self.after_step(cx, spi, established, ending);
+                }
                 Ok(Seen::Repeated(answer)) => {
                     cx.transmit(path, answer);
                     self.put(spi, State::Established(established));
@@ -160,10 +161,10 @@ impl Connection {
                     self.failed(cx, path, failure);
                 }
             },
-            Some(State::Established(mut established)) => match established.on_timeout(cx) {
-                Some(ending) => self.ended(cx, spi, *established, ending),
-                None => self.put(spi, State::Established(established)),
-            },
+            Some(State::Established(mut established)) => {
+                let ending = established.on_timeout(cx);
+                self.after_step(cx, spi, established, ending);
+            }
             Some(State::Closing(mut closing)) => match closing.on_timeout(cx) {
                 Some(_) => self.closed(cx, spi, *closing),
                 None => self.put(spi, State::Closing(closing)),

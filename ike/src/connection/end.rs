@@ -9,10 +9,38 @@ use crate::wire::IkeSpi;
 
 impl Connection {
     /// An established SA ended without our asking.
-    pub(super) fn ended(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, established: Established, ending: Ending) {
+    pub(super) fn ended(
+        &mut self,
+        cx: &mut Cx<'_>,
+        spi: IkeSpi,
+        mut established: Established,
+        ending: Ending,
+    ) {
+        if !established.is_current() {
+            return self.bury(cx, established);
+        }
+        let ending = match ending {
+            Ending::Replaced(heir) => return self.replaced(cx, spi, established, *heir),
+            Ending::PeerDeleted if self.bequeath(cx, &mut established) => return self.bury(cx, established),
+            other @ (Ending::PeerDeleted
+            | Ending::Failed(_)
+            | Ending::NoChild
+            | Ending::Expired(_)
+            | Ending::Unreachable { .. }
+            | Ending::Closed) => other,
+        };
+        self.drop_heirs(cx, &mut established);
         let path = established.ike.path;
         let announced = established.announced;
         match ending {
+            // Both were dealt with above.
+            Ending::Replaced(_) => {}
+            Ending::Expired(failure) => {
+                let closing = established.close(cx, CloseReason::Error);
+                self.put(spi, State::Closing(Box::new(closing)));
+                self.announce_closed(cx, announced, CloseReason::Error);
+                self.lost(cx, path, announced, failure);
+            }
             Ending::PeerDeleted | Ending::Closed => {
                 self.remove_now(cx, established, CloseReason::Peer);
                 self.lost(
@@ -32,8 +60,7 @@ impl Connection {
                 self.lost(cx, path, announced, failure);
             }
             Ending::NoChild => {
-                let mut closing = established.close(cx, CloseReason::Error);
-                closing.announced &= !closing.children.is_empty();
+                let closing = established.close(cx, CloseReason::Error);
                 self.put(spi, State::Closing(Box::new(closing)));
                 self.announce_closed(cx, announced, CloseReason::Error);
                 self.lost(
@@ -56,7 +83,7 @@ impl Connection {
             ];
             outputs.into_iter().flatten().for_each(|output| cx.output(output));
             cx.spis.release_esp(child.inbound_spi());
-            if closing.announced {
+            if child.announced {
                 cx.event(Event::ChildClosed {
                     connection,
                     inbound_spi: child.inbound_spi(),
@@ -74,6 +101,7 @@ impl Connection {
 
     /// Removes an SA with all it has, without a word to the peer.
     pub(super) fn remove_now(&mut self, cx: &mut Cx<'_>, mut established: Established, reason: CloseReason) {
+        established.forget_request(cx);
         let children = std::mem::take(&mut established.children).into_values().collect();
         delete::remove(cx, &mut established, children);
         cx.spis

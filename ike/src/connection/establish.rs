@@ -43,7 +43,7 @@ impl Connection {
         answer: Option<(Path, Vec<u8>)>,
     ) {
         let contact = authenticated.initial_contact;
-        let (mut new, refused) = Established::new(cx.now, authenticated);
+        let (mut new, refused) = Established::new(cx, authenticated);
         let spi = new.ike.local_spi();
         cx.spis.adopt(spi, self.id());
         if let Some(failure) = refused {
@@ -56,6 +56,8 @@ impl Connection {
         self.shed(cx);
         let fates: Vec<(IkeSpi, Fate)> = self
             .established()
+            // What is to replace another, or was replaced, goes the way of that other.
+            .filter(|(_, old)| old.is_current())
             .map(|(spi, old)| (spi, fate(old, &new, contact)))
             .collect();
         let loses = fates.iter().any(|(_, fate)| *fate == Fate::Kept);
@@ -129,10 +131,16 @@ impl Connection {
                     let output = child.remove_outbound(old.config.id);
                     output.into_iter().for_each(|output| cx.output(output));
                 }
+                for heir in self.take_heirs(&mut old) {
+                    let spi = heir.ike.local_spi();
+                    let closing = heir.close(cx, CloseReason::Replaced);
+                    self.put(spi, State::Closing(Box::new(closing)));
+                }
                 let closing = old.close(cx, CloseReason::Replaced);
                 self.put(spi, State::Closing(Box::new(closing)));
             }
             Fate::Replaced => {
+                self.drop_heirs(cx, &mut old);
                 self.remove_now(cx, *old, CloseReason::Replaced);
             }
         }
@@ -257,7 +265,8 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
     let connection = established.config.id;
     let ike = established.ike.facts(established.remote_identity.clone());
     cx.event(Event::IkeEstablished { connection, ike });
-    for child in established.children.values() {
+    for child in established.children.values_mut() {
+        child.announced = true;
         cx.event(Event::ChildEstablished {
             connection,
             child: child.facts(),

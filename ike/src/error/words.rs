@@ -51,6 +51,9 @@ impl Cause {
             Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
             Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
             Self::Deleted | Self::NoChild => "look at the peer's log: it ended the connection".into(),
+            Self::Expired => "look at the peer's log: it did not replace the SA in time; let it accept rekeying, or make `child_lifetime` and \
+                     `ike_lifetime` longer"
+                .into(),
             Self::Abandoned => "look at the peer's log: it gave up, or its messages do not arrive (UDP 4500)".into(),
             Self::PeerNotify { .. } => "look at the peer's log for the reason of this notification".into(),
             Self::BadPublicValue | Self::InvalidSyntax { .. } | Self::UnsupportedCritical { .. } => {
@@ -182,6 +185,7 @@ impl fmt::Display for Cause {
             Self::Deleted => f.write_str("the peer deleted the IKE SA"),
             Self::Abandoned => f.write_str("the peer began and never finished"),
             Self::NoChild => f.write_str("the CHILD SA is gone"),
+            Self::Expired => f.write_str("the lifetime of the SA is over and there is no new one"),
             Self::NoAddress => f.write_str("no address to connect to or from"),
             Self::Internal { detail } => write!(f, "internal: {detail}"),
         }

@@ -29,6 +29,7 @@ use crate::negotiate::selector::{check_answer, from_payload, to_payload};
 use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::ChildKeys;
+use crate::sa::lifetime::Limits;
 use crate::sa::window::Overdue;
 use crate::wire::payload::{AuthMethod, Authentication, Body, IdType, Identification, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
@@ -177,7 +178,7 @@ impl Sent {
             Ok(verified) => verified,
             Err(cause) => return self.refuse(cx, cause),
         };
-        let child = match self.first_child(&accepted.child) {
+        let child = match self.first_child(cx, &accepted.child) {
             Ok(child) => Ok(child),
             Err(cause) => {
                 cx.spis.release_esp(self.child_spi);
@@ -226,7 +227,7 @@ impl Sent {
         }
     }
 
-    fn first_child(&self, answer: &ChildAnswer) -> Result<ChildSa, Cause> {
+    fn first_child(&self, cx: &mut Cx<'_>, answer: &ChildAnswer) -> Result<ChildSa, Cause> {
         let answer = match answer {
             ChildAnswer::Accepted(answer) => answer,
             ChildAnswer::Refused(notify) => return Err(self.refused(notify)),
@@ -259,7 +260,7 @@ impl Sent {
             remote,
             encapsulation: self.ike.encapsulation,
         };
-        first_child_sa(&self.ike, agreement)
+        first_child_sa(cx, &self.ike, &self.config, agreement)
     }
 
     /// What the peer's refusal means.
@@ -316,7 +317,12 @@ pub(crate) fn first_child_proposals(config: &ConnectionConfig) -> Vec<EspProposa
 }
 
 /// The CHILD SA whose keys come of the nonces of IKE_SA_INIT (RFC 7296 2.17).
-pub(crate) fn first_child_sa(ike: &IkeSa, agreement: ChildAgreement) -> Result<ChildSa, Cause> {
+pub(crate) fn first_child_sa(
+    cx: &mut Cx<'_>,
+    ike: &IkeSa,
+    config: &ConnectionConfig,
+    agreement: ChildAgreement,
+) -> Result<ChildSa, Cause> {
     let nonces = (ike.nonces.initiator.as_slice(), ike.nonces.responder.as_slice());
     let keys =
         ChildKeys::derive(ike.suite.prf, &ike.keys.sk_d, &agreement.suite, None, nonces).map_err(|_| {
@@ -324,7 +330,8 @@ pub(crate) fn first_child_sa(ike: &IkeSa, agreement: ChildAgreement) -> Result<C
                 detail: "KEYMAT is too long",
             }
         })?;
-    Ok(ChildSa::new(agreement, keys, ike.role))
+    let limits = Limits::of_child(cx.now, config.child_lifetime, agreement.suite.esn, cx.random);
+    Ok(ChildSa::new(agreement, keys, ike.role, limits))
 }
 
 /// AUTH of ours.

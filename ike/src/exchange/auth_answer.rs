@@ -141,7 +141,7 @@ impl Awaited {
             // The peer saw no reason to float (RFC 7296 2.23), and ESP in UDP exists on port 4500 only (RFC 3948 2.1).
             self.ike.encapsulation = Encapsulation::None;
         }
-        let (child, answer) = self.first_child(cx, narrowed);
+        let (child, answer) = self.first_child(cx, &config, narrowed);
         let idr = identification(&config.local_identity);
         let signed = SignedOctets {
             message: &self.response,
@@ -216,7 +216,7 @@ impl Awaited {
             let Some(proof) = self.verify(config, claim) else {
                 continue;
             };
-            let narrowed = Narrowed::agree(config, &claim.message.child);
+            let narrowed = Narrowed::agree(config, &claim.message.child, ChildExchange::IkeAuth);
             // A connection that can serve the CHILD SA is better than one that cannot.
             let better = narrowed.is_ok();
             if better || found.is_none() {
@@ -245,6 +245,7 @@ impl Awaited {
     fn first_child(
         &self,
         cx: &mut Cx<'_>,
+        config: &ConnectionConfig,
         narrowed: Result<Narrowed, Cause>,
     ) -> (Result<ChildSa, Failure>, ChildAnswer) {
         let refuse = |cause: Cause| {
@@ -263,7 +264,7 @@ impl Awaited {
             transport_mode: false,
             no_tfc_padding: false,
         };
-        match first_child_sa(&self.ike, narrowed.agreement(inbound_spi, &self.ike)) {
+        match first_child_sa(cx, &self.ike, config, narrowed.agreement(inbound_spi, &self.ike)) {
             Ok(child) => (Ok(child), ChildAnswer::Accepted(answer)),
             Err(cause) => {
                 cx.spis.release_esp(inbound_spi);
@@ -283,24 +284,31 @@ impl Claim {
 }
 
 /// What both sides want of a CHILD SA.
-struct Narrowed {
-    chosen: crate::negotiate::select::ChosenEsp,
-    local: Vec<TrafficSelector>,
-    remote: Vec<TrafficSelector>,
+pub(crate) struct Narrowed {
+    pub(crate) chosen: crate::negotiate::select::ChosenEsp,
+    pub(crate) local: Vec<TrafficSelector>,
+    pub(crate) remote: Vec<TrafficSelector>,
 }
 
 impl Narrowed {
     /// Selects the suite and narrows the traffic selectors (RFC 7296 2.7, 2.9).
-    fn agree(config: &ConnectionConfig, wanted: &ChildOffer) -> Result<Self, Cause> {
-        let chosen = select_esp(&first_child_proposals(config), &wanted.sa, ChildExchange::IkeAuth).map_err(
-            |mismatch| Cause::NoProposal {
-                of: Negotiated::Child,
-                refused_by: Side::Us,
-                ours: mismatch.ours,
-                theirs: Some(mismatch.offered),
-                difference: Some(mismatch.difference.to_string()),
-            },
-        )?;
+    pub(crate) fn agree(
+        config: &ConnectionConfig,
+        wanted: &ChildOffer,
+        exchange: ChildExchange,
+    ) -> Result<Self, Cause> {
+        let first = first_child_proposals(config);
+        let proposals = match exchange {
+            ChildExchange::IkeAuth => &first,
+            ChildExchange::CreateChildSa => &config.esp_proposals,
+        };
+        let chosen = select_esp(proposals, &wanted.sa, exchange).map_err(|mismatch| Cause::NoProposal {
+            of: Negotiated::Child,
+            refused_by: Side::Us,
+            ours: mismatch.ours,
+            theirs: Some(mismatch.offered),
+            difference: Some(mismatch.difference.to_string()),
+        })?;
         // TSr is ours: the peer is the initiator.
         let (local, remote) = (from_payload(&wanted.tsr), from_payload(&wanted.tsi));
         match (
@@ -320,7 +328,7 @@ impl Narrowed {
         }
     }
 
-    fn agreement(self, inbound_spi: Spi, ike: &IkeSa) -> ChildAgreement {
+    pub(crate) fn agreement(self, inbound_spi: Spi, ike: &IkeSa) -> ChildAgreement {
         ChildAgreement {
             inbound_spi,
             outbound_spi: self.chosen.spi,

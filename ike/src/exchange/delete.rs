@@ -5,20 +5,21 @@
 
 use super::Cx;
 use crate::api::{Event, Spi};
-use crate::sa::child::ChildSa;
+use crate::sa::child::{ChildSa, Stage};
 use crate::state::Established;
 
-/// The CHILD SAs that the peer means when it names the SPIs it receives on; each is taken out of the SA.
-pub(crate) fn take_named(established: &mut Established, spis: &[u32]) -> Vec<ChildSa> {
-    let named: Vec<Spi> = established
+/// The CHILD SAs that the peer means when it names the SPIs it receives on, without those that we are deleting or
+/// that are deleted already (RFC 7296 1.4.1, 2.25.1).
+pub(crate) fn named(established: &Established, spis: &[u32]) -> Vec<Spi> {
+    let stands = |stage: Stage| match stage {
+        Stage::Current | Stage::Young | Stage::Redundant | Stage::Doomed => true,
+        Stage::Deleting | Stage::Draining => false,
+    };
+    established
         .children
         .values()
-        .filter(|child| spis.contains(&child.outbound_spi().0))
+        .filter(|child| stands(child.stage) && spis.contains(&child.outbound_spi().0))
         .map(ChildSa::inbound_spi)
-        .collect();
-    named
-        .iter()
-        .filter_map(|spi| established.children.remove(spi))
         .collect()
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn remove(cx: &mut Cx<'_>, established: &mut Established, children: V
         ];
         outputs.into_iter().flatten().for_each(|output| cx.output(output));
         cx.spis.release_esp(child.inbound_spi());
-        if established.announced {
+        if child.announced {
             cx.event(Event::ChildClosed {
                 connection,
                 inbound_spi: child.inbound_spi(),

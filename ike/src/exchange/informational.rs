@@ -1,6 +1,6 @@
 //! INFORMATIONAL, the side that is asked (RFC 7296 1.4): deletes, errors, signs of life.
 
-use super::{Cx, delete};
+use super::{Cx, collision};
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::Informational;
 use crate::sa::child::ChildSa;
@@ -12,7 +12,7 @@ use crate::wire::{Chain, Malformed, Payloads};
 pub(crate) struct Asked {
     /// The response.
     pub(crate) answer: Payloads,
-    /// CHILD SAs to remove after the response.
+    /// CHILD SAs to remove after the response, because nothing takes their place.
     pub(crate) removed: Vec<ChildSa>,
     /// The end of the IKE SA, if it is one.
     pub(crate) ending: Option<Ending>,
@@ -20,7 +20,7 @@ pub(crate) struct Asked {
 
 /// Reads a request and writes the response. Unknown notifies are ignored (RFC 7296 3.10.1).
 pub(crate) fn answer(
-    _cx: &mut Cx<'_>,
+    cx: &mut Cx<'_>,
     established: &mut Established,
     chain: &Chain<'_>,
 ) -> Result<Asked, Malformed> {
@@ -43,10 +43,10 @@ pub(crate) fn answer(
             ending: Some(Ending::Failed(failure)),
         });
     }
-    let removed = delete::take_named(established, &message.delete_esp);
-    let answer =
-        Informational::delete_esp(removed.iter().map(|child| child.inbound_spi().0).collect()).emit();
-    let ending = (!removed.is_empty() && established.children.is_empty()).then_some(Ending::NoChild);
+    let (named, removed) = collision::deleted_by_peer(cx, established, &message.delete_esp);
+    // RFC 7296 1.4.1: what is being deleted from both sides at once is in neither response.
+    let answer = Informational::delete_esp(named).emit();
+    let ending = (!removed.is_empty()).then_some(Ending::NoChild);
     Ok(Asked {
         answer,
         removed,

@@ -20,7 +20,7 @@ pub(crate) fn heard(established: &mut Established, now: Instant) {
 
 /// Sets the deadline of the next check.
 pub(crate) fn arm(established: &mut Established) {
-    if let Some(silence) = established.config.liveness {
+    if let Some(silence) = established.config.liveness.filter(|_| established.is_current()) {
         established.timers.set(
             Reason::Liveness,
             after(established.last_heard, silence.max(SHORTEST_SILENCE)),

@@ -12,12 +12,15 @@ use crate::sa::spis::Spis;
 
 pub(crate) mod auth;
 pub(crate) mod auth_answer;
+pub(crate) mod collision;
 pub(crate) mod create_child;
 pub(crate) mod delete;
 pub(crate) mod informational;
 pub(crate) mod init;
 pub(crate) mod init_answer;
 pub(crate) mod liveness;
+pub(crate) mod rekey_child;
+pub(crate) mod rekey_ike;
 pub(crate) mod traversal;
 
 /// What a step may use and leave behind.

@@ -1,4 +1,6 @@
-//! A CHILD SA: a pair of ESP SAs, one each way (RFC 7296 1.2, 2.17).
+//! A CHILD SA: a pair of ESP SAs, one each way (RFC 7296 1.2, 2.17), and where it is in its life (2.8).
+
+use std::time::Instant;
 
 use crate::api::{
     ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove,
@@ -8,6 +10,7 @@ use crate::config::ConnectionId;
 use crate::negotiate::proposal::EspSuite;
 use crate::negotiate::selector::TrafficSelector;
 use crate::sa::keymat::ChildKeys;
+use crate::sa::lifetime::Limits;
 
 /// What two sides agreed on.
 #[derive(Debug)]
@@ -36,6 +39,44 @@ pub(crate) struct ChildSa {
     outbound: Half,
     /// Packets the dataplane has reported so far.
     pub(crate) inbound_packets: u64,
+    /// Where it is in its life.
+    pub(crate) stage: Stage,
+    /// When the stage ends by itself, if it does.
+    pub(crate) deadline: Option<Instant>,
+    /// What it replaced, if it was made by rekeying.
+    pub(crate) origin: Option<Origin>,
+    /// How long it may be used.
+    pub(crate) limits: Limits,
+    /// It is to be replaced, not before this time.
+    pub(crate) worn: Option<Instant>,
+    /// The operator was told of it.
+    pub(crate) announced: bool,
+}
+
+/// Where a CHILD SA is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is used both ways.
+    Current,
+    /// The peer made it in the place of another. It receives; it sends once the peer has shown that it receives too.
+    Young,
+    /// It lost against another. The peer made it and is to delete it.
+    Redundant,
+    /// It is to be deleted by us as soon as a request may be sent.
+    Doomed,
+    /// Our delete awaits its answer.
+    Deleting,
+    /// Neither side sends on it. What is still on the way is received.
+    Draining,
+}
+
+/// The exchange that made a CHILD SA in the place of another.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// Our SPI of the one that was replaced.
+    pub(crate) replaced: Spi,
+    /// The lower of its two nonces (RFC 7296 2.8.1).
+    pub(crate) lowest: Vec<u8>,
 }
 
 /// One direction, on its way from agreed to installed to removed. Each step is taken at most once.
@@ -48,7 +89,7 @@ enum Half {
 
 impl ChildSa {
     /// An agreed but not yet installed CHILD SA. `role` is ours in the exchange that made it.
-    pub(crate) fn new(agreement: ChildAgreement, keys: ChildKeys, role: Role) -> Self {
+    pub(crate) fn new(agreement: ChildAgreement, keys: ChildKeys, role: Role, limits: Limits) -> Self {
         let (inbound, outbound) = match role {
             Role::Initiator => (keys.responder, keys.initiator),
             Role::Responder => (keys.initiator, keys.responder),
@@ -58,7 +99,36 @@ impl ChildSa {
             inbound: Half::Agreed(inbound),
             outbound: Half::Agreed(outbound),
             inbound_packets: 0,
+            stage: Stage::Current,
+            deadline: None,
+            origin: None,
+            limits,
+            worn: None,
+            announced: false,
         }
+    }
+
+    /// Enters a stage, which ends by itself at the deadline if there is one.
+    pub(crate) fn enter(&mut self, stage: Stage, deadline: Option<Instant>) {
+        (self.stage, self.deadline) = (stage, deadline);
+    }
+
+    /// Traffic is or will be sent on it.
+    pub(crate) fn lives(&self) -> bool {
+        match self.stage {
+            Stage::Current | Stage::Young => true,
+            Stage::Redundant | Stage::Doomed | Stage::Deleting | Stage::Draining => false,
+        }
+    }
+
+    /// It was made in the place of this one.
+    pub(crate) fn replaces(&self, old: Spi) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.replaced == old)
+    }
+
+    /// The networks of both sides: ours, the peer's.
+    pub(crate) fn selectors(&self) -> (&[TrafficSelector], &[TrafficSelector]) {
+        (&self.agreement.local, &self.agreement.remote)
     }
 
     /// Our SPI.

@@ -64,7 +64,7 @@ impl Nonces {
     }
 }
 
-/// What IKE_SA_INIT agreed on.
+/// What IKE_SA_INIT, or the rekeying of an IKE SA, agreed on.
 pub(crate) struct InitAgreement {
     /// Our side of it.
     pub(crate) role: Role,
@@ -94,11 +94,41 @@ impl IkeSa {
             spi_r: agreed.spi_r.0,
         };
         let keys = IkeKeys::derive(&agreed.suite, shared, seeds).ok()?;
-        let (initiator, responder) = keys.ciphers(&agreed.suite).ok()?;
         // RFC 7296 2.2: the initiator has used up ID 0, the responder has answered it.
-        let (outbound, inbound, requests, responses) = match agreed.role {
-            Role::Initiator => (initiator, responder, 1, 0),
-            Role::Responder => (responder, initiator, 0, 1),
+        let ids = match agreed.role {
+            Role::Initiator => (1, 0),
+            Role::Responder => (0, 1),
+        };
+        Self::with_keys(agreed, keys, ids, policy)
+    }
+
+    /// The successor of `old` (RFC 7296 2.18): its keys come of SK_d of the old one, and both sides count from 0.
+    pub(crate) fn rekeyed(
+        old: &Self,
+        agreed: InitAgreement,
+        shared: &[u8],
+        policy: Retransmission,
+    ) -> Option<Self> {
+        let seeds = Seeds {
+            nonce_i: &agreed.nonces.initiator,
+            nonce_r: &agreed.nonces.responder,
+            spi_i: agreed.spi_i.0,
+            spi_r: agreed.spi_r.0,
+        };
+        let keys = IkeKeys::rekey(old.suite.prf, &old.keys.sk_d, &agreed.suite, shared, seeds).ok()?;
+        Self::with_keys(agreed, keys, (0, 0), policy)
+    }
+
+    fn with_keys(
+        agreed: InitAgreement,
+        keys: IkeKeys,
+        (requests, responses): (u32, u32),
+        policy: Retransmission,
+    ) -> Option<Self> {
+        let (initiator, responder) = keys.ciphers(&agreed.suite).ok()?;
+        let (outbound, inbound) = match agreed.role {
+            Role::Initiator => (initiator, responder),
+            Role::Responder => (responder, initiator),
         };
         Some(Self {
             role: agreed.role,

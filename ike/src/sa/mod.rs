@@ -3,5 +3,6 @@
 pub(crate) mod child;
 pub(crate) mod ike_sa;
 pub mod keymat;
+pub(crate) mod lifetime;
 pub(crate) mod spis;
 pub(crate) mod window;

@@ -82,6 +82,12 @@ impl Spis {
         }
     }
 
+    /// How many of both kinds.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn in_use(&self) -> (usize, usize) {
+        (self.ike.len(), self.esp.len())
+    }
+
     /// The CHILD SA is gone, or never came to be.
     pub(crate) fn release_esp(&mut self, spi: Spi) {
         self.esp.remove(&spi);

@@ -22,8 +22,6 @@ pub(crate) struct Closing {
     pub(crate) ike: IkeSa,
     /// CHILD SAs that still receive until the peer has answered.
     pub(crate) children: BTreeMap<Spi, ChildSa>,
-    /// The operator was told of its CHILD SAs, and is told when they go.
-    pub(crate) announced: bool,
     /// The end of the IKE SA is an event when it comes: the operator waits for it.
     pub(crate) announce_end: bool,
     /// Why it ends.
@@ -44,7 +42,6 @@ impl Closing {
             config,
             ike,
             children: BTreeMap::new(),
-            announced: false,
             announce_end: false,
             reason,
             farewell: Some(farewell),
@@ -81,7 +78,7 @@ impl Closing {
         }
         // The peer may still ask for something, or delete the same SA at the same time (RFC 7296 2.25.2).
         let answer = opened.chain().and_then(|chain| match header.exchange {
-            ExchangeType::CREATE_CHILD_SA => create_child::answer(cx, &chain, true),
+            ExchangeType::CREATE_CHILD_SA => create_child::answer_closing(&chain),
             _ => Ok(Informational::default().emit()),
         });
         let answer = answer.unwrap_or_else(|malformed| only_notify(&malformed.answer()));

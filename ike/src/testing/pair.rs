@@ -9,7 +9,8 @@ use super::net::{Faults, Net};
 use crate::api::{Command, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage};
 use crate::auth::identity::Identity;
 use crate::config::{
-    ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, Retransmission, Secret,
+    ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, IKE_LIFETIME, Lifetime,
+    Retransmission, Secret,
 };
 
 /// The address of Alice's host.
@@ -238,6 +239,8 @@ pub fn config(who: Who) -> ConnectionConfig {
         retransmission: Retransmission::default(),
         retry: (Duration::from_secs(1), Duration::from_secs(60)),
         initial_contact: true,
+        child_lifetime: Lifetime::default(),
+        ike_lifetime: IKE_LIFETIME,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What Bob does with what he does not know: critical payloads, notifies, exchanges (RFC 7296 2.5, 2.21.3).
 
 use xvpn_ike::error::{Cause, Side};
-use xvpn_ike::message::{CreateChildRequest, Informational, InitRequest, NewIke, build_plain, only_notify};
+use xvpn_ike::message::{CreateChildRequest, Informational, InitRequest, NewChild, build_plain, only_notify};
 use xvpn_ike::negotiate::offer::ike_offer;
 use xvpn_ike::testing::{Who, config, path};
 use xvpn_ike::wire::payload::{KeyExchange, Nonce, Notify, NotifyType};
@@ -114,17 +114,15 @@ fn unknown_notifies_are_ignored_in_every_exchange() {
 #[test]
 fn a_request_for_another_sa_is_declined_and_the_connection_stays() {
     let mut by_hand = ByHand::established();
-    let new = NewIke {
-        sa: ike_offer(&config(Who::Alice).ike_proposals, Some(77)),
+    let child = NewChild {
+        offer: by_hand.auth_request().child,
         nonce: Nonce(vec![1; 32]),
-        ke: KeyExchange {
-            method: 31,
-            data: vec![9; 32],
-        },
+        ke: None,
+        other: Vec::new(),
     };
     let answer = by_hand.ask(
         ExchangeType::CREATE_CHILD_SA,
-        &CreateChildRequest::RekeyIke(new).emit(),
+        &CreateChildRequest::Child { rekeyed: None, child }.emit(),
     );
     assert_eq!(notify(&answer), Some(Notify::new(NotifyType::NO_ADDITIONAL_SAS)));
     assert_eq!(kinds(&by_hand.pair.bob.outputs), ["transmit"]);

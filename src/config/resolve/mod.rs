@@ -215,6 +215,16 @@ impl Resolver<'_> {
                 .as_ref()
                 .and_then(|at| at.value)
                 .unwrap_or(defaults::KEEPALIVE),
+            child_lifetime: raw
+                .child_lifetime
+                .as_ref()
+                .and_then(|at| at.value)
+                .unwrap_or(defaults::CHILD_LIFETIME),
+            ike_lifetime: raw
+                .ike_lifetime
+                .as_ref()
+                .and_then(|at| at.value)
+                .unwrap_or(defaults::IKE_LIFETIME),
             retransmission: Retransmission::default(),
             retry: defaults::RETRY,
             replay_window: self.replay_window(raw),

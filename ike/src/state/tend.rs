@@ -1,0 +1,282 @@
+//! What an established IKE SA does of itself: one request at a time, lifetimes, and the inheritance when it is replaced.
+
+use std::time::{Duration, Instant};
+
+use super::{Ending, Established, Request, Succession};
+use crate::api::{Event, Reason, Usage};
+use crate::error::{Cause, Exchange, Failure};
+use crate::exchange::{Cx, collision, liveness, rekey_child, rekey_ike};
+use crate::sa::child::{Origin, Stage};
+use crate::sa::ike_sa::IkeSa;
+use crate::sa::lifetime::{Limits, Wear};
+use crate::timers::{Timers, after, back_off};
+use crate::wire::payload::NotifyType;
+use crate::wire::{ExchangeType, Payloads};
+
+/// A new IKE SA made on an old one.
+pub(crate) enum Born {
+    /// The peer asked for it: it waits for the CHILD SAs.
+    Heir(Box<Established>),
+    /// We asked for it, and it lost against the peer's: to be deleted.
+    Lost(Box<Established>),
+}
+
+impl Established {
+    /// It is the one that the CHILD SAs belong to.
+    pub(crate) fn is_current(&self) -> bool {
+        self.succession == Succession::Current
+    }
+
+    /// Its CHILD SAs have moved to another.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.succession == Succession::Retired
+    }
+
+    /// RFC 7296 2.25.2: it is being replaced, by either side.
+    pub(crate) fn rekeys_ike(&self) -> bool {
+        let ours = match &self.in_flight {
+            Some(Request::RekeyIke(_)) => true,
+            Some(Request::RekeyChild(_) | Request::DeleteChild(_) | Request::Liveness) | None => false,
+        };
+        ours || !self.heirs.is_empty() || !self.is_current()
+    }
+
+    /// We are replacing a CHILD SA.
+    pub(crate) fn rekeys_child(&self) -> bool {
+        match &self.in_flight {
+            Some(Request::RekeyChild(_)) => true,
+            Some(Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness) | None => false,
+        }
+    }
+
+    /// The peer has made a CHILD SA in the place of another. If we are about to do the same, the nonces will tell.
+    pub(crate) fn note_rival(&mut self, origin: &Origin) {
+        if let Some(Request::RekeyChild(sent)) = &mut self.in_flight
+            && sent.old == origin.replaced
+            && sent.rivals.len() < MOST_RIVALS
+        {
+            sent.rivals.push(origin.lowest.clone());
+        }
+    }
+
+    /// RFC 7296 2.25.1: we are replacing or deleting a CHILD SA.
+    pub(crate) fn changes_children(&self) -> bool {
+        let ours = match &self.in_flight {
+            Some(Request::RekeyChild(_) | Request::DeleteChild(_)) => true,
+            Some(Request::RekeyIke(_) | Request::Liveness) | None => false,
+        };
+        ours || self.children.values().any(|child| child.stage == Stage::Doomed)
+    }
+
+    /// Sends a request. The caller has seen that none is in flight.
+    pub(crate) fn ask(
+        &mut self,
+        cx: &mut Cx<'_>,
+        exchange: ExchangeType,
+        payloads: &Payloads,
+        request: Request,
+    ) {
+        let bytes = self.ike.seal_request(exchange, payloads, cx.random);
+        self.ike.requests.sent(bytes.clone(), cx.now);
+        self.in_flight = Some(request);
+        cx.transmit(self.ike.path, bytes);
+    }
+
+    /// The peer refused to replace an SA. When to try again, or the end if it has refused "for now" for minutes
+    /// (RFC 7296 2.25).
+    pub(crate) fn refused(
+        &mut self,
+        cx: &mut Cx<'_>,
+        kind: NotifyType,
+        failure: Failure,
+    ) -> Result<Instant, Ending> {
+        let since = *self.refusals.get_or_insert(cx.now);
+        let temporary = kind == NotifyType::TEMPORARY_FAILURE;
+        if temporary && cx.now.saturating_duration_since(since) > TEMPORARY_AT_MOST {
+            return Err(Ending::Expired(failure));
+        }
+        self.last_refusal = Some(failure);
+        let wait = if temporary { TEMPORARY_WAIT } else { REFUSED_WAIT };
+        Ok(after(cx.now, back_off(wait, wait, 0, cx.random)))
+    }
+
+    /// The end, if no CHILD SA is left and none is on its way.
+    pub(crate) fn childless(&mut self, cause: Cause) -> Option<Ending> {
+        let any = self.rekeys_child() || self.children.values().any(|child| child.lives());
+        (!any).then(|| Ending::Expired(Failure::new(Exchange::CreateChildSa, cause)))
+    }
+
+    /// The end because of a hard limit; what the peer said last is the reason.
+    pub(crate) fn expired(&mut self) -> Ending {
+        let failure = self.last_refusal.take();
+        Ending::Expired(failure.unwrap_or_else(|| Failure::new(Exchange::CreateChildSa, Cause::Expired)))
+    }
+
+    /// What the dataplane has seen of one of its CHILD SAs.
+    pub(crate) fn on_usage(&mut self, cx: &mut Cx<'_>, usage: &Usage) -> Option<Ending> {
+        let child = self.children.get_mut(&usage.inbound_spi)?;
+        let wear = child.limits.by_usage(usage);
+        let lives = child.lives();
+        if wear != Wear::Fresh && lives {
+            child.worn.get_or_insert(cx.now);
+        }
+        if usage.inbound_packets > child.inbound_packets {
+            child.inbound_packets = usage.inbound_packets;
+            liveness::heard(self, cx.now);
+            // RFC 7296 2.8: who sends on it receives on it.
+            collision::promote(cx, self, usage.inbound_spi);
+        }
+        if wear == Wear::Over && lives {
+            return Some(self.expired());
+        }
+        self.tend(cx)
+    }
+
+    /// Does what is due: to be called whenever anything has happened.
+    pub(crate) fn tend(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
+        if !self.is_current() {
+            return None;
+        }
+        let ending = collision::age(cx, self)
+            .or_else(|| self.age(cx))
+            .or_else(|| self.proceed(cx));
+        self.arm(cx.now);
+        ending
+    }
+
+    fn age(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
+        match self.limits.by_time(cx.now) {
+            Wear::Fresh => None,
+            Wear::Worn => {
+                self.worn.get_or_insert(cx.now);
+                None
+            }
+            Wear::Over => Some(self.expired()),
+        }
+    }
+
+    /// The next request of ours, if one is wanted and may be sent (RFC 7296 2.3: one at a time).
+    fn proceed(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
+        // While the peer replaces the IKE SA nothing is begun on the old one (RFC 7296 2.25.2).
+        if self.in_flight.is_some() || !self.ike.requests.is_free() || !self.heirs.is_empty() {
+            return None;
+        }
+        if collision::delete_doomed(cx, self) {
+            return None;
+        }
+        if let Some(old) = collision::due(cx, self) {
+            return rekey_child::request(cx, self, old, None, 0)
+                .err()
+                .map(Ending::Expired);
+        }
+        let calm = self.children.values().all(|child| match child.stage {
+            Stage::Current | Stage::Draining => true,
+            Stage::Young | Stage::Redundant | Stage::Doomed | Stage::Deleting => false,
+        });
+        if calm && self.worn.is_some_and(|at| at <= cx.now) {
+            return rekey_ike::request(cx, self, None, 0).err().map(Ending::Expired);
+        }
+        None
+    }
+
+    /// The next moment at which [`tend`](Self::tend) may have something to do. What is past was done, or waits for an
+    /// answer.
+    fn arm(&mut self, now: Instant) {
+        let children = self.children.values();
+        let next = children
+            .flat_map(|child| {
+                let limits = child
+                    .lives()
+                    .then(|| child.limits.moments())
+                    .into_iter()
+                    .flatten();
+                limits.chain(child.deadline).chain(child.worn)
+            })
+            .chain(self.limits.moments())
+            .chain(self.worn)
+            .filter(|at| *at > now)
+            .min();
+        match next {
+            Some(at) => self.timers.set(Reason::Rekey, at),
+            None => self.timers.clear(Reason::Rekey),
+        }
+    }
+
+    /// An IKE SA that may take the place of this one.
+    pub(crate) fn heir(&self, cx: &mut Cx<'_>, ike: IkeSa) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Reason::Expire, after(cx.now, HEIR_WAIT));
+        Self {
+            config: std::sync::Arc::clone(&self.config),
+            remote_identity: self.remote_identity.clone(),
+            children: std::collections::BTreeMap::new(),
+            begun: self.begun,
+            since: self.since,
+            last_heard: cx.now,
+            timers,
+            announced: false,
+            losing: false,
+            succession: Succession::Heir(self.ike.local_spi()),
+            heirs: Vec::new(),
+            born: Vec::new(),
+            limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
+            worn: None,
+            refusals: None,
+            last_refusal: None,
+            in_flight: None,
+            _proof: self._proof.inherited(),
+            ike,
+        }
+    }
+
+    /// RFC 7296 2.8: the CHILD SAs of `old` belong to this one from now on.
+    pub(crate) fn inherit(&mut self, cx: &mut Cx<'_>, old: &mut Self) {
+        self.children = std::mem::take(&mut old.children);
+        self.announced = std::mem::take(&mut old.announced);
+        self.losing = old.losing;
+        self.succession = Succession::Current;
+        self.last_heard = cx.now;
+        self.timers = Timers::default();
+        liveness::arm(self);
+        self.arm_keepalive(cx.now);
+        self.arm(cx.now);
+        old.succession = Succession::Retired;
+        old.timers = Timers::default();
+        old.timers.set(Reason::Expire, after(cx.now, HEIR_WAIT));
+        // A wish of the operator or a limit of an SA that is replaced now.
+        old.worn = None;
+        if self.losing {
+            // The peer is to delete this one, whose predecessor it was to delete.
+            self.timers.set(Reason::Expire, after(cx.now, HEIR_WAIT));
+        }
+        if self.announced {
+            let ike = self.ike.facts(self.remote_identity.clone());
+            cx.event(Event::IkeEstablished {
+                connection: self.config.id,
+                ike,
+            });
+        }
+    }
+
+    /// Whatever was asked is not of interest any more.
+    pub(crate) fn forget_request(&mut self, cx: &mut Cx<'_>) -> bool {
+        let request = self.in_flight.take();
+        match &request {
+            Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.spi),
+            Some(Request::RekeyIke(sent)) => cx.spis.release_ike(sent.spi, None),
+            Some(Request::Liveness | Request::DeleteChild(_)) | None => {}
+        }
+        request.is_some()
+    }
+}
+
+/// The wait after TEMPORARY_FAILURE, scattered by a quarter either way.
+const TEMPORARY_WAIT: Duration = Duration::from_secs(2);
+/// The same after another refusal.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// RFC 7296 2.25: after "several minutes" of TEMPORARY_FAILURE the two sides are out of step.
+const TEMPORARY_AT_MOST: Duration = Duration::from_secs(180);
+/// How long an heir waits, and an SA that was replaced stays: longer than the peer goes on asking.
+const HEIR_WAIT: Duration = Duration::from_secs(90);
+/// A peer that makes one after the other in the place of the same CHILD SA is not right in its mind.
+const MOST_RIVALS: usize = 8;
