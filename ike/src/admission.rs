@@ -4,7 +4,7 @@
 //! the initiator must first show that it receives what is sent to its address: it must repeat its request with a
 //! cookie that only we can make and need not remember.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ use crate::wire::IkeSpi;
 #[derive(Default)]
 pub(crate) struct Admission {
     half_open: BTreeMap<IkeSpi, Awaited>,
+    /// Key exchanges that were paid for and came to nothing: they count like half-open SAs, or nothing would ever slow
+    /// down who asks for them.
+    wasted: VecDeque<(Instant, IpAddr)>,
     cookies: Cookies,
     reported: Option<Instant>,
 }
@@ -58,17 +61,46 @@ impl Admission {
         random: &mut dyn Random,
         applicant: Applicant<'_>,
     ) -> Verdict {
-        if self.half_open.len() >= config.max_half_open {
+        let recent = |at: Instant| now.saturating_duration_since(at) < config.half_open_timeout;
+        while self.wasted.front().is_some_and(|(at, _)| !recent(*at)) {
+            self.wasted.pop_front();
+        }
+        let taken = self.half_open.len().saturating_add(self.wasted.len());
+        if taken >= config.max_half_open {
             return Verdict::Full;
         }
-        if self.half_open.len() < config.cookie_threshold {
+        if taken < config.cookie_threshold {
             return Verdict::Admitted;
         }
         self.cookies.rotate(now, random);
         match applicant.cookie {
-            Some(cookie) if self.cookies.is_ours(cookie, applicant) => Verdict::Admitted,
+            Some(cookie) if self.cookies.is_ours(cookie, applicant) => {
+                // Who has shown its address may have a share of the room, and not all of it.
+                let share = (config.max_half_open / SHARES)
+                    .max(config.cookie_threshold)
+                    .max(1);
+                if self.taken_by(applicant.from.ip()) < share {
+                    Verdict::Admitted
+                } else {
+                    Verdict::Full
+                }
+            }
             Some(_) | None => Verdict::CookieWanted(self.cookies.make(applicant)),
         }
+    }
+
+    /// A key exchange with this address came to nothing.
+    pub(crate) fn note_wasted(&mut self, now: Instant, from: IpAddr) {
+        self.wasted.push_back((now, from));
+    }
+
+    fn taken_by(&self, address: IpAddr) -> usize {
+        let half_open = self
+            .half_open
+            .values()
+            .map(|awaited| awaited.ike.path.remote.ip());
+        let wasted = self.wasted.iter().map(|(_, from)| *from);
+        half_open.chain(wasted).filter(|from| *from == address).count()
     }
 
     /// Whether a stranger's failure may be reported to the operator: not more than one in a second, so that nobody can
@@ -193,6 +225,8 @@ impl CookieSecret {
     }
 }
 
+/// One address may have one of so many parts of the room.
+const SHARES: usize = 8;
 /// Between reports of what strangers did.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long cookies are made with one secret; each is good for once to twice as long.

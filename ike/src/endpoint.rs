@@ -184,7 +184,7 @@ impl Endpoint {
         if !is_first || header.exchange != ExchangeType::IKE_SA_INIT {
             return Err(Ignore::UnknownSpi);
         }
-        let first = FirstMessage(Sha256::digest(bytes).into());
+        let first = first_message(path, bytes);
         if let Some(spi) = self.spis.made_by(first) {
             return self.on_first_again(now, path, spi);
         }
@@ -231,6 +231,9 @@ impl Endpoint {
             }
             init_answer::Answered::Refused(response, failure) => {
                 cx.transmit(path, init_answer::stateless(header, &response));
+                if failure.cause == Cause::BadPublicValue {
+                    admission.note_wasted(now, path.remote.ip());
+                }
                 // Another group is a detour, not a failure.
                 let detour = failure.cause.notify() == Some(NotifyType::INVALID_KE_PAYLOAD);
                 if !detour && admission.may_report(now) {
@@ -253,9 +256,6 @@ impl Endpoint {
     fn on_first_again(&mut self, now: Instant, path: Path, spi: IkeSpi) -> Result<(), Ignore> {
         let (mut cx, _, admission) = self.split(now);
         let awaited = admission.get(spi).ok_or(Ignore::OutOfWindow)?;
-        if path != awaited.ike.path {
-            return Err(Ignore::WrongPath);
-        }
         cx.transmit(path, awaited.response.clone());
         Ok(())
     }
@@ -372,6 +372,16 @@ impl Endpoint {
         };
         (cx, &mut self.connections, &mut self.admission)
     }
+}
+
+/// RFC 7296 2.1: a retransmission is recognised by the whole message, and by where it comes from: a copy that somebody
+/// else sends first must not shut its author out.
+fn first_message(path: Path, bytes: &[u8]) -> FirstMessage {
+    let mut digest = Sha256::new();
+    digest.update(path.remote.to_string());
+    digest.update([0]);
+    digest.update(bytes);
+    FirstMessage(digest.finalize().into())
 }
 
 fn no_header(malformed: &Malformed) -> Ignore {

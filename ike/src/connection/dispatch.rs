@@ -83,8 +83,12 @@ impl Connection {
             Ok(Answer::Group(method)) => sent
                 .retry_with_group(cx, method)
                 .map(|sent| State::InitSent(Box::new(sent))),
-            Ok(Answer::Accepted(accepted, chosen)) => {
-                sent.finish(header, &accepted, &chosen).map(|exchanged| {
+            Ok(Answer::Accepted(accepted, chosen)) => match sent.agree(&accepted) {
+                Err(cause) => {
+                    sent.suspect(cx.now, cause);
+                    return self.keep(cx, spi, State::InitSent(sent), Ignore::UnprotectedError);
+                }
+                Ok(shared) => sent.finish(header, &accepted, &chosen, &shared).map(|exchanged| {
                     let sent = auth::request(cx, exchanged, bytes, sole);
                     let path = sent.ike.path;
                     cx.event(Event::Progress {
@@ -93,8 +97,8 @@ impl Connection {
                         path,
                     });
                     State::AuthSent(Box::new(sent))
-                })
-            }
+                }),
+            },
         };
         match next {
             Ok(state) => self.put(spi, state),

@@ -46,6 +46,7 @@ impl Connection {
         let (mut new, refused) = Established::new(cx, authenticated);
         let spi = new.ike.local_spi();
         cx.spis.adopt(spi, self.id());
+        self.shed(cx);
         if let Some(failure) = refused {
             return self.without_child(cx, new, answer, failure);
         }
@@ -53,7 +54,6 @@ impl Connection {
             return self.close_unwanted(cx, new);
         }
 
-        self.shed(cx);
         let fates: Vec<(IkeSpi, Fate)> = self
             .established()
             // What is to replace another, or was replaced, goes the way of that other.
@@ -146,21 +146,27 @@ impl Connection {
         }
     }
 
-    /// A peer that begins anew all the time must not pile up deletes that it never answers.
+    /// A peer that begins anew all the time must not pile up deletes that it never answers, nor IKE SAs without a CHILD
+    /// SA that it never deletes.
     fn shed(&mut self, cx: &mut Cx<'_>) {
-        let is_closing = |state: &State| match state {
+        let is_useless = |state: &State| match state {
             State::Closing(_) => true,
-            State::InitSent(_) | State::AuthSent(_) | State::Established(_) => false,
+            State::Established(established) => established.children.is_empty(),
+            State::InitSent(_) | State::AuthSent(_) => false,
         };
         while self.sas.len() >= MOST_SAS {
             let oldest = self
                 .sas
                 .iter()
-                .find(|(_, state)| is_closing(state))
+                .find(|(_, state)| is_useless(state))
                 .map(|(spi, _)| *spi);
             let Some(spi) = oldest else { return };
-            if let Some(State::Closing(closing)) = self.sas.remove(&spi) {
-                self.closed(cx, spi, *closing);
+            match self.sas.remove(&spi) {
+                Some(State::Closing(closing)) => self.closed(cx, spi, *closing),
+                Some(State::Established(established)) => {
+                    self.remove_now(cx, *established, CloseReason::Replaced);
+                }
+                Some(State::InitSent(_) | State::AuthSent(_)) | None => {}
             }
         }
     }

@@ -17,6 +17,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::Cx;
 use super::traversal::{detected, encapsulation, float, nat_detection};
 use crate::api::{Encapsulation, Path, Role};
@@ -107,6 +109,9 @@ impl Sent {
     pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Answer, Ignore> {
         if header.exchange != ExchangeType::IKE_SA_INIT {
             return Err(Ignore::UnexpectedState);
+        }
+        if header.flags.initiator || header.initiator_spi != self.spi_i {
+            return Err(Ignore::UnknownSpi);
         }
         if !header.flags.response || !self.requests.awaits(header.message_id) {
             return Err(Ignore::Unasked);
@@ -225,18 +230,22 @@ impl Sent {
         }
     }
 
+    /// What the key exchange gives. Anyone can write an answer with an invalid public value: that is a suspicion.
+    pub(crate) fn agree(&self, accepted: &InitAccepted) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        self.key
+            .shared(&accepted.ke.data)
+            .map_err(|_| Cause::BadPublicValue)
+    }
+
     /// The key exchange is complete: what IKE_AUTH starts from.
     pub(crate) fn finish(
         self,
         header: &Header,
         accepted: &InitAccepted,
         chosen: &ChosenIke,
+        shared: &[u8],
     ) -> Result<Exchanged, Failure> {
         let fail = |cause| Failure::new(Exchange::IkeSaInit, cause);
-        let shared = self
-            .key
-            .shared(&accepted.ke.data)
-            .map_err(|_| fail(Cause::BadPublicValue))?;
         let spis = (self.spi_i.0, header.responder_spi.0);
         let traversal = detected(spis, self.path, &accepted.notifies);
         let encapsulation = encapsulation(traversal, self.config.encapsulation);
@@ -256,7 +265,7 @@ impl Sent {
             nat: traversal.unwrap_or_default(),
             encapsulation,
         };
-        let ike = IkeSa::new(agreed, &shared, self.config.retransmission).ok_or_else(|| {
+        let ike = IkeSa::new(agreed, shared, self.config.retransmission).ok_or_else(|| {
             fail(Cause::Internal {
                 detail: "keys do not fit the algorithms",
             })

@@ -193,9 +193,10 @@ impl IkeSa {
     }
 
     /// RFC 7296 2.23: a peer behind a NAT is followed to the address that its last fresh, authenticated message
-    /// came from. Whether the path changed.
+    /// came from. Our own end stays: a NAT before the peer cannot move it, but who is on the path can send a message on
+    /// to our port 500, where ESP in UDP does not live. Whether the path changed.
     pub(crate) fn follow(&mut self, path: Path) -> bool {
-        if !self.nat.nat_remote || path == self.path || path.local.ip() != self.path.local.ip() {
+        if !self.nat.nat_remote || path == self.path || path.local != self.path.local {
             return false;
         }
         self.path = path;

@@ -15,8 +15,8 @@ pub(crate) enum Owner {
     Connection(ConnectionId),
 }
 
-/// The digest of an IKE_SA_INIT request that made an SA here: the same octets never make a second one, whoever
-/// sends them (RFC 7296 2.1: retransmissions are recognised by the whole message).
+/// The digest of an IKE_SA_INIT request that made an SA here, and of where it came from: the same octets from there
+/// never make a second one (RFC 7296 2.1: retransmissions are recognised by the whole message).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FirstMessage(pub(crate) [u8; 32]);
 

@@ -36,8 +36,12 @@ pub(crate) struct ByHand {
 impl ByHand {
     /// After IKE_SA_INIT.
     pub(crate) fn init() -> Self {
-        let mut pair = Pair::new(11, Faults::NONE);
-        let mut random = SeededRandom::new(12);
+        Self::init_with(Pair::new(11, Faults::NONE), 0)
+    }
+
+    /// The same once more with a Bob who knows other ones.
+    pub(crate) fn init_with(mut pair: Pair, round: u64) -> Self {
+        let mut random = SeededRandom::new(12 + round);
         let config = config(Who::Alice);
         let key = KeyPair::generate(KeyExchangeMethod::Curve25519, &mut random).unwrap();
         let nonce = vec![7; 32];
@@ -53,7 +57,7 @@ impl ByHand {
             vendor_ids: Vec::new(),
         };
         let header = Header {
-            initiator_spi: IkeSpi(0xa11ce),
+            initiator_spi: IkeSpi(0xa11ce + round),
             responder_spi: IkeSpi::ZERO,
             exchange: ExchangeType::IKE_SA_INIT,
             flags: Flags {

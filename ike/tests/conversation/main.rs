@@ -12,6 +12,7 @@ mod critical;
 mod eve;
 mod group;
 mod handshake;
+mod hostile;
 mod identity;
 mod impostor;
 mod liveness;

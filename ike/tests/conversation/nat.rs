@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use xvpn_ike::api::{Datagram, Encapsulation, Event, IkeFacts, Output};
+use xvpn_ike::api::{Command, Datagram, Encapsulation, Event, IkeFacts, Output, Path};
 use xvpn_ike::config::{ConnectionConfig, EncapsulationPolicy};
-use xvpn_ike::testing::{ALICE, Faults, Host, Nat, Pair, Who, config, ip};
+use xvpn_ike::testing::{ALICE, Faults, Host, LINK, Nat, Pair, Who, config, ip, path};
 
 use super::{SOON, kinds};
 
@@ -144,4 +144,23 @@ fn a_rebinding_is_followed_once_the_peer_proves_it() {
     );
     assert_eq!(encapsulation(&pair.bob), [(Encapsulation::Udp, 5500)]);
     assert!(pair.has_settled());
+}
+
+#[test]
+fn a_peer_is_not_followed_to_another_port_of_ours() {
+    // Whoever is on the path can send a genuine message on to port 500, from where ESP in UDP would find no way back.
+    let mut pair = behind_nat(EncapsulationPolicy::Auto);
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    let outputs = pair.command(Who::Alice, Command::Down(LINK));
+    let genuine = outputs.iter().find_map(|output| match output {
+        Output::Transmit(transmit) => Some(transmit.bytes.clone()),
+        _ => None,
+    });
+    let elsewhere = Path {
+        local: path(Who::Bob, 500).local,
+        remote: (ip(OUTSIDE), 4500).into(),
+    };
+    let outputs = pair.inject(Who::Bob, elsewhere, &genuine.unwrap());
+    assert!(!kinds(&outputs).contains(&"set path"), "{outputs:?}");
 }

@@ -1,6 +1,7 @@
 //! Key exchange: ephemeral key pairs and the secrets they share (RFC 7296 2.12, 3.4).
 //!
-//! A key pair is used once: [`KeyPair::shared`] consumes it.
+//! A key pair is used for one SA. [`KeyPair::shared`] lends it all the same: an initiator must be able to look at a forged
+//! answer and still have its key for the genuine one.
 
 mod ecp;
 mod modp;
@@ -84,7 +85,7 @@ impl KeyPair {
     }
 
     /// The shared secret g^ir, of the fixed width of the method (RFC 7296 2.14).
-    pub fn shared(self, peer_public: &[u8]) -> Result<Zeroizing<Vec<u8>>, KexError> {
+    pub fn shared(&self, peer_public: &[u8]) -> Result<Zeroizing<Vec<u8>>, KexError> {
         let method = self.method;
         let expected = method.public_len();
         if peer_public.len() != expected {
@@ -94,10 +95,10 @@ impl KeyPair {
                 got: peer_public.len(),
             });
         }
-        match self.private {
+        match &self.private {
             Private::Curve25519(private) => x25519::shared(private, peer_public),
-            Private::Ecp(private) => ecp::shared(&private, peer_public),
-            Private::Modp(private) => modp::shared(&private, peer_public),
+            Private::Ecp(private) => ecp::shared(private, peer_public),
+            Private::Modp(private) => modp::shared(private, peer_public),
         }
         .ok_or(KexError::InvalidPublic { method })
     }

@@ -15,7 +15,7 @@ pub(super) fn generate(random: &mut dyn Random) -> (Private, Vec<u8>) {
     (private, public)
 }
 
-pub(super) fn shared(private: Private, peer_public: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn shared(private: &Private, peer_public: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let peer = <[u8; 32]>::try_from(peer_public).ok()?;
     let shared = private.diffie_hellman(&PublicKey::from(peer));
     // RFC 8031 3.1: all zeros come of a point of small order.

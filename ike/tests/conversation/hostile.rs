@@ -1,0 +1,205 @@
+//! What somebody who may write first messages, or saw one, can make a host do or keep.
+
+use xvpn_ike::api::{Command, Event, Output, Path};
+use xvpn_ike::config::EndpointConfig;
+use xvpn_ike::error::Ignore;
+use xvpn_ike::message::{InitAccepted, InitNotifies, InitRequest, InitResponse, build_plain};
+use xvpn_ike::negotiate::offer::{ike_answer, ike_offer};
+use xvpn_ike::negotiate::select::select_ike;
+use xvpn_ike::negotiate::selector::to_payload;
+use xvpn_ike::negotiate::transform::KeyExchangeMethod;
+use xvpn_ike::testing::{Faults, LINK, Pair, Who, config, ip, path};
+use xvpn_ike::wire::payload::{KeyExchange, Nonce};
+use xvpn_ike::wire::{Chain, ExchangeType, Flags, Header, IkeSpi, PayloadType};
+
+use super::by_hand::ByHand;
+use super::unprotected::answer;
+use super::{SOON, kinds};
+
+/// A first message with this public value of Curve25519.
+fn first(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>) -> Vec<u8> {
+    let message = InitRequest {
+        cookie,
+        sa: ike_offer(&config(Who::Alice).ike_proposals, None),
+        ke: KeyExchange {
+            method: KeyExchangeMethod::Curve25519.id(),
+            data: public.to_vec(),
+        },
+        nonce: Nonce(vec![7; 32]),
+        notifies: InitNotifies::default(),
+        vendor_ids: Vec::new(),
+    };
+    let header = Header {
+        initiator_spi: IkeSpi(spi),
+        responder_spi: IkeSpi::ZERO,
+        exchange: ExchangeType::IKE_SA_INIT,
+        flags: Flags {
+            initiator: true,
+            version: false,
+            response: false,
+        },
+        message_id: 0,
+    };
+    build_plain(&header, &message.emit())
+}
+
+fn response(outputs: &[Output]) -> Option<InitResponse> {
+    outputs.iter().find_map(|output| match output {
+        Output::Transmit(transmit) => {
+            let (_, chain) = Chain::parse_message(&transmit.bytes).unwrap();
+            Some(InitResponse::parse(&chain).unwrap())
+        }
+        _ => None,
+    })
+}
+
+/// What Bob's answer to Alice's request could be, with a public value of somebody's choice.
+fn accepted(outputs: &[Output], public: Vec<u8>) -> Vec<u8> {
+    let request = outputs.iter().find_map(|output| match output {
+        Output::Transmit(transmit) => Some(transmit.bytes.clone()),
+        _ => None,
+    });
+    let request = request.unwrap();
+    let (_, chain) = Chain::parse_message(&request).unwrap();
+    let request = InitRequest::parse(&chain).unwrap();
+    let chosen = select_ike(&config(Who::Bob).ike_proposals, &request.sa).unwrap();
+    let accepted = InitAccepted {
+        sa: ike_answer(chosen.number, &chosen.suite, None),
+        ke: KeyExchange {
+            method: request.ke.method,
+            data: public,
+        },
+        nonce: Nonce(vec![8; 32]),
+        notifies: InitNotifies::default(),
+        vendor_ids: Vec::new(),
+    };
+    let mut bytes = answer(outputs, InitResponse::Accepted(Box::new(accepted)));
+    bytes[8..16].copy_from_slice(&0xb0b_u64.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn key_exchanges_that_come_to_nothing_soon_cost_a_cookie() {
+    let mut pair = Pair::new(5, Faults::NONE);
+    let threshold = EndpointConfig::default().cookie_threshold;
+    let answers: Vec<_> = (1..100)
+        .map(|spi| response(&pair.inject(Who::Bob, path(Who::Bob, 500), &first(spi, [0; 32], None))))
+        .collect();
+    let cookies = answers
+        .iter()
+        .filter(|answer| matches!(answer, Some(InitResponse::Cookie(_))))
+        .count();
+    assert_eq!(cookies, answers.len() - threshold);
+}
+
+#[test]
+fn one_address_cannot_take_all_the_room_for_half_open_sas() {
+    let (mut alice, mut bob) = (config(Who::Alice), config(Who::Bob));
+    bob.remote = None;
+    alice.initial_contact = false;
+    let limits = EndpointConfig {
+        cookie_threshold: 0,
+        max_half_open: 64,
+        ..EndpointConfig::default()
+    };
+    let mut pair = Pair::with(5, Faults::NONE, limits, alice, bob);
+    let eve = Path {
+        remote: (ip("203.0.113.66"), 500).into(),
+        ..path(Who::Bob, 500)
+    };
+    let mut kept = 0;
+    for spi in 1..200 {
+        let outputs = pair.inject(Who::Bob, eve, &first(spi, [9; 32], None));
+        let Some(InitResponse::Cookie(cookie)) = response(&outputs) else {
+            continue;
+        };
+        let outputs = pair.inject(Who::Bob, eve, &first(spi, [9; 32], Some(cookie)));
+        kept += usize::from(matches!(response(&outputs), Some(InitResponse::Accepted(_))));
+    }
+    assert_eq!(kept, 8);
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled), "there is room for Alice");
+}
+
+#[test]
+fn an_invalid_public_value_does_not_stop_the_genuine_answer() {
+    let mut pair = Pair::new(5, Faults::NONE);
+    let outputs = pair.command(Who::Alice, Command::Up(LINK));
+    let forged = accepted(&outputs, vec![0; 32]);
+    pair.inject(Who::Alice, path(Who::Alice, 500), &forged);
+    assert_eq!(pair.alice.ignored(Ignore::UnprotectedError), 1);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    assert_eq!(pair.alice.failures(), []);
+}
+
+#[test]
+fn an_answer_that_names_another_sa_is_none() {
+    let mut pair = Pair::new(5, Faults::NONE);
+    let outputs = pair.command(Who::Alice, Command::Up(LINK));
+    let mut forged = accepted(&outputs, vec![9; 32]);
+    // The SPI of Alice stands where the responder's belongs, and the I flag says that an initiator wrote this.
+    let (initiator, rest) = forged.split_at_mut(8);
+    initiator.swap_with_slice(&mut rest[..8]);
+    forged[19] |= 0x08;
+    let outputs = pair.inject(Who::Alice, path(Who::Alice, 500), &forged);
+    assert_eq!(kinds(&outputs), ["ignored"]);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+}
+
+#[test]
+fn a_copy_of_the_first_message_from_elsewhere_does_not_shut_its_author_out() {
+    let (alice, mut bob) = (config(Who::Alice), config(Who::Bob));
+    bob.remote = None;
+    let mut pair = Pair::configured(alice, bob);
+    let outputs = pair.command(Who::Alice, Command::Up(LINK));
+    let Some(Output::Transmit(genuine)) = outputs
+        .iter()
+        .find(|output| matches!(output, Output::Transmit(_)))
+    else {
+        panic!("no request");
+    };
+    let eve = Path {
+        remote: (ip("203.0.113.66"), 500).into(),
+        ..path(Who::Bob, 500)
+    };
+    pair.inject(Who::Bob, eve, &genuine.bytes);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+}
+
+#[test]
+fn a_peer_that_never_gets_a_child_sa_does_not_pile_up_ike_sas() {
+    // A well-behaved peer deletes them; this one begins anew, and Bob waits for it no longer than he has room.
+    let (mut pair, mut held) = (None, 0);
+    for round in 0..20 {
+        let mut by_hand = match pair.take() {
+            Some(pair) => ByHand::init_with(pair, round),
+            None => ByHand::init(),
+        };
+        let mut message = by_hand.auth_request();
+        message.child.tsi = to_payload(&[]);
+        by_hand.header.exchange = ExchangeType::IKE_AUTH;
+        let answer = by_hand.ask(ExchangeType::IKE_AUTH, &message.emit());
+        assert!(answer.chain().unwrap().find(PayloadType::AUTH).is_some());
+        let probe = by_hand.header.responder_spi;
+        held += usize::from(!probe.is_zero());
+        pair = Some(by_hand.pair);
+    }
+    assert_eq!(held, 20);
+    let mut pair = pair.unwrap();
+    pair.bob.clear();
+    // Every IKE SA that was still held says goodbye when the peer's time is over.
+    pair.run_for(std::time::Duration::from_secs(31));
+    let goodbyes = pair
+        .bob
+        .outputs
+        .iter()
+        .filter(|output| matches!(output, Output::Transmit(_)))
+        .count();
+    assert!(goodbyes <= 8 * 4, "{goodbyes}");
+    assert!(
+        !pair
+            .bob
+            .events()
+            .any(|event| matches!(event, Event::IkeEstablished { .. }))
+    );
+}
