@@ -195,7 +195,7 @@ impl Endpoint {
         let parsed = Chain::parse_message(bytes).and_then(|(_, chain)| InitRequest::parse(&chain));
         let request = match parsed {
             Ok(request) => request,
-            Err(malformed) => return self.on_malformed_first(now, path, header, &malformed),
+            Err(malformed) => return self.on_malformed_first(now, path, header, bytes.len(), &malformed),
         };
         let config = self.config.clone();
         let (mut cx, connections, admission) = self.split(now);
@@ -266,17 +266,22 @@ impl Endpoint {
         now: Instant,
         path: Path,
         header: &Header,
+        received: usize,
         malformed: &Malformed,
     ) -> Result<(), Ignore> {
         if Cause::from_malformed(malformed).unsupported_critical().is_none() {
             return Err(Ignore::Malformed);
         }
         let (mut cx, _, _) = self.split(now);
-        let header = init_answer::response_header(header);
-        cx.transmit(
-            path,
-            crate::message::build_plain(&header, &crate::message::only_notify(&malformed.answer())),
+        let answer = crate::message::build_plain(
+            &init_answer::response_header(header),
+            &crate::message::only_notify(&malformed.answer()),
         );
+        // Nobody gets more octets than it sent before it has shown its address.
+        if answer.len() > received {
+            return Err(Ignore::Malformed);
+        }
+        cx.transmit(path, answer);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use crate::error::{Cause, Exchange, Failure, Negotiated, Side};
 use crate::message::{InitAccepted, InitNotifies, InitRequest, InitResponse, build_plain};
 use crate::negotiate::proposal::IkeSuite;
 use crate::negotiate::select::{ChosenIke, select_ike};
+use crate::negotiate::transform::Prf;
 use crate::negotiate::{describe, offer};
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
 use crate::sa::spis::{FirstMessage, Owner};
@@ -90,7 +91,7 @@ fn exchange_keys(
     let shared = key
         .shared(&request.ke.data)
         .map_err(|_| Failure::new(Exchange::IkeSaInit, Cause::BadPublicValue))?;
-    let nonce = cx.random_octets(NONCE_LEN);
+    let nonce = cx.random_octets(nonce_len(chosen.suite.prf, &request.nonce));
     let traversal = detected((header.initiator_spi.0, 0), path, &request.notifies);
     let spi_r = cx.spis.allocate_ike(Owner::HalfOpen, cx.random);
     let agreed = InitAgreement {
@@ -131,6 +132,13 @@ fn exchange_keys(
     };
     let response = build_plain(&header, &InitResponse::Accepted(Box::new(accepted)).emit());
     Ok(Half { ike, response })
+}
+
+/// As long as the initiator's, so that nobody has a victim sent more octets than it wrote, within RFC 7296 2.10: at least 16,
+/// and half the key size of the PRF.
+fn nonce_len(prf: Prf, initiator: &Nonce) -> usize {
+    let least = (prf.output_len() / 2).clamp(Nonce::MIN, NONCE_LEN);
+    initiator.0.len().clamp(least, NONCE_LEN)
 }
 
 /// A response that keeps nothing: the responder's SPI stays zero (RFC 7296 2.6).

@@ -18,6 +18,10 @@ use super::{SOON, kinds};
 
 /// A first message with this public value of Curve25519.
 fn first(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>) -> Vec<u8> {
+    first_with_nonce(spi, public, cookie, 32)
+}
+
+fn first_with_nonce(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>, nonce: usize) -> Vec<u8> {
     let message = InitRequest {
         cookie,
         sa: ike_offer(&config(Who::Alice).ike_proposals, None),
@@ -25,7 +29,7 @@ fn first(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>) -> Vec<u8> {
             method: KeyExchangeMethod::Curve25519.id(),
             data: public.to_vec(),
         },
-        nonce: Nonce(vec![7; 32]),
+        nonce: Nonce(vec![7; nonce]),
         notifies: InitNotifies::default(),
         vendor_ids: Vec::new(),
     };
@@ -202,4 +206,32 @@ fn a_peer_that_never_gets_a_child_sa_does_not_pile_up_ike_sas() {
             .events()
             .any(|event| matches!(event, Event::IkeEstablished { .. }))
     );
+}
+
+#[test]
+fn nobody_gets_more_octets_than_it_sent_without_a_cookie() {
+    let mut pair = Pair::new(5, Faults::NONE);
+    let header = first(1, [9; 32], None)[..16].to_vec();
+    // Nothing but an unknown critical payload: version 2.0, IKE_SA_INIT, from the initiator, message ID 0.
+    let critical = [
+        header.as_slice(),
+        &[200, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0x80, 0, 4],
+    ]
+    .concat();
+    let requests = (16..=64).map(|nonce| first_with_nonce(nonce as u64, [9; 32], None, nonce));
+    let mut answered = 0;
+    for request in requests.take(20).chain([critical]) {
+        for output in pair.inject(Who::Bob, path(Who::Bob, 500), &request) {
+            if let Output::Transmit(answer) = output {
+                answered += 1;
+                assert!(
+                    answer.bytes.len() <= request.len(),
+                    "{} for {}",
+                    answer.bytes.len(),
+                    request.len()
+                );
+            }
+        }
+    }
+    assert_eq!(answered, 20);
 }
