@@ -45,7 +45,7 @@ for n in 1 100; do
     config 1 $n manual >"$work/1.toml"; config 2 $n listen >"$work/2.toml"
     ip netns exec peer "$bin" --config "$work/2.toml" run >"$work/2.log" 2>&1 & b=$!
     "$bin" --config "$work/1.toml" run >"$work/1.log" 2>&1 & a=$!
-    for _ in $(seq 100); do [ -S "$work/state1/xvpn.sock" ] && [ -S "$work/state2/xvpn.sock" ] && break; sleep 0.1; done
+    for _ in $(seq 600); do [ -S "$work/state1/xvpn.sock" ] && [ -S "$work/state2/xvpn.sock" ] && break; sleep 0.1; done
     sleep 0.5
     idle=$(rss $a)
     t0=$(date +%s%N)
