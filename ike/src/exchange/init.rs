@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::Cx;
 use super::traversal::{detected, encapsulation, float, nat_detection};
+use super::{Cx, extensions};
 use crate::api::{Encapsulation, Path, Role};
 use crate::config::ConnectionConfig;
 use crate::crypto::kex::KeyPair;
@@ -264,6 +264,7 @@ impl Sent {
             },
             nat: traversal.unwrap_or_default(),
             encapsulation,
+            features: extensions::accepted(accepted),
         };
         let ike = IkeSa::new(agreed, shared, self.config.retransmission).ok_or_else(|| {
             fail(Cause::Internal {
@@ -279,7 +280,7 @@ impl Sent {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>) {
-        let request = InitRequest {
+        let mut request = InitRequest {
             cookie: self.cookie.clone(),
             sa: offer::ike_offer(&self.config.ike_proposals, None),
             ke: KeyExchange {
@@ -290,6 +291,7 @@ impl Sent {
             notifies: nat_detection((self.spi_i.0, 0), self.path, self.config.encapsulation),
             vendor_ids: Vec::new(),
         };
+        extensions::announce(&mut request);
         let header = Header {
             initiator_spi: self.spi_i,
             responder_spi: IkeSpi::ZERO,

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::Cx;
 use super::init::{NONCE_LEN, internal, key_pair};
 use super::traversal::{detected, encapsulation, nat_detection};
+use super::{Cx, extensions};
 use crate::api::{Path, Role};
 use crate::config::ConnectionConfig;
 use crate::error::{Cause, Exchange, Failure, Negotiated, Side};
@@ -94,6 +94,22 @@ fn exchange_keys(
     let nonce = cx.random_octets(nonce_len(chosen.suite.prf, &request.nonce));
     let traversal = detected((header.initiator_spi.0, 0), path, &request.notifies);
     let spi_r = cx.spis.allocate_ike(Owner::HalfOpen, cx.random);
+    let spis = (header.initiator_spi.0, spi_r.0);
+    let notifies = match traversal {
+        Some(_) => nat_detection(spis, path, config.encapsulation),
+        None => InitNotifies::default(),
+    };
+    let mut accepted = InitAccepted {
+        sa: offer::ike_answer(chosen.number, &chosen.suite, None),
+        ke: KeyExchange {
+            method: chosen.suite.key_exchange.id(),
+            data: public,
+        },
+        nonce: Nonce(nonce.clone()),
+        notifies,
+        vendor_ids: Vec::new(),
+    };
+    let features = extensions::answer(request, &mut accepted);
     let agreed = InitAgreement {
         role: Role::Responder,
         spi_i: header.initiator_spi,
@@ -102,29 +118,15 @@ fn exchange_keys(
         suite: chosen.suite,
         nonces: Nonces {
             initiator: request.nonce.0.clone(),
-            responder: nonce.clone(),
+            responder: nonce,
         },
         nat: traversal.unwrap_or_default(),
         encapsulation: encapsulation(traversal, config.encapsulation),
+        features,
     };
     let Some(ike) = IkeSa::new(agreed, &shared, config.retransmission) else {
         cx.spis.release_ike(spi_r, None);
         return Err(internal("keys do not fit the algorithms"));
-    };
-    let spis = (header.initiator_spi.0, spi_r.0);
-    let notifies = match traversal {
-        Some(_) => nat_detection(spis, path, config.encapsulation),
-        None => InitNotifies::default(),
-    };
-    let accepted = InitAccepted {
-        sa: offer::ike_answer(chosen.number, &chosen.suite, None),
-        ke: KeyExchange {
-            method: chosen.suite.key_exchange.id(),
-            data: public,
-        },
-        nonce: Nonce(nonce),
-        notifies,
-        vendor_ids: Vec::new(),
     };
     let header = Header {
         responder_spi: spi_r,

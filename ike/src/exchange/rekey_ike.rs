@@ -235,6 +235,7 @@ fn successor(
         nonces,
         nat: old.nat,
         encapsulation: old.encapsulation,
+        features: old.features.clone(),
     };
     IkeSa::rekeyed(old, agreed, shared, established.config.retransmission).ok_or(Cause::Internal {
         detail: "keys do not fit the algorithms",

@@ -10,6 +10,7 @@ use crate::crypto::aead::SkCipher;
 use crate::error::Ignore;
 use crate::negotiate::nat::NatStatus;
 use crate::negotiate::proposal::IkeSuite;
+use crate::sa::features::Features;
 use crate::sa::keymat::{IkeKeys, Seeds};
 use crate::sa::spis::FirstMessage;
 use crate::sa::window::{Requests, Responses};
@@ -36,6 +37,8 @@ pub(crate) struct IkeSa {
     pub(crate) nat: NatStatus,
     /// How ESP travels.
     pub(crate) encapsulation: Encapsulation,
+    /// The extensions that both sides speak.
+    pub(crate) features: Features,
     /// Our requests.
     pub(crate) requests: Requests,
     /// The peer's requests.
@@ -82,6 +85,8 @@ pub(crate) struct InitAgreement {
     pub(crate) nat: NatStatus,
     /// How ESP travels.
     pub(crate) encapsulation: Encapsulation,
+    /// The extensions that both sides speak.
+    pub(crate) features: Features,
 }
 
 impl IkeSa {
@@ -140,6 +145,7 @@ impl IkeSa {
             nonces: agreed.nonces,
             nat: agreed.nat,
             encapsulation: agreed.encapsulation,
+            features: agreed.features,
             requests: Requests::starting_at(requests, policy),
             responses: Responses::starting_at(responses),
             first: None,

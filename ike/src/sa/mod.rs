@@ -1,6 +1,7 @@
 //! What stands once an exchange is done: keys, SAs, windows.
 
 pub(crate) mod child;
+pub(crate) mod features;
 pub(crate) mod ike_sa;
 pub mod keymat;
 pub(crate) mod lifetime;
