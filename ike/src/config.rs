@@ -8,6 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::auth::identity::Identity;
+use crate::auth::method::{LocalAuth, RemoteAuth};
 use crate::negotiate::proposal::{EspProposal, IkeProposal};
 use crate::negotiate::selector::TrafficSelector;
 
@@ -131,8 +132,10 @@ pub struct ConnectionConfig {
     pub local_identity: Identity,
     /// Who the peer must prove to be.
     pub remote_identity: Identity,
-    /// The shared secret.
-    pub psk: Secret,
+    /// How we prove that.
+    pub local_auth: LocalAuth,
+    /// How the peer must prove that.
+    pub remote_auth: RemoteAuth,
     /// What may protect the IKE SA, most wanted first. Never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// What may protect the CHILD SA, most wanted first. Never empty.

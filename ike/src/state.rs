@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{CloseReason, Encapsulation, Event, Output, Path, Reason, Spi, Step};
 use crate::auth::identity::Identity;
-use crate::auth::psk::AuthVerified;
+use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::{

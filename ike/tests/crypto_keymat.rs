@@ -5,7 +5,8 @@
 mod vectors;
 
 use vectors::{hex, keymat};
-use xvpn_ike::auth::psk::{self, SignedOctets};
+use xvpn_ike::auth::psk;
+use xvpn_ike::auth::signed::SignedOctets;
 use xvpn_ike::config::Secret;
 use xvpn_ike::negotiate::proposal::{EspSuite, IkeSuite};
 use xvpn_ike::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod, Prf};

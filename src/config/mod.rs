@@ -26,7 +26,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeTable;
 use xvpn_ike::auth::identity::Identity;
-use xvpn_ike::config::{EncapsulationPolicy, Retransmission, Secret};
+use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
+use xvpn_ike::config::{EncapsulationPolicy, Retransmission};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
 use zeroize::Zeroizing;
 
@@ -86,8 +87,10 @@ pub struct TunnelConfig {
     pub remote_identity: Identity,
     /// The networks behind the peer, never empty, without host bits.
     pub remote_networks: Vec<IpNet>,
-    /// The pre-shared key.
-    pub psk: Secret,
+    /// How we prove who we are.
+    pub local_auth: LocalAuth,
+    /// How the peer must prove who it is.
+    pub remote_auth: RemoteAuth,
     /// What may protect the IKE SA, most wanted first; never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// What may protect the CHILD SA, most wanted first; never empty.

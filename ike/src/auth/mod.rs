@@ -1,4 +1,7 @@
 //! Who the peer is and how it proves that (RFC 7296 2.15).
 
 pub mod identity;
+pub mod method;
 pub mod psk;
+pub mod signed;
+pub mod verified;

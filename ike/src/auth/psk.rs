@@ -3,40 +3,17 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::signed::SignedOctets;
+use super::verified::AuthVerified;
 use crate::config::Secret;
 use crate::negotiate::transform::Prf;
 
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 
-/// Proof that the peer showed the right AUTH. Only a successful [`verify`] makes one.
-#[derive(Debug)]
-#[must_use = "an authenticated peer is what this is for"]
-pub struct AuthVerified(());
-
-impl AuthVerified {
-    /// For the IKE SA that replaces the one whose peer was authenticated (RFC 7296 2.8.3: nobody authenticates again).
-    pub(crate) fn inherited(&self) -> Self {
-        Self(())
-    }
-}
-
 /// The peer's AUTH is not what the pre-shared key gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer does not have the same pre-shared key")]
 pub struct AuthMismatch;
-
-/// What one side signs.
-#[derive(Clone, Copy)]
-pub struct SignedOctets<'a> {
-    /// RealMessage: that side's whole first message, as it was on the wire (without a non-ESP marker).
-    pub message: &'a [u8],
-    /// The other side's nonce, without its payload header.
-    pub nonce: &'a [u8],
-    /// That side's SK_pi or SK_pr.
-    pub sk_p: &'a [u8],
-    /// That side's RestOfIDPayload: the ID payload's body as it was on the wire, RESERVED included.
-    pub rest_of_id: &'a [u8],
-}
 
 /// The Authentication Data of method 2, Shared Key Message Integrity Code.
 pub fn authentication_data(prf: Prf, secret: &Secret, signed: SignedOctets<'_>) -> Zeroizing<Vec<u8>> {
@@ -54,7 +31,7 @@ pub fn verify(
 ) -> Result<AuthVerified, AuthMismatch> {
     let expected = authentication_data(prf, secret, signed);
     if bool::from(expected.as_slice().ct_eq(received)) {
-        Ok(AuthVerified(()))
+        Ok(AuthVerified::new())
     } else {
         Err(AuthMismatch)
     }

@@ -1,4 +1,4 @@
-//! IKE_AUTH with a pre-shared key, and the first CHILD SA (RFC 7296 1.2, 2.4, 2.15, 2.17, 2.21.2).
+//! IKE_AUTH, and the first CHILD SA (RFC 7296 1.2, 2.4, 2.15, 2.17, 2.21.2).
 //!
 //! ```text
 //! initiator                                                   responder
@@ -16,9 +16,11 @@ use std::time::Instant;
 
 use super::Cx;
 use super::init::{Exchanged, joined};
+use super::proof::{self, Disbelief};
 use crate::api::Spi;
 use crate::auth::identity::Identity;
-use crate::auth::psk::{self, AuthVerified, SignedOctets};
+use crate::auth::signed::SignedOctets;
+use crate::auth::verified::AuthVerified;
 use crate::config::ConnectionConfig;
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
@@ -31,7 +33,7 @@ use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::ChildKeys;
 use crate::sa::lifetime::Limits;
 use crate::sa::window::Overdue;
-use crate::wire::payload::{AuthMethod, Authentication, Body, IdType, Identification, Notify, NotifyType};
+use crate::wire::payload::{Body, IdType, Identification, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
 
 /// The initiator, after its IKE_AUTH request, awaiting the answer.
@@ -91,7 +93,7 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
         sk_p: &ike.keys.sk_pi,
         rest_of_id: &idi.to_bytes(),
     };
-    let auth = authentication(&ike, &config, signed);
+    let auth = proof::prove(&ike, &config, signed);
     let message = AuthRequest {
         idi,
         idr: Some(identification(&config.remote_identity)),
@@ -208,22 +210,15 @@ impl Sent {
                 got,
             });
         }
-        let method = accepted.auth.method;
-        if method != AuthMethod::PSK {
-            return Err(Cause::UnsupportedAuthMethod { method: method.0 });
-        }
         let signed = SignedOctets {
             message: &self.response,
             nonce: &self.ike.nonces.initiator,
             sk_p: &self.ike.keys.sk_pr,
             rest_of_id: &accepted.idr.to_bytes(),
         };
-        match psk::verify(self.ike.suite.prf, &self.config.psk, signed, &accepted.auth.data) {
+        match proof::verify(&self.ike, &self.config, signed, &accepted.auth) {
             Ok(proof) => Ok((got, proof)),
-            Err(_) => Err(Cause::AuthenticationFailed {
-                refused_by: Side::Us,
-                identity: got,
-            }),
+            Err(disbelief) => Err(disbelieved(disbelief, got)),
         }
     }
 
@@ -334,16 +329,14 @@ pub(crate) fn first_child_sa(
     Ok(ChildSa::new(agreement, keys, ike.role, limits))
 }
 
-/// AUTH of ours.
-pub(crate) fn authentication(
-    ike: &IkeSa,
-    config: &ConnectionConfig,
-    signed: SignedOctets<'_>,
-) -> Authentication {
-    let data = psk::authentication_data(ike.suite.prf, &config.psk, signed);
-    Authentication {
-        method: AuthMethod::PSK,
-        data: data.to_vec(),
+/// Why the peer, which says it is this one, is refused.
+pub(crate) fn disbelieved(disbelief: Disbelief, identity: Identity) -> Cause {
+    match disbelief {
+        Disbelief::Method(method) => Cause::UnsupportedAuthMethod { method: method.0 },
+        Disbelief::Mismatch => Cause::AuthenticationFailed {
+            refused_by: Side::Us,
+            identity,
+        },
     }
 }
 

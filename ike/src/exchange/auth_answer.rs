@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Cx;
 use super::auth::{
-    Authenticated, authentication, failure, first_child_proposals, first_child_sa, identification, identity,
+    Authenticated, disbelieved, failure, first_child_proposals, first_child_sa, identification, identity,
 };
+use super::proof::Disbelief;
+use super::{Cx, proof};
 use crate::api::{Encapsulation, PORT_IKE, Path, Spi};
 use crate::auth::identity::Identity;
-use crate::auth::psk::{self, AuthVerified, SignedOctets};
+use crate::auth::signed::SignedOctets;
+use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
@@ -19,7 +21,7 @@ use crate::negotiate::selector::{TrafficSelector, from_payload, narrow, to_paylo
 use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::window::Standing;
-use crate::wire::payload::{AuthMethod, Body, Notify, NotifyType};
+use crate::wire::payload::{Body, Notify, NotifyType};
 use crate::wire::{ExchangeType, Fault, Header, Malformed, Opened, PayloadType, Payloads};
 
 /// The responder, after its IKE_SA_INIT answer, awaiting the IKE_AUTH request: a half-open SA (RFC 7296 2.6).
@@ -149,7 +151,7 @@ impl Awaited {
             sk_p: &self.ike.keys.sk_pr,
             rest_of_id: &idr.to_bytes(),
         };
-        let auth = authentication(&self.ike, &config, signed);
+        let auth = proof::prove(&self.ike, &config, signed);
         let message = AuthResponse::Accepted(Box::new(AuthAccepted {
             idr,
             auth,
@@ -207,14 +209,16 @@ impl Awaited {
                 wanted: wanted.clone(),
             });
         }
-        let method = claim.message.auth.method;
-        if method != AuthMethod::PSK {
-            return Err(Cause::UnsupportedAuthMethod { method: method.0 });
-        }
         let mut found = None;
+        let mut refusal = None;
         for config in meant {
-            let Some(proof) = self.verify(config, claim) else {
-                continue;
+            let proof = match self.verify(config, claim) {
+                Ok(proof) => proof,
+                Err(disbelief) => {
+                    // The first is the one with the peer's address, if there is one.
+                    refusal.get_or_insert(disbelief);
+                    continue;
+                }
             };
             let narrowed = Narrowed::agree(config, &claim.message.child, ChildExchange::IkeAuth);
             // A connection that can serve the CHILD SA is better than one that cannot.
@@ -226,20 +230,17 @@ impl Awaited {
                 break;
             }
         }
-        found.ok_or_else(|| Cause::AuthenticationFailed {
-            refused_by: Side::Us,
-            identity: claim.idi.clone(),
-        })
+        found.ok_or_else(|| disbelieved(refusal.unwrap_or(Disbelief::Mismatch), claim.idi.clone()))
     }
 
-    fn verify(&self, config: &ConnectionConfig, claim: &Claim) -> Option<AuthVerified> {
+    fn verify(&self, config: &ConnectionConfig, claim: &Claim) -> Result<AuthVerified, Disbelief> {
         let signed = SignedOctets {
             message: &self.request,
             nonce: &self.ike.nonces.responder,
             sk_p: &self.ike.keys.sk_pi,
             rest_of_id: &claim.message.idi.to_bytes(),
         };
-        psk::verify(self.ike.suite.prf, &config.psk, signed, &claim.message.auth.data).ok()
+        proof::verify(&self.ike, config, signed, &claim.message.auth)
     }
 
     fn first_child(

@@ -20,6 +20,7 @@ pub(crate) mod informational;
 pub(crate) mod init;
 pub(crate) mod init_answer;
 pub(crate) mod liveness;
+pub(crate) mod proof;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
 pub(crate) mod traversal;

@@ -8,6 +8,7 @@ use super::host::Host;
 use super::net::{Faults, Net};
 use crate::api::{Command, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage};
 use crate::auth::identity::Identity;
+use crate::auth::method::shared;
 use crate::config::{
     ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, IKE_LIFETIME, Lifetime,
     Retransmission, Secret,
@@ -19,6 +20,8 @@ pub const ALICE: &str = "192.0.2.1";
 pub const BOB: &str = "198.51.100.2";
 /// The address of someone else.
 pub const EVE: &str = "203.0.113.66";
+/// The key that both know.
+pub const SECRET: &[u8] = b"correct horse battery staple";
 /// The one connection of each.
 pub const LINK: ConnectionId = ConnectionId(1);
 
@@ -220,6 +223,7 @@ pub fn config(who: Who) -> ConnectionConfig {
             "10.1.0.0/16",
         ),
     };
+    let (local_auth, remote_auth) = shared(Secret::new(SECRET.to_vec()));
     let selectors = |net: &str| net.parse::<ipnet::IpNet>().map(Into::into).into_iter().collect();
     ConnectionConfig {
         id: LINK,
@@ -228,7 +232,8 @@ pub fn config(who: Who) -> ConnectionConfig {
         remote: Some(SocketAddr::new(ip(remote), 500)),
         local_identity: name(local_id),
         remote_identity: name(remote_id),
-        psk: Secret::new(b"correct horse battery staple".to_vec()),
+        local_auth,
+        remote_auth,
         ike_proposals: "aes256gcm16-prfsha256-x25519".parse().into_iter().collect(),
         esp_proposals: "aes256gcm16-esn".parse().into_iter().collect(),
         local_selectors: selectors(local_net),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use xvpn_ike::api::{Command, Input, Output, Spi};
-use xvpn_ike::auth::psk::{self, SignedOctets};
+use xvpn_ike::auth::psk;
+use xvpn_ike::auth::signed::SignedOctets;
+use xvpn_ike::config::Secret;
 use xvpn_ike::crypto::aead::SkCipher;
 use xvpn_ike::crypto::kex::KeyPair;
 use xvpn_ike::message::{
@@ -15,7 +17,7 @@ use xvpn_ike::negotiate::select::{accept_ike, select_ike};
 use xvpn_ike::negotiate::selector::to_payload;
 use xvpn_ike::negotiate::transform::KeyExchangeMethod;
 use xvpn_ike::sa::keymat::{IkeKeys, Seeds};
-use xvpn_ike::testing::{Faults, LINK, Pair, SeededRandom, Who, config, path};
+use xvpn_ike::testing::{Faults, LINK, Pair, SECRET, SeededRandom, Who, config, path};
 use xvpn_ike::wire::payload::{AuthMethod, Authentication, Body, IdType, Identification, KeyExchange, Nonce};
 use xvpn_ike::wire::{Chain, ExchangeType, Flags, Header, IkeSpi, PayloadType, Payloads, Writer};
 
@@ -125,7 +127,7 @@ impl ByHand {
             rest_of_id: &idi.to_bytes(),
         };
         let prf = config.ike_proposals[0].prf[0];
-        let data = psk::authentication_data(prf, &config.psk, signed).to_vec();
+        let data = psk::authentication_data(prf, &Secret::new(SECRET.to_vec()), signed).to_vec();
         AuthRequest {
             idi,
             idr: None,
@@ -278,7 +280,12 @@ impl Responder {
             rest_of_id: &idr.to_bytes(),
         };
         let config = config(Who::Bob);
-        let data = psk::authentication_data(config.ike_proposals[0].prf[0], &config.psk, signed).to_vec();
+        let data = psk::authentication_data(
+            config.ike_proposals[0].prf[0],
+            &Secret::new(SECRET.to_vec()),
+            signed,
+        )
+        .to_vec();
         AuthAccepted {
             idr,
             auth: Authentication {

@@ -1,6 +1,7 @@
 //! Who is who: refusals by identity, and finding the connection by it.
 
 use xvpn_ike::api::{Command, Event};
+use xvpn_ike::auth::method::shared;
 use xvpn_ike::config::{ConnectionId, Secret};
 use xvpn_ike::error::{Cause, Side};
 use xvpn_ike::testing::{Host, Pair, Who, config, name};
@@ -63,7 +64,7 @@ fn among_connections_for_any_address_the_identity_decides() {
         let mut bob = config(Who::Bob);
         bob.remote = None;
         bob.remote_identity = name("carol.example");
-        bob.psk = Secret::new(b"carol's".to_vec());
+        (bob.local_auth, bob.remote_auth) = shared(Secret::new(b"carol's".to_vec()));
         bob
     });
     let mut second = config(Who::Bob);

@@ -1,5 +1,6 @@
 //! Different pre-shared keys: both sides say that it is the secret, and which identity was refused.
 
+use xvpn_ike::auth::method::shared;
 use xvpn_ike::config::Secret;
 use xvpn_ike::error::{Blame, Cause, Exchange, Failure, Side};
 use xvpn_ike::testing::{Pair, Who, config, name};
@@ -8,7 +9,7 @@ use super::SOON;
 
 fn different_secrets() -> Pair {
     let mut alice = config(Who::Alice);
-    alice.psk = Secret::new(b"incorrect horse".to_vec());
+    (alice.local_auth, alice.remote_auth) = shared(Secret::new(b"incorrect horse".to_vec()));
     let mut pair = Pair::configured(alice, config(Who::Bob));
     pair.up(Who::Alice);
     pair.run_for(SOON);
@@ -35,7 +36,7 @@ fn both_sides_name_the_secret_as_the_cause() {
 #[test]
 fn the_refusal_is_repeated_when_it_was_lost() {
     let mut alice = config(Who::Alice);
-    alice.psk = Secret::new(b"incorrect horse".to_vec());
+    (alice.local_auth, alice.remote_auth) = shared(Secret::new(b"incorrect horse".to_vec()));
     let mut pair = Pair::configured(alice, config(Who::Bob));
     pair.up(Who::Alice);
     // Until Bob has refused; then his answer is lost.

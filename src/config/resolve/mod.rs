@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use xvpn_ike::auth::identity::{Identity, IdentityError};
+use xvpn_ike::auth::method::shared;
 use xvpn_ike::config::Retransmission;
 
 use super::diagnostic::{Diagnostic, Report, Severity};
@@ -187,6 +188,7 @@ impl Resolver<'_> {
             .unwrap_or(defaults::PATH_MTU);
         let mtu = self.mtu(raw, path_mtu, facts);
         let nets = |networks: &[Network]| networks.iter().map(|n| n.net).collect::<Vec<_>>();
+        let (local_auth, remote_auth) = shared(psk?);
         Some(TunnelConfig {
             name: name?,
             interface: interface?,
@@ -201,7 +203,8 @@ impl Resolver<'_> {
                 .unwrap_or(xvpn_ike::api::PORT_IKE),
             remote_identity: remote_identity?,
             remote_networks: nets(&facts.remote),
-            psk: psk?,
+            local_auth,
+            remote_auth,
             ike_proposals,
             esp_proposals,
             encapsulation,

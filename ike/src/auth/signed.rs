@@ -1,0 +1,14 @@
+//! What AUTH covers (RFC 7296 2.15).
+
+/// What one side signs.
+#[derive(Clone, Copy)]
+pub struct SignedOctets<'a> {
+    /// RealMessage: that side's whole first message, as it was on the wire (without a non-ESP marker).
+    pub message: &'a [u8],
+    /// The other side's nonce, without its payload header.
+    pub nonce: &'a [u8],
+    /// That side's SK_pi or SK_pr.
+    pub sk_p: &'a [u8],
+    /// That side's RestOfIDPayload: the ID payload's body as it was on the wire, RESERVED included.
+    pub rest_of_id: &'a [u8],
+}
