@@ -185,6 +185,11 @@ pub enum Cause {
         /// Who the peer says it is.
         got: Identity,
     },
+    /// The peer shows an identity of a kind that no configuration can name (RFC 7296 3.5).
+    UnsupportedIdentity {
+        /// Its ID Type.
+        id_type: u8,
+    },
     /// The peer wants an authentication method we do not have.
     UnsupportedAuthMethod {
         /// Its number (RFC 7296 3.8).
@@ -270,6 +275,7 @@ impl Cause {
             | Self::InvalidKeyExchange { .. }
             | Self::AuthenticationFailed { .. }
             | Self::IdentityMismatch { .. }
+            | Self::UnsupportedIdentity { .. }
             | Self::UnsupportedAuthMethod { .. }
             | Self::SelectorMismatch { .. }
             | Self::WrongResponder { .. }
@@ -302,6 +308,7 @@ impl Cause {
             // RFC 7296 2.21.2: whoever is not who it should be learns no more than that.
             Self::AuthenticationFailed { .. }
             | Self::IdentityMismatch { .. }
+            | Self::UnsupportedIdentity { .. }
             | Self::WrongResponder { .. }
             | Self::UnsupportedAuthMethod { .. }
             | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),

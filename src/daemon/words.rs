@@ -120,6 +120,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }
+        | Cause::UnsupportedIdentity { .. }
         | Cause::UnsupportedAuthMethod { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::InvalidSyntax { .. }
@@ -146,6 +147,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }
+        | Cause::UnsupportedIdentity { .. }
         | Cause::UnsupportedAuthMethod { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::NoPolicy

@@ -43,6 +43,9 @@ impl Cause {
             Self::WrongResponder { wanted, .. } => {
                 format!("set `local.id = \"{wanted}\"` here, or `remote.id` at the peer")
             }
+            Self::UnsupportedIdentity { .. } => "let the peer identify itself by an IP address, a name, a mail address, a key ID or a \
+                     distinguished name, and set `remote.id` here to the same"
+                .into(),
             Self::UnsupportedAuthMethod { .. } => "set the peer to authenticate with a pre-shared key".into(),
             Self::SelectorMismatch { .. } => {
                 "`local.networks` here must overlap `remote.networks` at the peer, and the other way round".into()
@@ -136,6 +139,13 @@ impl fmt::Display for Cause {
             Self::WrongResponder { ours, wanted } => {
                 write!(f, "the peer wants to talk to {wanted}, but we are {}", List(ours))
             }
+            Self::UnsupportedIdentity { id_type } => {
+                write!(f, "the peer identifies itself by ID type {id_type}")?;
+                match id_type_name(*id_type) {
+                    Some(name) => write!(f, " ({name}), which is not supported"),
+                    None => f.write_str(", which is not known"),
+                }
+            }
             Self::UnsupportedAuthMethod { method } => {
                 write!(
                     f,
@@ -189,6 +199,16 @@ impl fmt::Display for Cause {
             Self::NoAddress => f.write_str("no address to connect to or from"),
             Self::Internal { detail } => write!(f, "internal: {detail}"),
         }
+    }
+}
+
+/// The ID Types that are registered and that we do not speak (RFC 7296 3.5, RFC 4595, RFC 7619).
+fn id_type_name(id_type: u8) -> Option<&'static str> {
+    match id_type {
+        10 => Some("ID_DER_ASN1_GN"),
+        12 => Some("ID_FC_NAME"),
+        13 => Some("ID_NULL"),
+        _ => None,
     }
 }
 

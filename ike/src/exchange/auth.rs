@@ -18,7 +18,7 @@ use super::Cx;
 use super::init::{Exchanged, joined};
 use super::proof::{self, Disbelief};
 use crate::api::Spi;
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::AuthVerified;
 use crate::config::ConnectionConfig;
@@ -348,9 +348,13 @@ pub(crate) fn identification(identity: &Identity) -> Identification {
 
 /// A payload as an identity.
 pub(crate) fn identity(payload: &Identification) -> Result<Identity, Cause> {
-    Identity::from_wire(payload.kind.0, &payload.data).map_err(|error| Cause::InvalidSyntax {
-        refused_by: Side::Us,
-        detail: error.to_string(),
+    Identity::from_wire(payload.kind.0, &payload.data).map_err(|error| match error {
+        // The message is well formed, but nobody we know has such a name.
+        IdentityWireError::UnknownType(id_type) => Cause::UnsupportedIdentity { id_type },
+        IdentityWireError::Malformed(_) => Cause::InvalidSyntax {
+            refused_by: Side::Us,
+            detail: error.to_string(),
+        },
     })
 }
 

@@ -4,9 +4,13 @@ use xvpn_ike::api::{Command, Event};
 use xvpn_ike::auth::method::shared;
 use xvpn_ike::config::{ConnectionId, Secret};
 use xvpn_ike::error::{Cause, Side};
+use xvpn_ike::message::AuthResponse;
 use xvpn_ike::testing::{Host, Pair, Who, config, name};
+use xvpn_ike::wire::ExchangeType;
+use xvpn_ike::wire::payload::{IdType, NotifyType};
 
 use super::SOON;
+use super::by_hand::ByHand;
 
 fn cause(host: &Host) -> Option<Cause> {
     host.failures().first().map(|failure| failure.cause.clone())
@@ -90,5 +94,21 @@ fn a_stranger_is_ignored() {
     assert_eq!(
         pair.bob.outputs.len(),
         pair.bob.ignored(xvpn_ike::error::Ignore::NoConnection)
+    );
+}
+
+#[test]
+fn an_initiator_with_an_unknown_kind_of_name_is_refused_by_the_kind() {
+    let mut mallory = ByHand::init();
+    let mut request = mallory.auth_request();
+    request.idi.kind = IdType(201);
+    let answer = mallory.ask(ExchangeType::IKE_AUTH, &request.emit());
+    let AuthResponse::Refused(notify) = AuthResponse::parse(&answer.chain().unwrap()).unwrap() else {
+        panic!("accepted")
+    };
+    assert_eq!(notify.kind, NotifyType::AUTHENTICATION_FAILED);
+    assert_eq!(
+        cause(&mallory.pair.bob),
+        Some(Cause::UnsupportedIdentity { id_type: 201 })
     );
 }

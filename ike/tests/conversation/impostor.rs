@@ -4,7 +4,7 @@ use xvpn_ike::error::{Cause, Side};
 use xvpn_ike::message::{ChildAnswer, Informational};
 use xvpn_ike::negotiate::selector::{TrafficSelector, to_payload};
 use xvpn_ike::testing::name;
-use xvpn_ike::wire::payload::{AuthMethod, Notify, NotifyType};
+use xvpn_ike::wire::payload::{AuthMethod, IdType, Notify, NotifyType};
 
 use super::by_hand::Responder;
 use super::kinds;
@@ -50,6 +50,17 @@ fn another_name_is_refused_even_with_the_right_secret() {
             .remedy()
             .contains("`remote.id = \"carol.example\"`")
     );
+}
+
+#[test]
+fn a_kind_of_name_nobody_can_configure_is_refused_as_such() {
+    let mut responder = Responder::init();
+    let mut answer = responder.accepted("bob.example");
+    answer.idr.kind = IdType::NULL;
+    assert_eq!(responder.answer(answer), refused());
+    assert_eq!(cause(&responder), Cause::UnsupportedIdentity { id_type: 13 });
+    let words = responder.pair.alice.failures()[0].to_string();
+    assert!(words.contains("ID type 13 (ID_NULL)"), "{words}");
 }
 
 #[test]
