@@ -178,14 +178,25 @@ fn read(word: &str) -> Result<Token, ProposalErrorKind> {
     if let Ok(p) = word.parse() {
         return Ok(Token::Prf(p));
     }
-    if let Ok(k) = word.parse() {
-        return Ok(Token::KeyExchange(k));
+    if let Ok(k) = word.parse::<KeyExchangeMethod>() {
+        return first_method(k).map(Token::KeyExchange);
     }
     match word.to_ascii_lowercase().as_str() {
         "esn" => Ok(Token::Esn(true)),
         "noesn" => Ok(Token::Esn(false)),
         lower => Err(explain(lower)),
     }
+}
+
+/// What takes place in IKE_SA_INIT itself, which is never fragmented (RFC 7383 2.1), must fit into it.
+fn first_method(method: KeyExchangeMethod) -> Result<KeyExchangeMethod, ProposalErrorKind> {
+    if method.is_post_quantum() {
+        return Err(ProposalErrorKind::Unsupported {
+            reason: "its public value is too large for IKE_SA_INIT, so it comes in addition to another",
+            instead: "`x25519-ke1_mlkem768`",
+        });
+    }
+    Ok(method)
 }
 
 /// Names that operators bring along from other programs, and why they do not work here.

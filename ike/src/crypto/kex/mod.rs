@@ -2,8 +2,12 @@
 //!
 //! A key pair is used for one SA. [`KeyPair::shared`] lends it all the same: an initiator must be able to look at a forged
 //! answer and still have its key for the genuine one.
+//!
+//! Only the initiator has a key pair. What the responder sends need not be a public value of its own: with a key
+//! encapsulation mechanism it is a ciphertext that only the initiator's public value makes possible ([`respond`]).
 
 mod ecp;
+mod mlkem;
 mod modp;
 mod x25519;
 
@@ -25,6 +29,15 @@ enum Private {
     Curve25519(x25519::Private),
     Ecp(ecp::Private),
     Modp(modp::Private),
+    MlKem(mlkem::Private),
+}
+
+/// The responder's part of a key exchange.
+pub struct Response {
+    /// The Key Exchange Data of its KE payload.
+    pub public: Vec<u8>,
+    /// What both sides have now.
+    pub shared: Zeroizing<Vec<u8>>,
 }
 
 /// Why there is no key pair or no shared secret.
@@ -52,7 +65,8 @@ pub enum KexError {
 }
 
 impl KeyPair {
-    /// Makes a key pair. The same octets from `random` make the same key pair.
+    /// Makes a key pair. The same octets from `random` make the same key pair, except with ML-KEM, whose library takes
+    /// its own randomness.
     pub fn generate(method: KeyExchangeMethod, random: &mut dyn Random) -> Result<Self, KexError> {
         let (private, public) = match method {
             KeyExchangeMethod::Curve25519 => {
@@ -66,6 +80,9 @@ impl KeyPair {
             KeyExchangeMethod::Modp2048 => modp_pair(modp::Group::Modp2048, random),
             KeyExchangeMethod::Modp3072 => modp_pair(modp::Group::Modp3072, random),
             KeyExchangeMethod::Modp4096 => modp_pair(modp::Group::Modp4096, random),
+            KeyExchangeMethod::MlKem512 => mlkem_pair(mlkem::Set::MlKem512)?,
+            KeyExchangeMethod::MlKem768 => mlkem_pair(mlkem::Set::MlKem768)?,
+            KeyExchangeMethod::MlKem1024 => mlkem_pair(mlkem::Set::MlKem1024)?,
         };
         Ok(Self {
             method,
@@ -84,23 +101,69 @@ impl KeyPair {
         &self.public
     }
 
-    /// The shared secret g^ir, of the fixed width of the method (RFC 7296 2.14).
-    pub fn shared(&self, peer_public: &[u8]) -> Result<Zeroizing<Vec<u8>>, KexError> {
+    /// The initiator's shared secret, g^ir or what the ciphertext carries, of the fixed width of the method (RFC 7296 2.14).
+    /// `answered` is the Key Exchange Data of the responder.
+    pub fn shared(&self, answered: &[u8]) -> Result<Zeroizing<Vec<u8>>, KexError> {
+        check_length(self.method, self.method.answer_len(), answered)?;
+        self.shared_unchecked(answered)
+    }
+
+    fn shared_unchecked(&self, peer_public: &[u8]) -> Result<Zeroizing<Vec<u8>>, KexError> {
         let method = self.method;
-        let expected = method.public_len();
-        if peer_public.len() != expected {
-            return Err(KexError::Length {
-                method,
-                expected,
-                got: peer_public.len(),
-            });
-        }
         match &self.private {
             Private::Curve25519(private) => x25519::shared(private, peer_public),
             Private::Ecp(private) => ecp::shared(private, peer_public),
             Private::Modp(private) => modp::shared(private, peer_public),
+            Private::MlKem(private) => mlkem::decapsulate(private, peer_public),
         }
         .ok_or(KexError::InvalidPublic { method })
+    }
+
+    /// A key pair of a test vector (FIPS 203 dk); it has no public value.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn of_decapsulation_key(method: KeyExchangeMethod, dk: &[u8]) -> Option<Self> {
+        Some(Self {
+            method,
+            private: Private::MlKem(mlkem::of_decapsulation_key(mlkem_set(method)?, dk)?),
+            public: Vec::new(),
+        })
+    }
+}
+
+/// The responder's part: what it sends, and what both sides have then. `asked` is the Key Exchange Data of the initiator.
+pub fn respond(
+    method: KeyExchangeMethod,
+    asked: &[u8],
+    random: &mut dyn Random,
+) -> Result<Response, KexError> {
+    // Cheap checks before expensive work.
+    check_length(method, method.public_len(), asked)?;
+    let Some(set) = mlkem_set(method) else {
+        let pair = KeyPair::generate(method, random)?;
+        let shared = pair.shared_unchecked(asked)?;
+        return Ok(Response {
+            public: pair.public,
+            shared,
+        });
+    };
+    let (public, shared) = mlkem::encapsulate(set, asked).ok_or(KexError::InvalidPublic { method })?;
+    Ok(Response { public, shared })
+}
+
+fn check_length(method: KeyExchangeMethod, expected: usize, data: &[u8]) -> Result<(), KexError> {
+    if data.len() == expected {
+        return Ok(());
+    }
+    Err(KexError::Length {
+        method,
+        expected,
+        got: data.len(),
+    })
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Response(..)")
     }
 }
 
@@ -118,4 +181,25 @@ fn ecp_pair(curve: ecp::Curve, random: &mut dyn Random) -> Result<(Private, Vec<
 fn modp_pair(group: modp::Group, random: &mut dyn Random) -> (Private, Vec<u8>) {
     let (private, public) = modp::generate(group, random);
     (Private::Modp(private), public)
+}
+
+fn mlkem_pair(set: mlkem::Set) -> Result<(Private, Vec<u8>), KexError> {
+    let (private, public) = mlkem::generate(set).ok_or(KexError::Random)?;
+    Ok((Private::MlKem(private), public))
+}
+
+fn mlkem_set(method: KeyExchangeMethod) -> Option<mlkem::Set> {
+    match method {
+        KeyExchangeMethod::MlKem512 => Some(mlkem::Set::MlKem512),
+        KeyExchangeMethod::MlKem768 => Some(mlkem::Set::MlKem768),
+        KeyExchangeMethod::MlKem1024 => Some(mlkem::Set::MlKem1024),
+        KeyExchangeMethod::Curve25519
+        | KeyExchangeMethod::Ecp256
+        | KeyExchangeMethod::Ecp384
+        | KeyExchangeMethod::Ecp521
+        | KeyExchangeMethod::Modp1024
+        | KeyExchangeMethod::Modp2048
+        | KeyExchangeMethod::Modp3072
+        | KeyExchangeMethod::Modp4096 => None,
+    }
 }
