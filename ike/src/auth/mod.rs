@@ -5,3 +5,4 @@ pub mod method;
 pub mod psk;
 pub mod signed;
 pub mod verified;
+pub mod x509;
