@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::x509::DistinguishedName;
+
 /// Who someone says to be. Equality is exact; to compare a peer with the configuration use [`Identity::matches`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
@@ -17,7 +19,7 @@ pub enum Identity {
     Rfc822(String),
     /// ID_KEY_ID: opaque octets.
     KeyId(Vec<u8>),
-    /// ID_DER_ASN1_DN: kept as octets; certificates are not spoken yet.
+    /// ID_DER_ASN1_DN: a distinguished name, in the octets it was written with.
     DerAsn1Dn(Vec<u8>),
 }
 
@@ -29,7 +31,7 @@ pub enum IdentityError {
     Empty,
     /// Neither an address nor a name nor a mail address nor a `keyid:`.
     #[error(
-        "`{0}` is not an identity: write an IP address, a name (gw.example.org), a mail address (user@example.org) or keyid:TEXT"
+        "`{0}` is not an identity: write an IP address, a name (gw.example.org), a mail address (user@example.org), a distinguished name (C=CH, O=Example, CN=gw) or keyid:TEXT"
     )]
     Malformed(String),
     /// After `keyid:0x` or `asn1dn:0x`.
@@ -96,10 +98,17 @@ impl Identity {
         body
     }
 
-    /// Is this the same party? Names and mail addresses are compared without regard to case.
+    /// Is this the same party? Names, mail addresses and the texts of distinguished
+    /// names are compared without regard to case.
     pub fn matches(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Fqdn(a), Self::Fqdn(b)) | (Self::Rfc822(a), Self::Rfc822(b)) => a.eq_ignore_ascii_case(b),
+            (Self::DerAsn1Dn(a), Self::DerAsn1Dn(b)) if a != b => {
+                match (DistinguishedName::from_der(a), DistinguishedName::from_der(b)) {
+                    (Ok(a), Ok(b)) => a.matches(&b),
+                    (Err(_), _) | (_, Err(_)) => false,
+                }
+            }
             (Self::Ipv4(_) | Self::Ipv6(_) | Self::KeyId(_) | Self::DerAsn1Dn(_), _)
             | (Self::Fqdn(_) | Self::Rfc822(_), _) => self == other,
         }
@@ -136,6 +145,12 @@ impl FromStr for Identity {
             return Ok(address.into());
         }
         let malformed = || IdentityError::Malformed(text.to_owned());
+        // A mail address may have the sign too, but not before anything that is a kind of attribute.
+        if text.contains('=')
+            && let Ok(name) = DistinguishedName::from_text(text)
+        {
+            return name.to_der().map(Self::DerAsn1Dn).map_err(|_| malformed());
+        }
         // Openswan writes a name as `@name`, to say that it is not to be resolved.
         let (user, host) = match text.split_once('@') {
             Some(("", host)) => (None, host),
@@ -165,7 +180,10 @@ impl fmt::Display for Identity {
                 Some(text) if !text.starts_with("0x") => write!(f, "keyid:{text}"),
                 Some(_) | None => write_hex(f, "keyid:0x", octets),
             },
-            Self::DerAsn1Dn(der) => write_hex(f, "asn1dn:0x", der),
+            Self::DerAsn1Dn(der) => match distinguished(der) {
+                Some(text) => f.write_str(&text),
+                None => write_hex(f, "asn1dn:0x", der),
+            },
         }
     }
 }
@@ -174,6 +192,12 @@ impl fmt::Display for Identity {
 fn printable(data: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(data).ok()?;
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+/// A distinguished name in words, if there are any and they may go into a log.
+fn distinguished(der: &[u8]) -> Option<String> {
+    let text = DistinguishedName::from_der(der).ok()?.to_string();
+    printable(text.as_bytes())
 }
 
 /// `10.0.0.300` is a mistyped address rather than a name.
@@ -216,6 +240,7 @@ mod tests {
             "keyid:branch 7",
             "keyid:0x00ff",
             "asn1dn:0x3000",
+            "C=CH, O=Example, CN=gw",
         ] {
             let identity: Identity = text.parse().unwrap();
             assert_eq!(identity.to_string(), text);
@@ -241,6 +266,8 @@ mod tests {
             "keyid:0x123",
             "keyid:0xé",
             "%any",
+            "NOSUCH=x",
+            "CN=",
         ] {
             assert!(text.parse::<Identity>().is_err(), "{text}");
         }

@@ -1,5 +1,7 @@
 //! What AUTH covers (RFC 7296 2.15).
 
+use crate::negotiate::transform::Prf;
+
 /// What one side signs.
 #[derive(Clone, Copy)]
 pub struct SignedOctets<'a> {
@@ -11,4 +13,12 @@ pub struct SignedOctets<'a> {
     pub sk_p: &'a [u8],
     /// That side's RestOfIDPayload: the ID payload's body as it was on the wire, RESERVED included.
     pub rest_of_id: &'a [u8],
+}
+
+impl SignedOctets<'_> {
+    /// The octets themselves, for a signature.
+    pub fn concatenated(&self, prf: Prf) -> Vec<u8> {
+        let maced_id = prf.compute(self.sk_p, &[self.rest_of_id]);
+        [self.message, self.nonce, &maced_id].concat()
+    }
 }

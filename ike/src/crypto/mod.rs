@@ -4,3 +4,4 @@
 pub mod aead;
 pub mod kex;
 pub mod prf;
+pub mod sign;

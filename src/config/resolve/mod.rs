@@ -248,7 +248,7 @@ impl Resolver<'_> {
                     IdentityError::Empty | IdentityError::Hex(_) => error.to_string(),
                     IdentityError::Malformed(text) => format!("`{text}` is not an identity"),
                 };
-                let remedy = "write an address (192.0.2.1), a name (gw.example.org), a mail address (ops@example.org) or keyid:TEXT";
+                let remedy = "write an address (192.0.2.1), a name (gw.example.org), a mail address (ops@example.org), a distinguished name (C=CH, O=Example, CN=gw) or keyid:TEXT";
                 self.out
                     .push(Diagnostic::error("bad-identity", title, remedy).at(&at.span, "this id"));
                 None
