@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -413,6 +413,19 @@ pub struct ChildFacts {
     pub remote: Vec<TrafficSelector>,
     /// In UDP or not.
     pub encapsulation: Encapsulation,
+    /// When and after how much it is to be replaced.
+    pub soft: SoftLimit,
+}
+
+/// What an SA may carry, and how long, before it is replaced by another (RFC 7296 2.8). It may be used a little longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoftLimit {
+    /// Until then.
+    pub at: Instant,
+    /// Inner octets in one direction, if they are limited.
+    pub bytes: Option<u64>,
+    /// Packets in one direction, if they are limited.
+    pub packets: Option<u64>,
 }
 
 /// Why `poll_timeout` wants to be woken.

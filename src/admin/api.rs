@@ -368,6 +368,15 @@ pub struct ChildStatus {
     pub bytes_out: u64,
     /// Milliseconds since it was established.
     pub age_ms: u64,
+    /// Milliseconds until it is replaced; 0 when that is under way.
+    #[serde(default)]
+    pub rekey_in_ms: u64,
+    /// Inner octets in one direction until it is replaced, if they are limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekey_in_bytes: Option<u64>,
+    /// Packets in one direction until it is replaced, if they are limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekey_in_packets: Option<u64>,
 }
 
 impl TunnelStatus {

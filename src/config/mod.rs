@@ -27,7 +27,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 use xvpn_ike::auth::identity::Identity;
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
-use xvpn_ike::config::{EncapsulationPolicy, Retransmission};
+use xvpn_ike::config::{EncapsulationPolicy, Lifetime, Retransmission};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
 use zeroize::Zeroizing;
 
@@ -103,8 +103,8 @@ pub struct TunnelConfig {
     pub liveness: Option<Duration>,
     /// Between NAT-keepalives.
     pub keepalive: Duration,
-    /// A CHILD SA is replaced before it is this old.
-    pub child_lifetime: Duration,
+    /// A CHILD SA is replaced before it is this old, or has carried so much.
+    pub child_lifetime: Lifetime,
     /// An IKE SA is replaced before it is this old.
     pub ike_lifetime: Duration,
     /// Patience with the peer.

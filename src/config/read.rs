@@ -135,6 +135,30 @@ impl<'t, 'i> Section<'t, 'i> {
         None
     }
 
+    /// An amount such as `100GB`; `off` gives `None` inside.
+    pub(super) fn octets(&mut self, key: &'static str, out: &mut Report) -> Option<At<Option<u64>>> {
+        let (value, span) = self.value(key)?;
+        let DeValue::String(text) = value else {
+            return wrong_type(key, "a string such as \"100GB\"", value, &span, out);
+        };
+        if text == "off" {
+            return Some(At { value: None, span });
+        }
+        if let Some(octets) = parse_octets(text) {
+            return Some(At {
+                value: Some(octets),
+                span,
+            });
+        }
+        let remedy =
+            "write a whole number and its unit: \"500MB\", \"100GB\", \"2TB\" (or MiB, GiB, TiB), or \"off\"";
+        out.push(
+            Diagnostic::error("bad-amount", format!("`{key}` is not an amount of data"), remedy)
+                .at(&span, "no amount"),
+        );
+        None
+    }
+
     /// A list of strings; a single string stands for a list of one.
     pub(super) fn strings(&mut self, key: &'static str, out: &mut Report) -> Option<At<Vec<At<String>>>> {
         let (value, span) = self.value(key)?;
@@ -276,6 +300,22 @@ fn parse_duration(text: &str) -> Option<Duration> {
         .then_some(duration)
 }
 
+fn parse_octets(text: &str) -> Option<u64> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit);
+    let number: u64 = number.parse().ok()?;
+    let octets = match unit.trim_start() {
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.checked_mul(octets).filter(|octets| *octets > 0)
+}
+
 /// Nothing here wants more than a day.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -300,6 +340,26 @@ mod tests {
             "3d",
         ] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_amounts_and_refuses_what_is_none() {
+        assert_eq!(parse_octets("500MB"), Some(500_000_000));
+        assert_eq!(parse_octets("4 GiB"), Some(4 << 30));
+        assert_eq!(parse_octets("2TB"), Some(2_000_000_000_000));
+        for text in [
+            "",
+            "30",
+            "GB",
+            "-1GB",
+            "1.5GB",
+            "0MB",
+            "7kB",
+            "99999999999999999999MB",
+            "99999999TiB",
+        ] {
+            assert_eq!(parse_octets(text), None, "{text}");
         }
     }
 }

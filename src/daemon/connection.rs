@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use xvpn_ike::api::Random;
-use xvpn_ike::config::{ConnectionConfig, ConnectionId, Lifetime};
+use xvpn_ike::config::{ConnectionConfig, ConnectionId};
 
 use super::{plan, sources};
 use crate::config::{RemoteAddress, TunnelConfig};
@@ -93,10 +93,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         retransmission: tunnel.retransmission,
         retry: tunnel.retry,
         initial_contact: true,
-        child_lifetime: Lifetime {
-            time: tunnel.child_lifetime,
-            ..Lifetime::default()
-        },
+        child_lifetime: tunnel.child_lifetime,
         ike_lifetime: tunnel.ike_lifetime,
     }
 }

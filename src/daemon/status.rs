@@ -271,6 +271,8 @@ impl Child {
     fn status(&self, now: Instant) -> ChildStatus {
         let facts = &self.facts;
         let count = |of: fn(&Usage) -> u64| self.usage.as_ref().map_or(0, of);
+        let bytes = count(|usage| usage.inbound_bytes.max(usage.outbound_bytes));
+        let packets = count(|usage| usage.inbound_packets.max(usage.outbound_packets));
         ChildStatus {
             spi_in: facts.inbound_spi.to_string(),
             spi_out: facts.outbound_spi.to_string(),
@@ -286,6 +288,9 @@ impl Child {
             packets_out: count(|usage| usage.outbound_packets),
             bytes_out: count(|usage| usage.outbound_bytes),
             age_ms: ms(now.saturating_duration_since(self.since)),
+            rekey_in_ms: ms(facts.soft.at.saturating_duration_since(now)),
+            rekey_in_bytes: facts.soft.bytes.map(|most| most.saturating_sub(bytes)),
+            rekey_in_packets: facts.soft.packets.map(|most| most.saturating_sub(packets)),
         }
     }
 }

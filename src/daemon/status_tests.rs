@@ -1,6 +1,6 @@
 //! A tunnel's state as its operator sees it.
 
-use xvpn_ike::api::{CloseReason, Path, Role, Step};
+use xvpn_ike::api::{CloseReason, Path, Role, SoftLimit, Step};
 use xvpn_ike::error::{Cause, Exchange, Failure};
 use xvpn_ike::negotiate::transform::KeyExchangeMethod;
 
@@ -75,6 +75,11 @@ fn child() -> Event {
         local: net("10.1.0.0/16"),
         remote: net("10.2.0.0/16"),
         encapsulation: Encapsulation::Udp,
+        soft: SoftLimit {
+            at: Instant::now() + Duration::from_secs(3000),
+            bytes: Some(1000),
+            packets: None,
+        },
     };
     Event::ChildEstablished {
         connection: ID,

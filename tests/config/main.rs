@@ -234,6 +234,7 @@ fn the_reference_of_the_guide_names_every_key_and_its_default() {
         "integer(",
         "boolean(",
         "duration(",
+        "octets(",
         "section(",
     ];
     for reader in readers {

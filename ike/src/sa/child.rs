@@ -151,6 +151,7 @@ impl ChildSa {
             local: agreed.local.clone(),
             remote: agreed.remote.clone(),
             encapsulation: agreed.encapsulation,
+            soft: self.limits.soft(),
         }
     }
 

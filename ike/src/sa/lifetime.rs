@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::api::{Random, Usage};
+use crate::api::{Random, SoftLimit, Usage};
 use crate::config::Lifetime;
 use crate::timers::after;
 
@@ -93,12 +93,24 @@ impl Limits {
         }
     }
 
+    /// The soft limits, for the status.
+    pub(crate) fn soft(&self) -> SoftLimit {
+        let limited = |most: u64| (most < UNLIMITED).then_some(most);
+        SoftLimit {
+            at: self.soft.at,
+            bytes: limited(self.soft.bytes),
+            packets: limited(self.soft.packets),
+        }
+    }
+
     /// The two moments at which time alone makes a difference.
     pub(crate) fn moments(&self) -> [Instant; 2] {
         [self.soft.at, self.hard.at]
     }
 }
 
+/// A limit above this is none: no SA carries so much in its time (80 % of what 64 bits count to).
+const UNLIMITED: u64 = u64::MAX / 10 * 7;
 /// No SA is replaced more often, whatever the configuration says.
 const SHORTEST: Duration = Duration::from_secs(10);
 

@@ -139,11 +139,12 @@ fn render_child(row: &mut impl FnMut(&str, &str), child: &ChildStatus) {
     row(
         "ESP",
         &format!(
-            "{} {how}, spi {} in, {} out, {} old",
+            "{} {how}, spi {} in, {} out, {} old, {}",
             child.suite,
             child.spi_in,
             child.spi_out,
-            span(child.age_ms)
+            span(child.age_ms),
+            replaced(child)
         ),
     );
     row("networks", &networks(&child.local, &child.remote));
@@ -170,6 +171,17 @@ fn line(out: &mut String, text: &str) {
 
 fn networks(local: &[String], remote: &[String]) -> String {
     format!("{} <-> {}", local.join(", "), remote.join(", "))
+}
+
+/// When a CHILD SA is replaced.
+fn replaced(child: &ChildStatus) -> String {
+    let mut limits = vec![format!("in {}", span(child.rekey_in_ms))];
+    limits.extend(child.rekey_in_bytes.map(|bytes| format!("after {}", size(bytes))));
+    let packets = child
+        .rekey_in_packets
+        .map(|packets| format!("after {} packets", grouped(packets)));
+    limits.extend(packets);
+    format!("new one {}", limits.join(" or "))
 }
 
 fn traffic(packets: u64, bytes: u64) -> String {
@@ -310,6 +322,9 @@ mod tests {
                 packets_out: 1,
                 bytes_out: 84,
                 age_ms: 60_000,
+                rekey_in_ms: 2_940_000,
+                rekey_in_bytes: Some(95 << 30),
+                rekey_in_packets: None,
             }],
         }
     }

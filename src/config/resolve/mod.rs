@@ -1,6 +1,7 @@
 //! From what is written to what is meant: defaults filled in, every value judged. Goes on after an error, to find them all.
 
 mod ends;
+mod lifetimes;
 mod settings;
 
 use std::net::IpAddr;
@@ -181,6 +182,8 @@ impl Resolver<'_> {
         let encapsulation = self.encapsulation(raw);
         let start = self.start(raw, remote_address.as_ref());
         let addresses = self.inner_addresses(raw);
+        let child_lifetime = self.child_lifetime(raw);
+        let ike_lifetime = self.ike_lifetime(raw);
         let path_mtu = raw
             .path_mtu
             .as_ref()
@@ -218,16 +221,8 @@ impl Resolver<'_> {
                 .as_ref()
                 .and_then(|at| at.value)
                 .unwrap_or(defaults::KEEPALIVE),
-            child_lifetime: raw
-                .child_lifetime
-                .as_ref()
-                .and_then(|at| at.value)
-                .unwrap_or(defaults::CHILD_LIFETIME),
-            ike_lifetime: raw
-                .ike_lifetime
-                .as_ref()
-                .and_then(|at| at.value)
-                .unwrap_or(defaults::IKE_LIFETIME),
+            child_lifetime,
+            ike_lifetime,
             retransmission: Retransmission::default(),
             retry: defaults::RETRY,
             replay_window: self.replay_window(raw),
