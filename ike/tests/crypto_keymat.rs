@@ -9,7 +9,7 @@ use xvpn_ike::auth::psk;
 use xvpn_ike::auth::signed::SignedOctets;
 use xvpn_ike::config::Secret;
 use xvpn_ike::negotiate::proposal::{EspSuite, IkeSuite};
-use xvpn_ike::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod, Prf};
+use xvpn_ike::negotiate::transform::{AdditionalMethods, Encryption, Integrity, KeyExchangeMethod, Prf};
 use xvpn_ike::sa::keymat::{ChildKeys, IkeKeys, Seeds};
 
 const CBC: IkeSuite = IkeSuite {
@@ -17,12 +17,14 @@ const CBC: IkeSuite = IkeSuite {
     integrity: Some(Integrity::HmacSha2_256_128),
     prf: Prf::HmacSha2_256,
     key_exchange: KeyExchangeMethod::Curve25519,
+    additional: AdditionalMethods::NONE,
 };
 const GCM: IkeSuite = IkeSuite {
     encryption: Encryption::AesGcm16_256,
     integrity: None,
     prf: Prf::HmacSha2_384,
     key_exchange: KeyExchangeMethod::Curve25519,
+    additional: AdditionalMethods::NONE,
 };
 const SHARED: [u8; 32] = [0x11; 32];
 const NONCES: ([u8; 32], [u8; 32]) = ([0x22; 32], [0x33; 32]);
@@ -73,6 +75,7 @@ fn child_keys_come_initiator_first_and_encryption_before_integrity() {
         integrity: Some(Integrity::HmacSha1_96),
         esn: false,
         key_exchange: None,
+        additional: AdditionalMethods::NONE,
     };
     let nonces = (&NONCES.0[..], &NONCES.1[..]);
     let keys = ChildKeys::derive(CBC.prf, &sk_d, &suite, None, nonces).unwrap();
@@ -89,6 +92,7 @@ fn child_keys_with_pfs_put_the_new_secret_before_the_nonces() {
         integrity: None,
         esn: true,
         key_exchange: Some(KeyExchangeMethod::Curve25519),
+        additional: AdditionalMethods::NONE,
     };
     let nonces = (&NONCES.0[..], &NONCES.1[..]);
     let keys = ChildKeys::derive(CBC.prf, &sk_d, &suite, Some(&SHARED), nonces).unwrap();

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
+use xvpn_ike::negotiate::additional::AdditionalChoices;
 use xvpn_ike::negotiate::proposal::{
     EspProposal, IkeProposal, ProposalErrorKind as Kind, default_esp, default_ike, legacy_esp, legacy_ike,
 };
-use xvpn_ike::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod, Prf};
+use xvpn_ike::negotiate::transform::{Additional, Encryption, Integrity, KeyExchangeMethod, Prf};
 
 fn ike(text: &str) -> IkeProposal {
     text.parse().unwrap()
@@ -29,6 +30,7 @@ fn reads_an_aead_proposal() {
             integrity: vec![],
             prf: vec![Prf::HmacSha2_256],
             key_exchange: vec![KeyExchangeMethod::Curve25519],
+            additional: AdditionalChoices::none(),
         }
     );
 }
@@ -160,6 +162,67 @@ fn refuses_what_is_incomplete_or_out_of_place() {
     assert_eq!(
         "aes256gcm16-prfsha256".parse::<EspProposal>().unwrap_err().kind,
         Kind::PrfInEsp
+    );
+}
+
+#[test]
+fn reads_additional_key_exchanges_and_writes_them_back() {
+    let text = "aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none-ke2_ecp384";
+    let proposal = ike(text);
+    let choices: Vec<_> = Additional::ALL
+        .into_iter()
+        .map(|which| proposal.additional.of(which).to_vec())
+        .collect();
+    assert_eq!(
+        choices.first().unwrap().as_slice(),
+        [Some(KeyExchangeMethod::MlKem768), None]
+    );
+    assert_eq!(
+        choices.get(1).unwrap().as_slice(),
+        [Some(KeyExchangeMethod::Ecp384)]
+    );
+    assert_eq!(choices.get(2).unwrap().as_slice(), [None]);
+    assert_eq!(proposal.to_string(), text);
+    let text = "aes256gcm16-x25519-ke1_mlkem1024-esn";
+    assert_eq!(esp(text).to_string(), text);
+    assert!(ike("aes256gcm16-prfsha384-x25519-KE1_MLKEM768").additional.requires_post_quantum());
+    assert!(!proposal.additional.requires_post_quantum() && proposal.additional.is_required());
+}
+
+#[test]
+fn refuses_additional_key_exchanges_that_can_only_be_a_mistake() {
+    let wrong = [
+        ("x25519-ke1_x25519", Kind::SameKeyExchange),
+        ("x25519-ke1_mlkem768-ke2_mlkem768", Kind::SameKeyExchange),
+        ("x25519-ke1_mlkem768-ke1_mlkem768", Kind::Twice),
+        ("x25519-ke2_mlkem768", Kind::AdditionalGap),
+        ("x25519-ke1_mlkem768-ke3_ecp256", Kind::AdditionalGap),
+        ("x25519-ke1_none", Kind::AdditionalNothing),
+    ];
+    for (text, kind) in wrong {
+        let (token, _, found) = refused(&format!("aes256gcm16-prfsha256-{text}"));
+        assert_eq!(found, kind, "{text}");
+        assert!(token.starts_with("ke"), "{text}: {token}");
+    }
+    assert_eq!(refused("aes256gcm16-prfsha256-ke1_mlkem768").2, Kind::NoKeyExchange);
+    assert_eq!(
+        "aes256gcm16-ke1_mlkem768".parse::<EspProposal>().unwrap_err().kind,
+        Kind::AdditionalWithoutFirst
+    );
+    assert_eq!(
+        refused("aes256gcm16-prfsha256-x25519-ke1_mlkem786").2,
+        Kind::Unknown {
+            suggestion: Some("mlkem768")
+        }
+    );
+    // Too large for IKE_SA_INIT.
+    assert!(matches!(
+        refused("aes256gcm16-prfsha256-mlkem768").2,
+        Kind::Unsupported { .. }
+    ));
+    assert_eq!(
+        refused("aes256gcm16-prfsha256-x25519-ke8_mlkem768").2,
+        Kind::Unknown { suggestion: None }
     );
 }
 

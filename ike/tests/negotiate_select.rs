@@ -6,7 +6,7 @@ use xvpn_ike::api::Spi;
 use xvpn_ike::negotiate::offer::{esp_answer, esp_offer, ike_answer, ike_offer};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal, default_esp, default_ike, legacy_ike};
 use xvpn_ike::negotiate::select::{
-    BadAnswer, ChildExchange, Difference, accept_esp, accept_ike, select_esp, select_ike,
+    BadAnswer, ChildExchange, ChosenEsp, ChosenIke, Difference, accept_esp, accept_ike, select_esp, select_ike,
 };
 use xvpn_ike::negotiate::transform::TransformType as Kind;
 use xvpn_ike::wire::payload::{
@@ -30,7 +30,7 @@ fn ike_between(alice: &[&str], bob: &[&str]) -> Result<(u8, String), String> {
     let (alice, bob) = (ike(alice), ike(bob));
     let chosen = select_ike(&bob, &sent(&ike_offer(&alice, None)))
         .map_err(|mismatch| mismatch.difference.to_string())?;
-    let accepted = accept_ike(&alice, &sent(&ike_answer(chosen.number, &chosen.suite, None))).unwrap();
+    let accepted = accept_ike(&alice, &sent(&ike_answer(&chosen, None))).unwrap();
     assert_eq!(accepted, chosen);
     Ok((chosen.number, chosen.suite.to_string()))
 }
@@ -40,7 +40,7 @@ fn esp_between(alice: &[&str], bob: &[&str], exchange: ChildExchange) -> Result<
     let offer = sent(&esp_offer(&alice, Spi(0x1000)));
     let chosen = select_esp(&bob, &offer, exchange).map_err(|mismatch| mismatch.difference.to_string())?;
     assert_eq!(chosen.spi, Spi(0x1000));
-    let answer = sent(&esp_answer(chosen.number, &chosen.suite, Spi(0x2000)));
+    let answer = sent(&esp_answer(&chosen, Spi(0x2000)));
     let accepted = accept_esp(&alice, &answer, exchange).unwrap();
     assert_eq!(
         (accepted.number, accepted.suite, accepted.spi),
@@ -212,7 +212,7 @@ fn accepts_integrity_none_and_integrity_beside_an_aead_in_an_offer_but_answers_w
             .push(Transform::new(TransformType::INTEGRITY, id));
         let chosen = select_esp(&ours, &offer, ChildExchange::IkeAuth).unwrap();
         assert_eq!(chosen.suite.integrity, None);
-        let answer = esp_answer(1, &chosen.suite, Spi(0x2000));
+        let answer = esp_answer(&ChosenEsp { number: 1, ..chosen.clone() }, Spi(0x2000));
         assert!(
             answer.proposals[0]
                 .transforms
@@ -302,7 +302,7 @@ fn refuses_ah_and_reserved_spis() {
 fn the_initiator_refuses_every_answer_that_is_not_one_of_its_offers() {
     let alice = ike(&["aes256-aes128-sha256-x25519-modp2048", "aes128-sha1-modp1024"]);
     let good = select_ike(&alice, &ike_offer(&alice, None)).unwrap();
-    let answer = ike_answer(1, &good.suite, None);
+    let answer = ike_answer(&ChosenIke { number: 1, ..good.clone() }, None);
     assert!(accept_ike(&alice, &answer).is_ok());
 
     // Eve answers with more than one proposal, with none, with numbers that were not sent.
@@ -316,13 +316,13 @@ fn the_initiator_refuses_every_answer_that_is_not_one_of_its_offers() {
     );
     for number in [0, 3, 255] {
         assert_eq!(
-            accept_ike(&alice, &ike_answer(number, &good.suite, None)),
+            accept_ike(&alice, &ike_answer(&ChosenIke { number, ..good.clone() }, None)),
             Err(BadAnswer::Number(number))
         );
     }
     // With the algorithms of one proposal under the number of the other.
     assert!(matches!(
-        accept_ike(&alice, &ike_answer(2, &good.suite, None)),
+        accept_ike(&alice, &ike_answer(&ChosenIke { number: 2, ..good.clone() }, None)),
         Err(BadAnswer::NotOffered { .. })
     ));
     // With two algorithms of a type, and with none.
@@ -362,7 +362,7 @@ fn the_initiator_refuses_every_answer_that_is_not_one_of_its_offers() {
 fn the_initiator_refuses_an_integrity_algorithm_with_an_aead() {
     let alice = ike(&["aes256gcm16-prfsha256-x25519"]);
     let good = select_ike(&alice, &ike_offer(&alice, None)).unwrap();
-    let mut answer = ike_answer(1, &good.suite, None);
+    let mut answer = ike_answer(&ChosenIke { number: 1, ..good.clone() }, None);
     answer.proposals[0]
         .transforms
         .push(Transform::new(TransformType::INTEGRITY, 12));

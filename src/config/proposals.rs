@@ -118,6 +118,10 @@ fn explain(key: &str, at: &At<String>, error: &ProposalError) -> Diagnostic {
         | ProposalErrorKind::MixedCiphers
         | ProposalErrorKind::NoPrf
         | ProposalErrorKind::NoKeyExchange
+        | ProposalErrorKind::SameKeyExchange
+        | ProposalErrorKind::AdditionalGap
+        | ProposalErrorKind::AdditionalNothing
+        | ProposalErrorKind::AdditionalWithoutFirst
         | ProposalErrorKind::PrfInEsp
         | ProposalErrorKind::EsnInIke => format!("a proposal of `{key}` cannot be used"),
     };

@@ -259,7 +259,7 @@ impl Awaited {
         };
         let inbound_spi = cx.spis.allocate_esp(cx.random);
         let answer = ChildOffer {
-            sa: offer::esp_answer(narrowed.chosen.number, &narrowed.chosen.suite, inbound_spi),
+            sa: offer::esp_answer(&narrowed.chosen, inbound_spi),
             tsi: to_payload(&narrowed.remote),
             tsr: to_payload(&narrowed.local),
             transport_mode: false,

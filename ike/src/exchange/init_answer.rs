@@ -100,7 +100,7 @@ fn exchange_keys(
         None => InitNotifies::default(),
     };
     let mut accepted = InitAccepted {
-        sa: offer::ike_answer(chosen.number, &chosen.suite, None),
+        sa: offer::ike_answer(chosen, None),
         ke: KeyExchange {
             method: chosen.suite.key_exchange.id(),
             data: public,

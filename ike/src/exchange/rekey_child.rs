@@ -265,7 +265,7 @@ fn made_for_peer(
     let nonce = cx.random_octets(NONCE_LEN);
     let spi = cx.spis.allocate_esp(cx.random);
     let offer = ChildOffer {
-        sa: offer::esp_answer(narrowed.chosen.number, &suite, spi),
+        sa: offer::esp_answer(&narrowed.chosen, spi),
         tsi: to_payload(&narrowed.remote),
         tsr: to_payload(&narrowed.local),
         transport_mode: false,

@@ -207,7 +207,7 @@ fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke
     established.heirs.push(Heir { spi, lowest });
     established.born.push(Born::Heir(Box::new(heir)));
     Ok(NewIke {
-        sa: offer::ike_answer(chosen.number, &chosen.suite, Some(spi.0)),
+        sa: offer::ike_answer(&chosen, Some(spi.0)),
         nonce: Nonce(nonce),
         ke,
     })

@@ -49,6 +49,13 @@ pub fn transform(transform: &Transform) -> String {
         TransformType::Prf => Prf::from_wire(id).map(Prf::name),
         TransformType::Integrity => Integrity::from_wire(id).map(Integrity::name),
         TransformType::KeyExchange => KeyExchangeMethod::from_wire(id).map(KeyExchangeMethod::name),
+        TransformType::AdditionalKeyExchange(which) => {
+            return match (id, KeyExchangeMethod::from_wire(id)) {
+                (0, _) => which.keyword(None),
+                (_, Some(method)) => which.keyword(Some(method)),
+                (_, None) => format!("{}_{id}", which.name()),
+            };
+        }
         TransformType::ExtendedSequenceNumbers => match id {
             0 => Some(esn_name(false)),
             1 => Some(esn_name(true)),

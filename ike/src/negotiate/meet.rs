@@ -5,10 +5,13 @@ use std::fmt;
 use crate::api::Spi;
 use crate::wire::payload::{Proposal, ProtocolId};
 
+use super::additional::AdditionalChoices;
 use super::describe;
 use super::proposal::{EspProposal, EspSuite, IkeProposal, IkeSuite};
 use super::select::{ChildExchange, ChosenEsp, ChosenIke};
-use super::transform::{Encryption, Integrity, KeyExchangeMethod, Prf, TransformType, esn_name};
+use super::transform::{
+    Additional, AdditionalMethods, Encryption, Integrity, KeyExchangeMethod, Prf, TransformType, esn_name,
+};
 
 /// The first thing two proposals do not have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +36,10 @@ pub enum Difference {
 /// Does one of our proposals meet one of theirs, and in which suite?
 pub(super) fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Result<ChosenIke, Difference> {
     use TransformType as T;
-    let offer = Offer::read(
-        theirs,
-        ProtocolId::IKE,
-        &[T::Encryption, T::Prf, T::Integrity, T::KeyExchange],
-    )?;
+    let offer = Offer::read(theirs, ProtocolId::IKE, |kind| match kind {
+        T::Encryption | T::Prf | T::Integrity | T::KeyExchange | T::AdditionalKeyExchange(_) => true,
+        T::ExtendedSequenceNumbers => false,
+    })?;
     let spi = match <[u8; 8]>::try_from(theirs.spi.as_slice()) {
         Ok(octets) => Some(u64::from_be_bytes(octets)),
         Err(_) if theirs.spi.is_empty() => None,
@@ -51,6 +53,7 @@ pub(super) fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Result<ChosenIk
         KeyExchangeMethod::id,
         KeyExchangeMethod::name,
     )?;
+    let (additional, answer) = offer.additional(&ours.additional, key_exchange)?;
     Ok(ChosenIke {
         number: theirs.number,
         suite: IkeSuite {
@@ -58,7 +61,9 @@ pub(super) fn meet_ike(ours: &IkeProposal, theirs: &Proposal) -> Result<ChosenIk
             integrity,
             prf,
             key_exchange,
+            additional,
         },
+        additional: answer,
         spi,
     })
 }
@@ -69,13 +74,14 @@ pub(super) fn meet_esp(
     exchange: ChildExchange,
 ) -> Result<ChosenEsp, Difference> {
     use TransformType as T;
-    let kinds = [
-        T::Encryption,
-        T::Integrity,
-        T::KeyExchange,
-        T::ExtendedSequenceNumbers,
-    ];
-    let offer = Offer::read(theirs, ProtocolId::ESP, &kinds)?;
+    let offer = Offer::read(theirs, ProtocolId::ESP, |kind| match kind {
+        T::Encryption
+        | T::Integrity
+        | T::KeyExchange
+        | T::AdditionalKeyExchange(_)
+        | T::ExtendedSequenceNumbers => true,
+        T::Prf => false,
+    })?;
     let spi = <[u8; 4]>::try_from(theirs.spi.as_slice())
         .map(u32::from_be_bytes)
         .unwrap_or_default();
@@ -94,16 +100,24 @@ pub(super) fn meet_esp(
             Some(offer.first(T::KeyExchange, &ours.key_exchange, id, name)?)
         }
     };
+    let (additional, answer) = match (exchange, key_exchange) {
+        // As with the first: there is none in IKE_AUTH, whatever was offered (RFC 9370 2.2.4).
+        (ChildExchange::IkeAuth, _) => (AdditionalMethods::NONE, AdditionalChoices::none()),
+        (ChildExchange::CreateChildSa, Some(first)) => offer.additional(&ours.additional, first)?,
+        (ChildExchange::CreateChildSa, None) => offer.no_additional()?,
+    };
     let esn = offer.esn(&ours.esn)?;
     let suite = EspSuite {
         encryption,
         integrity,
         esn,
         key_exchange,
+        additional,
     };
     Ok(ChosenEsp {
         number: theirs.number,
         suite,
+        additional: answer,
         spi: Spi(spi),
     })
 }
@@ -115,7 +129,7 @@ impl<'a> Offer<'a> {
     fn read(
         proposal: &'a Proposal,
         protocol: ProtocolId,
-        kinds: &[TransformType],
+        belongs: impl Fn(TransformType) -> bool,
     ) -> Result<Self, Difference> {
         if proposal.protocol != protocol {
             return Err(Difference::Protocol(proposal.protocol.0));
@@ -124,7 +138,7 @@ impl<'a> Offer<'a> {
         match proposal
             .transforms
             .iter()
-            .find(|t| !kinds.iter().any(|kind| kind.id() == t.kind.0))
+            .find(|t| !TransformType::from_wire(t.kind.0).is_some_and(&belongs))
         {
             Some(foreign) => Err(Difference::UnknownType(foreign.kind.0)),
             None => Ok(Self(proposal)),
@@ -185,6 +199,44 @@ impl<'a> Offer<'a> {
             .ok_or_else(|| self.difference(kind, ours, name))
     }
 
+    /// Of each additional key exchange our first choice that they offer (RFC 9370 2.2.1). What one side does not mention it
+    /// does not want; what the other side offers must be answered, be it with NONE.
+    fn additional(
+        &self,
+        ours: &AdditionalChoices,
+        first: KeyExchangeMethod,
+    ) -> Result<(AdditionalMethods, AdditionalChoices), Difference> {
+        let (mut methods, mut answer) = (AdditionalMethods::NONE, AdditionalChoices::none());
+        for which in Additional::ALL {
+            let kind = TransformType::AdditionalKeyExchange(which);
+            let offered: Vec<u16> = self.of(kind).map(|(id, _)| id).collect();
+            let choice = ours.of(which).iter().copied().find(|choice| match choice {
+                None => offered.is_empty() || offered.contains(&0),
+                // RFC 9370 2.2.1: no method is chosen twice.
+                Some(method) => {
+                    offered.contains(&method.id())
+                        && *method != first
+                        && methods.methods().all(|other| other != *method)
+                }
+            });
+            let name = |choice: Option<KeyExchangeMethod>| choice.map_or("none", KeyExchangeMethod::name);
+            let choice = choice.ok_or_else(|| self.difference(kind, ours.of(which), name))?;
+            if let Some(method) = choice {
+                methods = methods.with(which, method);
+            }
+            if !offered.is_empty() {
+                answer = answer.with(which, choice);
+            }
+        }
+        Ok((methods, answer))
+    }
+
+    /// Without a first key exchange there is no other.
+    fn no_additional(&self) -> Result<(AdditionalMethods, AdditionalChoices), Difference> {
+        // What stands for the first is never the same as a method that is not chosen.
+        self.additional(&AdditionalChoices::none(), KeyExchangeMethod::Curve25519)
+    }
+
     fn esn(&self, ours: &[bool]) -> Result<bool, Difference> {
         let kind = TransformType::ExtendedSequenceNumbers;
         // Old peers leave the type out when they mean no ESN, though it is mandatory (RFC 7296 3.3.3).
@@ -203,7 +255,7 @@ impl<'a> Offer<'a> {
         &self,
         kind: TransformType,
         ours: &[T],
-        name: fn(T) -> &'static str,
+        name: impl Fn(T) -> &'static str,
     ) -> Difference {
         let ours: Vec<&str> = ours.iter().map(|own| name(*own)).collect();
         let ours = if ours.is_empty() {
@@ -253,7 +305,8 @@ impl Difference {
                 TransformType::Integrity => 4,
                 TransformType::Prf => 5,
                 TransformType::KeyExchange => 6,
-                TransformType::ExtendedSequenceNumbers => 7,
+                TransformType::AdditionalKeyExchange(which) => 6 + which.number(),
+                TransformType::ExtendedSequenceNumbers => 14,
             },
         }
     }

@@ -1,5 +1,6 @@
 //! What the two sides can agree on: algorithms, traffic, and whether there is a NAT between them.
 
+pub mod additional;
 pub mod describe;
 mod meet;
 pub mod nat;

@@ -3,7 +3,8 @@
 use crate::api::Spi;
 use crate::wire::payload::{Proposal, ProtocolId, SecurityAssociation, Transform};
 
-use super::proposal::{EspProposal, EspSuite, IkeProposal, IkeSuite};
+use super::proposal::{EspProposal, IkeProposal};
+use super::select::{ChosenEsp, ChosenIke};
 use super::transform::{Encryption, Integrity, KeyExchangeMethod, Prf, TransformId, esn_transform};
 
 /// Our offer for an IKE SA. `spi` is `None` in IKE_SA_INIT, where the header has it, and our new SPI when an
@@ -17,6 +18,7 @@ pub fn ike_offer(proposals: &[IkeProposal], spi: Option<u64>) -> SecurityAssocia
             .chain(ours.prf.iter().map(|p| Prf::transform(*p)))
             .chain(ours.integrity.iter().map(|i| Integrity::transform(*i)))
             .chain(ours.key_exchange.iter().map(|k| KeyExchangeMethod::transform(*k)))
+            .chain(ours.additional.transforms())
             .map(to_wire)
             .collect(),
     });
@@ -34,6 +36,7 @@ pub fn esp_offer(proposals: &[EspProposal], spi: Spi) -> SecurityAssociation {
         transforms: (ours.encryption.iter().map(|e| Encryption::transform(*e)))
             .chain(ours.integrity.iter().map(|i| Integrity::transform(*i)))
             .chain(ours.key_exchange.iter().map(|k| KeyExchangeMethod::transform(*k)))
+            .chain(ours.additional.transforms())
             .chain(ours.esn.iter().map(|esn| esn_transform(*esn)))
             .map(to_wire)
             .collect(),
@@ -44,15 +47,17 @@ pub fn esp_offer(proposals: &[EspProposal], spi: Spi) -> SecurityAssociation {
 }
 
 /// Our answer: the suite we picked, under the number of the proposal it was in.
-pub fn ike_answer(number: u8, suite: &IkeSuite, spi: Option<u64>) -> SecurityAssociation {
+pub fn ike_answer(chosen: &ChosenIke, spi: Option<u64>) -> SecurityAssociation {
+    let suite = &chosen.suite;
     let transforms = std::iter::once(suite.encryption.transform())
         .chain([suite.prf.transform()])
         .chain(suite.integrity.map(Integrity::transform))
         .chain([suite.key_exchange.transform()])
+        .chain(chosen.additional.transforms())
         .map(to_wire)
         .collect();
     let answer = Proposal {
-        number,
+        number: chosen.number,
         protocol: ProtocolId::IKE,
         spi: ike_spi(spi),
         transforms,
@@ -63,15 +68,17 @@ pub fn ike_answer(number: u8, suite: &IkeSuite, spi: Option<u64>) -> SecurityAss
 }
 
 /// Our answer for a CHILD SA, with our SPI.
-pub fn esp_answer(number: u8, suite: &EspSuite, spi: Spi) -> SecurityAssociation {
+pub fn esp_answer(chosen: &ChosenEsp, spi: Spi) -> SecurityAssociation {
+    let suite = &chosen.suite;
     let transforms = std::iter::once(suite.encryption.transform())
         .chain(suite.integrity.map(Integrity::transform))
         .chain(suite.key_exchange.map(KeyExchangeMethod::transform))
+        .chain(chosen.additional.transforms())
         .chain([esn_transform(suite.esn)])
         .map(to_wire)
         .collect();
     let answer = Proposal {
-        number,
+        number: chosen.number,
         protocol: ProtocolId::ESP,
         spi: spi.0.to_be_bytes().to_vec(),
         transforms,

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::additional::AdditionalChoices;
 use super::token::{self, Token};
-use super::transform::{Encryption, Integrity, KeyExchangeMethod, Prf, esn_name};
+use super::transform::{
+    Additional, AdditionalMethods, Encryption, Integrity, KeyExchangeMethod, Prf, esn_name,
+};
 
 pub use super::token::{ProposalError, ProposalErrorKind};
 
@@ -20,6 +23,8 @@ pub struct IkeProposal {
     pub prf: Vec<Prf>,
     /// Key exchange methods, most wanted first.
     pub key_exchange: Vec<KeyExchangeMethod>,
+    /// Key exchanges that follow the first (RFC 9370).
+    pub additional: AdditionalChoices,
 }
 
 /// One proposal for a CHILD SA with ESP.
@@ -34,6 +39,8 @@ pub struct EspProposal {
     /// Key exchange methods for perfect forward secrecy in CREATE_CHILD_SA; empty: none.
     /// An SA made in IKE_AUTH never has an exchange of its own (RFC 7296 1.2).
     pub key_exchange: Vec<KeyExchangeMethod>,
+    /// Key exchanges that follow the first (RFC 9370).
+    pub additional: AdditionalChoices,
 }
 
 /// The algorithms of an IKE SA.
@@ -47,6 +54,8 @@ pub struct IkeSuite {
     pub prf: Prf,
     /// The key exchange.
     pub key_exchange: KeyExchangeMethod,
+    /// Those that followed it (RFC 9370).
+    pub additional: AdditionalMethods,
 }
 
 /// The algorithms of a CHILD SA.
@@ -60,6 +69,8 @@ pub struct EspSuite {
     pub esn: bool,
     /// The key exchange that went with it (PFS), if one did.
     pub key_exchange: Option<KeyExchangeMethod>,
+    /// Those that followed it (RFC 9370).
+    pub additional: AdditionalMethods,
 }
 
 /// What we offer unless told otherwise: AEADs first, and in a proposal of their own (RFC 5282 8).
@@ -78,6 +89,7 @@ pub fn default_ike() -> Vec<IkeProposal> {
         integrity: vec![],
         prf,
         key_exchange,
+        additional: AdditionalChoices::none(),
     };
     let cbc = IkeProposal {
         encryption: cbc(),
@@ -95,6 +107,7 @@ pub fn default_esp() -> Vec<EspProposal> {
         integrity: vec![],
         esn: vec![true, false],
         key_exchange: vec![],
+        additional: AdditionalChoices::none(),
     };
     let cbc = EspProposal {
         encryption: cbc(),
@@ -111,6 +124,7 @@ pub fn legacy_ike() -> Vec<IkeProposal> {
         integrity: vec![Integrity::HmacSha2_256_128, Integrity::HmacSha1_96],
         prf: vec![Prf::HmacSha2_256, Prf::HmacSha1],
         key_exchange: vec![KeyExchangeMethod::Modp2048, KeyExchangeMethod::Modp1024],
+        additional: AdditionalChoices::none(),
     }]
 }
 
@@ -121,6 +135,7 @@ pub fn legacy_esp() -> Vec<EspProposal> {
         integrity: vec![Integrity::HmacSha2_256_128, Integrity::HmacSha1_96],
         esn: vec![false],
         key_exchange: vec![],
+        additional: AdditionalChoices::none(),
     }]
 }
 
@@ -173,6 +188,7 @@ impl EspProposal {
     pub fn without_key_exchange(&self) -> Self {
         Self {
             key_exchange: Vec::new(),
+            additional: AdditionalChoices::none(),
             ..self.clone()
         }
     }
@@ -195,6 +211,7 @@ impl FromStr for IkeProposal {
             integrity: Vec::new(),
             prf: Vec::new(),
             key_exchange: Vec::new(),
+            additional: AdditionalChoices::none(),
         };
         for word in &words {
             match word.token {
@@ -202,6 +219,7 @@ impl FromStr for IkeProposal {
                 Token::Integrity(i) => token::push(&mut proposal.integrity, i, word)?,
                 Token::Prf(p) => token::push(&mut proposal.prf, p, word)?,
                 Token::KeyExchange(k) => token::push(&mut proposal.key_exchange, k, word)?,
+                Token::Additional(which, method) => proposal.additional.push(which, method, word)?,
                 Token::Esn(_) => return Err(word.error(ProposalErrorKind::EsnInIke)),
             }
         }
@@ -216,6 +234,7 @@ impl FromStr for IkeProposal {
         if proposal.key_exchange.is_empty() {
             return Err(token::whole(text, ProposalErrorKind::NoKeyExchange));
         }
+        proposal.additional.check(&words, &proposal.key_exchange)?;
         Ok(proposal)
     }
 }
@@ -230,6 +249,7 @@ impl FromStr for EspProposal {
             integrity: Vec::new(),
             esn: Vec::new(),
             key_exchange: Vec::new(),
+            additional: AdditionalChoices::none(),
         };
         for word in &words {
             match word.token {
@@ -237,10 +257,12 @@ impl FromStr for EspProposal {
                 Token::Integrity(i) => token::push(&mut proposal.integrity, i, word)?,
                 Token::Esn(esn) => token::push(&mut proposal.esn, esn, word)?,
                 Token::KeyExchange(k) => token::push(&mut proposal.key_exchange, k, word)?,
+                Token::Additional(which, method) => proposal.additional.push(which, method, word)?,
                 Token::Prf(_) => return Err(word.error(ProposalErrorKind::PrfInEsp)),
             }
         }
         token::check_combination(text, &words, &proposal.encryption, &proposal.integrity)?;
+        proposal.additional.check(&words, &proposal.key_exchange)?;
         if proposal.esn.is_empty() {
             proposal.esn.push(false);
         }
@@ -253,7 +275,8 @@ impl fmt::Display for IkeProposal {
         let names = names(&self.encryption, Encryption::name)
             .chain(names(&self.integrity, Integrity::name))
             .chain(names(&self.prf, Prf::name))
-            .chain(names(&self.key_exchange, KeyExchangeMethod::name));
+            .chain(names(&self.key_exchange, KeyExchangeMethod::name))
+            .chain(self.additional.iter().map(keyword));
         write_joined(f, names)
     }
 }
@@ -265,6 +288,7 @@ impl fmt::Display for EspProposal {
         let names = names(&self.encryption, Encryption::name)
             .chain(names(&self.integrity, Integrity::name))
             .chain(names(&self.key_exchange, KeyExchangeMethod::name))
+            .chain(self.additional.iter().map(keyword))
             .chain(names(esn, esn_name));
         write_joined(f, names)
     }
@@ -274,7 +298,9 @@ impl fmt::Display for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = std::iter::once(self.encryption.name())
             .chain(self.integrity.map(Integrity::name))
-            .chain([self.prf.name(), self.key_exchange.name()]);
+            .chain([self.prf.name(), self.key_exchange.name()])
+            .map(str::to_owned)
+            .chain(chosen(&self.additional));
         write_joined(f, names)
     }
 }
@@ -284,16 +310,28 @@ impl fmt::Display for EspSuite {
         let names = std::iter::once(self.encryption.name())
             .chain(self.integrity.map(Integrity::name))
             .chain(self.key_exchange.map(KeyExchangeMethod::name))
-            .chain(self.esn.then_some(esn_name(true)));
+            .map(str::to_owned)
+            .chain(chosen(&self.additional))
+            .chain(self.esn.then(|| esn_name(true).to_owned()));
         write_joined(f, names)
     }
 }
 
-fn names<T: Copy>(list: &[T], name: fn(T) -> &'static str) -> impl Iterator<Item = &'static str> {
-    list.iter().map(move |item| name(*item))
+fn names<T: Copy>(list: &[T], name: fn(T) -> &'static str) -> impl Iterator<Item = String> {
+    list.iter().map(move |item| name(*item).to_owned())
 }
 
-fn write_joined(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'static str>) -> fmt::Result {
+fn keyword((which, method): (Additional, Option<KeyExchangeMethod>)) -> String {
+    which.keyword(method)
+}
+
+fn chosen(additional: &AdditionalMethods) -> impl Iterator<Item = String> {
+    additional
+        .iter()
+        .map(|(which, method)| which.keyword(Some(method)))
+}
+
+fn write_joined(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = String>) -> fmt::Result {
     names.enumerate().try_for_each(|(n, name)| {
         let hyphen = if n == 0 { "" } else { "-" };
         write!(f, "{hyphen}{name}")

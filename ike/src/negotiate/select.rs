@@ -5,10 +5,11 @@ use std::fmt;
 use crate::api::Spi;
 use crate::wire::payload::{Proposal, SecurityAssociation};
 
+use super::additional::AdditionalChoices;
 use super::describe;
 use super::meet::{aead_with_integrity, listed, meet_esp, meet_ike};
 use super::proposal::{EspProposal, EspSuite, IkeProposal, IkeSuite};
-use super::transform::TransformType;
+use super::transform::{Additional, TransformType};
 
 pub use super::meet::Difference;
 
@@ -19,6 +20,8 @@ pub struct ChosenIke {
     pub number: u8,
     /// The algorithms.
     pub suite: IkeSuite,
+    /// The additional key exchanges as they are answered: of each type that was offered the method, or NONE.
+    pub additional: AdditionalChoices,
     /// The peer's new SPI if an IKE SA is being rekeyed; `None` in IKE_SA_INIT.
     pub spi: Option<u64>,
 }
@@ -30,6 +33,8 @@ pub struct ChosenEsp {
     pub number: u8,
     /// The algorithms.
     pub suite: EspSuite,
+    /// The additional key exchanges as they are answered: of each type that was offered the method, or NONE.
+    pub additional: AdditionalChoices,
     /// The peer's SPI.
     pub spi: Spi,
 }
@@ -179,7 +184,8 @@ fn accept<P: fmt::Display, C>(
             .count()
             > 1
     };
-    if let Some(kind) = kinds.iter().find(twice) {
+    let additional = Additional::ALL.map(TransformType::AdditionalKeyExchange);
+    if let Some(kind) = kinds.iter().chain(&additional).find(twice) {
         return Err(BadAnswer::NotOne {
             kind: *kind,
             answer: describe::proposal(proposal),

@@ -1,6 +1,6 @@
 //! The words of a proposal string, and what is wrong with one that is not.
 
-use super::transform::{Encryption, Integrity, KeyExchangeMethod, Prf};
+use super::transform::{Additional, Encryption, Integrity, KeyExchangeMethod, Prf};
 
 /// Why a proposal string is none. Carries where, for a caret under the word.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,18 @@ pub enum ProposalErrorKind {
     /// No key exchange for an IKE SA.
     #[error("no key exchange; add one such as `x25519` or `modp2048`")]
     NoKeyExchange,
+    /// The same key exchange method twice in one SA.
+    #[error("the same key exchange would take place twice; name another, such as `ke1_mlkem768`")]
+    SameKeyExchange,
+    /// ke2 without ke1.
+    #[error("additional key exchanges are numbered from `ke1_` on, without a gap; use the next lower number")]
+    AdditionalGap,
+    /// `ke1_none` and nothing else.
+    #[error("`none` is for what may be left out; name a method for it as well, such as `ke1_mlkem768`, or drop it")]
+    AdditionalNothing,
+    /// An additional key exchange after none.
+    #[error("an additional key exchange follows a first one; add one such as `x25519`")]
+    AdditionalWithoutFirst,
     /// A PRF for ESP.
     #[error("a CHILD SA has no PRF of its own; drop it")]
     PrfInEsp,
@@ -72,6 +84,7 @@ pub(super) enum Token {
     Integrity(Integrity),
     Prf(Prf),
     KeyExchange(KeyExchangeMethod),
+    Additional(Additional, Option<KeyExchangeMethod>),
     Esn(bool),
 }
 
@@ -84,6 +97,18 @@ pub(super) struct Word<'a> {
 }
 
 impl Word<'_> {
+    /// It names the additional key exchange of this number.
+    pub(super) fn is_additional(&self, number: Additional) -> bool {
+        match self.token {
+            Token::Additional(which, _) => which == number,
+            Token::Encryption(_)
+            | Token::Integrity(_)
+            | Token::Prf(_)
+            | Token::KeyExchange(_)
+            | Token::Esn(_) => false,
+        }
+    }
+
     pub(super) fn error(&self, kind: ProposalErrorKind) -> ProposalError {
         ProposalError {
             token: self.text.to_owned(),
@@ -181,11 +206,29 @@ fn read(word: &str) -> Result<Token, ProposalErrorKind> {
     if let Ok(k) = word.parse::<KeyExchangeMethod>() {
         return first_method(k).map(Token::KeyExchange);
     }
+    if let Some((which, method)) = additional(word) {
+        return match method {
+            _ if method.eq_ignore_ascii_case("none") => Ok(Token::Additional(which, None)),
+            method => match method.parse() {
+                Ok(method) => Ok(Token::Additional(which, Some(method))),
+                Err(_) => Err(explain(&method.to_ascii_lowercase())),
+            },
+        };
+    }
     match word.to_ascii_lowercase().as_str() {
         "esn" => Ok(Token::Esn(true)),
         "noesn" => Ok(Token::Esn(false)),
         lower => Err(explain(lower)),
     }
+}
+
+/// `ke1_mlkem768` in its two parts.
+fn additional(word: &str) -> Option<(Additional, &str)> {
+    let (number, method) = word.split_once('_')?;
+    let which = Additional::ALL
+        .into_iter()
+        .find(|which| which.name().eq_ignore_ascii_case(number))?;
+    Some((which, method))
 }
 
 /// What takes place in IKE_SA_INIT itself, which is never fragmented (RFC 7383 2.1), must fit into it.

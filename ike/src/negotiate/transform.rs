@@ -3,6 +3,7 @@
 //! A leaf: it imports nothing, so that `crypto` may name an algorithm without knowing how it was negotiated.
 //! To add an algorithm add its variant, its place in `ALL` and its row, in the file of its type.
 
+mod additional;
 mod encryption;
 mod integrity;
 mod key_exchange;
@@ -11,6 +12,7 @@ mod prf;
 use std::fmt;
 use std::str::FromStr;
 
+pub use additional::{Additional, AdditionalMethods};
 pub use encryption::Encryption;
 pub use integrity::Integrity;
 pub use key_exchange::KeyExchangeMethod;
@@ -29,6 +31,8 @@ pub enum TransformType {
     KeyExchange,
     /// ESN.
     ExtendedSequenceNumbers,
+    /// ADDKE1 to ADDKE7 (RFC 9370).
+    AdditionalKeyExchange(Additional),
 }
 
 impl TransformType {
@@ -40,6 +44,7 @@ impl TransformType {
             Self::Integrity => 3,
             Self::KeyExchange => 4,
             Self::ExtendedSequenceNumbers => 5,
+            Self::AdditionalKeyExchange(which) => 5 + which.number(),
         }
     }
 
@@ -51,6 +56,10 @@ impl TransformType {
             3 => Some(Self::Integrity),
             4 => Some(Self::KeyExchange),
             5 => Some(Self::ExtendedSequenceNumbers),
+            6..=12 => match Additional::from_number(id - 5) {
+                Some(which) => Some(Self::AdditionalKeyExchange(which)),
+                None => None,
+            },
             _ => None,
         }
     }
@@ -63,6 +72,7 @@ impl TransformType {
             Self::Integrity => "integrity",
             Self::KeyExchange => "DH",
             Self::ExtendedSequenceNumbers => "ESN",
+            Self::AdditionalKeyExchange(which) => which.name(),
         }
     }
 }
