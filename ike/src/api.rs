@@ -347,6 +347,8 @@ pub enum Event {
 pub enum Step {
     /// The answer to our IKE_SA_INIT request.
     InitResponse,
+    /// The answer to our IKE_INTERMEDIATE request.
+    IntermediateResponse,
     /// The answer to our IKE_AUTH request.
     AuthResponse,
     /// The peer's IKE_AUTH request, after we answered its IKE_SA_INIT.

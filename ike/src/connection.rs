@@ -142,7 +142,7 @@ impl Connection {
         let mut dropped = false;
         for (spi, state) in std::mem::take(&mut self.sas) {
             match state {
-                State::InitSent(_) => {
+                State::InitSent(_) | State::IntermediateSent(_) => {
                     cx.spis.release_ike(spi, None);
                     dropped = true;
                 }
@@ -268,7 +268,7 @@ impl Connection {
 
     fn is_trying(&self) -> bool {
         self.sas.values().any(|state| match state {
-            State::InitSent(_) | State::AuthSent(_) => true,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => true,
             State::Established(_) | State::Closing(_) => false,
         })
     }
@@ -276,7 +276,7 @@ impl Connection {
     fn established(&self) -> impl Iterator<Item = (IkeSpi, &Established)> {
         self.sas.iter().filter_map(|(spi, state)| match state {
             State::Established(established) => Some((*spi, established.as_ref())),
-            State::InitSent(_) | State::AuthSent(_) | State::Closing(_) => None,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Closing(_) => None,
         })
     }
 

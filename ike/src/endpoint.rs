@@ -12,12 +12,12 @@ use crate::config::{ConnectionConfig, ConnectionId, EndpointConfig};
 use crate::connection::Connection;
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::auth_answer::{self, Awaited, Seen};
-use crate::exchange::{Cx, init_answer};
+use crate::exchange::{Cx, init_answer, intermediate};
 use crate::message::{InitRequest, InitResponse};
 use crate::sa::spis::{FirstMessage, Owner, Spis};
 use crate::timers::after;
 use crate::wire::payload::NotifyType;
-use crate::wire::{Chain, ExchangeType, Fault, Header, IkeSpi, Malformed};
+use crate::wire::{Chain, ExchangeType, Fault, Header, IkeSpi, Malformed, Opened};
 
 /// All connections of one host, as a pure state machine.
 ///
@@ -296,6 +296,10 @@ impl Endpoint {
         let awaited = self.admission.get(spi).ok_or(Ignore::UnknownSpi)?;
         let opened = match awaited.read(header, bytes)? {
             Seen::Request(opened) => opened,
+            Seen::Intermediate(opened) => {
+                self.on_intermediate(now, path, spi, &opened);
+                return Ok(());
+            }
             Seen::Repeated(answer) => {
                 self.split(now).0.transmit(path, answer);
                 return Ok(());
@@ -330,6 +334,34 @@ impl Endpoint {
             }
         }
         Ok(())
+    }
+
+    /// An additional key exchange before anybody is authenticated (RFC 9370 2.2.2).
+    fn on_intermediate(&mut self, now: Instant, path: Path, spi: IkeSpi, opened: &Opened) {
+        let (mut cx, connections, admission) = self.split(now);
+        let Some(awaited) = admission.take(spi) else {
+            return;
+        };
+        match intermediate::answer(awaited, &mut cx, opened) {
+            intermediate::Answered::Accepted(awaited, answer) => {
+                cx.transmit(path, answer);
+                admission.put(*awaited);
+            }
+            intermediate::Answered::Refused(awaited, failure, answer, likely) => {
+                cx.transmit(path, answer);
+                admission.put(*awaited);
+                let waits = |id: &ConnectionId| connections.get(id).is_some_and(Connection::waits_for_peer);
+                let connection = likely.filter(waits);
+                if admission.may_report(now) {
+                    cx.event(Event::Failed {
+                        connection,
+                        path,
+                        failure,
+                        retry_in: None,
+                    });
+                }
+            }
+        }
     }
 
     /// RFC 7296 2.4: the peer of this connection has no other IKE SA between the two identities, so neither have we.

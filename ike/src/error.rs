@@ -90,6 +90,8 @@ impl Ignore {
 pub enum Exchange {
     /// Key exchange, in the clear.
     IkeSaInit,
+    /// Additional key exchanges.
+    IkeIntermediate,
     /// Authentication and the first CHILD SA.
     IkeAuth,
     /// Further CHILD SAs and rekeying.

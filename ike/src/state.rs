@@ -13,7 +13,8 @@ use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::{
-    Cx, auth, collision, create_child, delete, informational, init, liveness, rekey_child, rekey_ike,
+    Cx, auth, collision, create_child, delete, informational, init, intermediate, liveness, rekey_child,
+    rekey_ike,
 };
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
@@ -30,6 +31,8 @@ pub(crate) use tend::Born;
 pub(crate) enum State {
     /// Our IKE_SA_INIT request awaits its answer.
     InitSent(Box<init::Sent>),
+    /// Our IKE_INTERMEDIATE request awaits its answer.
+    IntermediateSent(Box<intermediate::Sent>),
     /// Our IKE_AUTH request awaits its answer.
     AuthSent(Box<auth::Sent>),
     /// The peer is authenticated.
@@ -44,6 +47,7 @@ impl State {
         let retransmit = |due: Option<Instant>| due.map(|due| (due, Reason::Retransmit));
         match self {
             Self::InitSent(sent) => retransmit(sent.due()),
+            Self::IntermediateSent(sent) => retransmit(sent.due()),
             Self::AuthSent(sent) => retransmit(sent.due()),
             Self::Established(sa) => [retransmit(sa.ike.due()), sa.timers.next()]
                 .into_iter()
@@ -361,6 +365,7 @@ fn read(ike: &IkeSa, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
 fn exchange_of(kind: ExchangeType) -> Exchange {
     match kind {
         ExchangeType::IKE_SA_INIT => Exchange::IkeSaInit,
+        ExchangeType::IKE_INTERMEDIATE => Exchange::IkeIntermediate,
         ExchangeType::IKE_AUTH => Exchange::IkeAuth,
         ExchangeType::CREATE_CHILD_SA => Exchange::CreateChildSa,
         ExchangeType(_) => Exchange::Informational,

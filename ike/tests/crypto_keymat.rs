@@ -126,6 +126,7 @@ fn auth_agrees_with_an_independent_computation() {
         nonce: &NONCES.1,
         sk_p: &keys.sk_pi,
         rest_of_id: b"\x02\0\0\0gw.example.org",
+        int_auth: &[],
     };
     let data = psk::authentication_data(CBC.prf, &Secret::new(b"secret".to_vec()), signed);
     assert_eq!(data.to_vec(), hex(keymat::AUTH));

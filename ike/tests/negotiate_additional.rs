@@ -28,7 +28,8 @@ fn sent(sa: &SecurityAssociation) -> SecurityAssociation {
 /// What Bob chooses and Alice accepts, or why Bob does not.
 fn between(alice: &[&str], bob: &[&str]) -> Result<String, String> {
     let (alice, bob) = (ike(alice), ike(bob));
-    let chosen = select_ike(&bob, &sent(&ike_offer(&alice, None))).map_err(|mismatch| mismatch.to_string())?;
+    let chosen =
+        select_ike(&bob, &sent(&ike_offer(&alice, None))).map_err(|mismatch| mismatch.to_string())?;
     let accepted = accept_ike(&alice, &sent(&ike_answer(&chosen, None))).unwrap();
     assert_eq!(accepted.suite, chosen.suite);
     let text = chosen.suite.to_string();
@@ -40,7 +41,11 @@ fn takes_what_both_want() {
     let hybrid = ["x25519-ke1_mlkem768"];
     assert_eq!(between(&hybrid, &hybrid).unwrap(), "x25519-ke1_mlkem768");
     assert_eq!(
-        between(&["x25519-ke1_mlkem768-ke1_mlkem1024"], &["x25519-ke1_mlkem1024-ke1_mlkem768"]).unwrap(),
+        between(
+            &["x25519-ke1_mlkem768-ke1_mlkem1024"],
+            &["x25519-ke1_mlkem1024-ke1_mlkem768"]
+        )
+        .unwrap(),
         "x25519-ke1_mlkem1024"
     );
     assert_eq!(
@@ -62,7 +67,9 @@ fn what_may_be_left_out_is_left_out_and_answered_with_none() {
 
     let chosen = select_ike(&ike(&plain), &ike_offer(&ike(&optional), None)).unwrap();
     let answer = ike_answer(&chosen, None);
-    let [proposal] = answer.proposals.as_slice() else { panic!() };
+    let [proposal] = answer.proposals.as_slice() else {
+        panic!()
+    };
     assert!(proposal.transforms.contains(&Transform::new(TransformType(6), 0)));
 }
 
@@ -76,10 +83,13 @@ fn a_gap_in_what_was_chosen_is_no_gap_in_what_takes_place() {
 #[test]
 fn says_what_is_missing_on_which_side() {
     let error = between(&["x25519"], &["x25519-ke1_mlkem768"]).unwrap_err();
-    assert!(error.contains("they offer ke1 none, we accept mlkem768"), "{error}");
+    assert!(
+        error.contains("they offer ke1 none, we accept mlkem768"),
+        "{error}"
+    );
     let error = between(&["x25519-ke1_mlkem768"], &["x25519"]).unwrap_err();
     assert!(
-        error.contains("they offer ke1 ke1_mlkem768, we accept none"),
+        error.contains("they offer ke1 mlkem768, we accept none"),
         "{error}"
     );
     assert!(error.contains("x25519-ke1_mlkem768"), "{error}");
@@ -97,7 +107,9 @@ fn falls_back_to_the_proposal_without() {
 fn no_method_is_chosen_twice_whatever_is_offered() {
     let bob = ike(&["x25519-ke1_mlkem768-ke1_none-ke2_mlkem1024-ke2_none"]);
     let mut offer = ike_offer(&bob, None);
-    let [proposal] = offer.proposals.as_mut_slice() else { panic!() };
+    let [proposal] = offer.proposals.as_mut_slice() else {
+        panic!()
+    };
     // Eve offers ML-KEM-768 in the place of the second as well.
     proposal.transforms.retain(|t| !(6..=12).contains(&t.kind.0));
     proposal.transforms.push(Transform::new(TransformType(6), 36));
@@ -112,7 +124,9 @@ fn alice_refuses_answers_that_she_did_not_offer() {
     assert!(accept_ike(&alice, &good).is_ok());
     for (kind, id) in [(6, 37), (7, 36), (6, 0), (12, 0)] {
         let mut bad = good.clone();
-        let [proposal] = bad.proposals.as_mut_slice() else { panic!() };
+        let [proposal] = bad.proposals.as_mut_slice() else {
+            panic!()
+        };
         proposal.transforms.push(Transform::new(TransformType(kind), id));
         assert_eq!(accept_ike(&alice, &bad).is_ok(), kind == 12, "{kind} {id}");
     }
@@ -129,7 +143,10 @@ fn a_child_sa_has_them_with_pfs_only_and_never_in_ike_auth() {
     assert_eq!(accepted.suite, chosen.suite);
     let first = select_esp(&hybrid, &offer, ChildExchange::IkeAuth).unwrap();
     assert_eq!(first.suite.to_string(), "aes256gcm16");
-    assert_eq!(hybrid.first().unwrap().without_key_exchange().to_string(), "aes256gcm16");
+    assert_eq!(
+        hybrid.first().unwrap().without_key_exchange().to_string(),
+        "aes256gcm16"
+    );
     // PFS is not wanted here, so nothing can be added to it.
     assert!(select_esp(&esp(&["noesn"]), &offer, ChildExchange::CreateChildSa).is_err());
 }

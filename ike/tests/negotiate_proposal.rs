@@ -185,7 +185,11 @@ fn reads_additional_key_exchanges_and_writes_them_back() {
     assert_eq!(proposal.to_string(), text);
     let text = "aes256gcm16-x25519-ke1_mlkem1024-esn";
     assert_eq!(esp(text).to_string(), text);
-    assert!(ike("aes256gcm16-prfsha384-x25519-KE1_MLKEM768").additional.requires_post_quantum());
+    assert!(
+        ike("aes256gcm16-prfsha384-x25519-KE1_MLKEM768")
+            .additional
+            .requires_post_quantum()
+    );
     assert!(!proposal.additional.requires_post_quantum() && proposal.additional.is_required());
 }
 
@@ -204,9 +208,15 @@ fn refuses_additional_key_exchanges_that_can_only_be_a_mistake() {
         assert_eq!(found, kind, "{text}");
         assert!(token.starts_with("ke"), "{text}: {token}");
     }
-    assert_eq!(refused("aes256gcm16-prfsha256-ke1_mlkem768").2, Kind::NoKeyExchange);
     assert_eq!(
-        "aes256gcm16-ke1_mlkem768".parse::<EspProposal>().unwrap_err().kind,
+        refused("aes256gcm16-prfsha256-ke1_mlkem768").2,
+        Kind::NoKeyExchange
+    );
+    assert_eq!(
+        "aes256gcm16-ke1_mlkem768"
+            .parse::<EspProposal>()
+            .unwrap_err()
+            .kind,
         Kind::AdditionalWithoutFirst
     );
     assert_eq!(

@@ -6,7 +6,8 @@ use xvpn_ike::api::Spi;
 use xvpn_ike::negotiate::offer::{esp_answer, esp_offer, ike_answer, ike_offer};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal, default_esp, default_ike, legacy_ike};
 use xvpn_ike::negotiate::select::{
-    BadAnswer, ChildExchange, ChosenEsp, ChosenIke, Difference, accept_esp, accept_ike, select_esp, select_ike,
+    BadAnswer, ChildExchange, ChosenEsp, ChosenIke, Difference, accept_esp, accept_ike, select_esp,
+    select_ike,
 };
 use xvpn_ike::negotiate::transform::TransformType as Kind;
 use xvpn_ike::wire::payload::{
@@ -166,15 +167,15 @@ fn the_text_of_a_hostile_offer_is_short() {
 
 #[test]
 fn refuses_proposals_with_unknown_types_and_transforms_with_unknown_attributes() {
-    // RFC 7296 3.3.6; transform type 6 is ADDKE1 (RFC 9370).
+    // RFC 7296 3.3.6.
     let ours = ike(&["aes256gcm16-prfsha256-x25519"]);
     let mut offer = ike_offer(&ours, None);
     offer.proposals[0]
         .transforms
-        .push(Transform::new(TransformType(6), 36));
+        .push(Transform::new(TransformType(13), 36));
     assert_eq!(
         select_ike(&ours, &offer).unwrap_err().difference,
-        Difference::UnknownType(6)
+        Difference::UnknownType(13)
     );
 
     let mut offer = ike_offer(&ours, None);
@@ -212,7 +213,13 @@ fn accepts_integrity_none_and_integrity_beside_an_aead_in_an_offer_but_answers_w
             .push(Transform::new(TransformType::INTEGRITY, id));
         let chosen = select_esp(&ours, &offer, ChildExchange::IkeAuth).unwrap();
         assert_eq!(chosen.suite.integrity, None);
-        let answer = esp_answer(&ChosenEsp { number: 1, ..chosen.clone() }, Spi(0x2000));
+        let answer = esp_answer(
+            &ChosenEsp {
+                number: 1,
+                ..chosen.clone()
+            },
+            Spi(0x2000),
+        );
         assert!(
             answer.proposals[0]
                 .transforms
@@ -302,7 +309,13 @@ fn refuses_ah_and_reserved_spis() {
 fn the_initiator_refuses_every_answer_that_is_not_one_of_its_offers() {
     let alice = ike(&["aes256-aes128-sha256-x25519-modp2048", "aes128-sha1-modp1024"]);
     let good = select_ike(&alice, &ike_offer(&alice, None)).unwrap();
-    let answer = ike_answer(&ChosenIke { number: 1, ..good.clone() }, None);
+    let answer = ike_answer(
+        &ChosenIke {
+            number: 1,
+            ..good.clone()
+        },
+        None,
+    );
     assert!(accept_ike(&alice, &answer).is_ok());
 
     // Eve answers with more than one proposal, with none, with numbers that were not sent.
@@ -316,13 +329,31 @@ fn the_initiator_refuses_every_answer_that_is_not_one_of_its_offers() {
     );
     for number in [0, 3, 255] {
         assert_eq!(
-            accept_ike(&alice, &ike_answer(&ChosenIke { number, ..good.clone() }, None)),
+            accept_ike(
+                &alice,
+                &ike_answer(
+                    &ChosenIke {
+                        number,
+                        ..good.clone()
+                    },
+                    None
+                )
+            ),
             Err(BadAnswer::Number(number))
         );
     }
     // With the algorithms of one proposal under the number of the other.
     assert!(matches!(
-        accept_ike(&alice, &ike_answer(&ChosenIke { number: 2, ..good.clone() }, None)),
+        accept_ike(
+            &alice,
+            &ike_answer(
+                &ChosenIke {
+                    number: 2,
+                    ..good.clone()
+                },
+                None
+            )
+        ),
         Err(BadAnswer::NotOffered { .. })
     ));
     // With two algorithms of a type, and with none.
@@ -362,7 +393,13 @@ fn the_initiator_refuses_every_answer_that_is_not_one_of_its_offers() {
 fn the_initiator_refuses_an_integrity_algorithm_with_an_aead() {
     let alice = ike(&["aes256gcm16-prfsha256-x25519"]);
     let good = select_ike(&alice, &ike_offer(&alice, None)).unwrap();
-    let mut answer = ike_answer(&ChosenIke { number: 1, ..good.clone() }, None);
+    let mut answer = ike_answer(
+        &ChosenIke {
+            number: 1,
+            ..good.clone()
+        },
+        None,
+    );
     answer.proposals[0]
         .transforms
         .push(Transform::new(TransformType::INTEGRITY, 12));

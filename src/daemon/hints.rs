@@ -45,7 +45,11 @@ fn silent(event: &Event) -> Option<SocketAddr> {
     match event {
         Event::Progress { step, path, .. } => match step {
             Step::Retransmission { .. } => Some(path.remote),
-            Step::InitResponse | Step::AuthResponse | Step::AuthRequest | Step::DeleteResponse => None,
+            Step::InitResponse
+            | Step::IntermediateResponse
+            | Step::AuthResponse
+            | Step::AuthRequest
+            | Step::DeleteResponse => None,
         },
         Event::Failed { failure, path, .. } => {
             matches!(failure.cause, Cause::NoResponse { .. }).then_some(path.remote)

@@ -11,6 +11,9 @@ pub fn step(step: Step, path: &Path) -> String {
     let peer = path.remote;
     match step {
         Step::InitResponse => format!("asked {peer} for an IKE SA (IKE_SA_INIT)"),
+        Step::IntermediateResponse => {
+            format!("agreed on first keys with {peer}, adding another key exchange (IKE_INTERMEDIATE)")
+        }
         Step::AuthResponse => format!("agreed on keys with {peer}, proving identities (IKE_AUTH)"),
         Step::AuthRequest => {
             format!("{peer} asked for an IKE SA; waiting for it to prove its identity (IKE_AUTH)")

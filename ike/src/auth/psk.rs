@@ -19,7 +19,7 @@ pub struct AuthMismatch;
 pub fn authentication_data(prf: Prf, secret: &Secret, signed: SignedOctets<'_>) -> Zeroizing<Vec<u8>> {
     let key = prf.compute(secret.expose(), &[KEY_PAD]);
     let maced_id = prf.compute(signed.sk_p, &[signed.rest_of_id]);
-    prf.compute(&key, &[signed.message, signed.nonce, &maced_id])
+    prf.compute(&key, &[signed.message, signed.nonce, &maced_id, signed.int_auth])
 }
 
 /// Compares the peer's Authentication Data with what it should be, in constant time.
@@ -47,6 +47,7 @@ mod tests {
             nonce: &[7; 32],
             sk_p: &[9; 32],
             rest_of_id: &[2, 0, 0, 0, b'a'],
+            int_auth: &[],
         }
     }
 

@@ -13,6 +13,8 @@ pub struct SignedOctets<'a> {
     pub sk_p: &'a [u8],
     /// That side's RestOfIDPayload: the ID payload's body as it was on the wire, RESERVED included.
     pub rest_of_id: &'a [u8],
+    /// IntAuth: what was said in IKE_INTERMEDIATE, and the message ID of IKE_AUTH; empty if nothing was (RFC 9242 3.3.2).
+    pub int_auth: &'a [u8],
 }
 
 impl SignedOctets<'_> {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Connection, Intent};
 use crate::api::{Event, Path, Reason, Step};
-use crate::error::Ignore;
+use crate::error::{Failure, Ignore};
 use crate::exchange::init::{self, Answer};
+use crate::exchange::intermediate::{self, Next};
 use crate::exchange::{Cx, auth};
 use crate::state::{Closing, Seen, State};
 use crate::wire::{Header, IkeSpi};
@@ -24,6 +25,14 @@ impl Connection {
         match self.sas.remove(&spi) {
             None => cx.ignored(Ignore::UnknownSpi),
             Some(State::InitSent(sent)) => self.on_init_answer(cx, sent, header, path, bytes, sole),
+            Some(State::IntermediateSent(sent)) => match sent.read(header, bytes) {
+                Ok(opened) => {
+                    let path = sent.path();
+                    let next = sent.finish(cx, &opened, sole);
+                    self.proceed(cx, spi, path, next);
+                }
+                Err(ignore) => self.keep(cx, spi, State::IntermediateSent(sent), ignore),
+            },
             Some(State::AuthSent(sent)) => match sent.read(header, bytes) {
                 Ok(opened) => {
                     let finished = sent.finish(cx, &opened);
@@ -88,16 +97,12 @@ impl Connection {
                     sent.suspect(cx.now, cause);
                     return self.keep(cx, spi, State::InitSent(sent), Ignore::UnprotectedError);
                 }
-                Ok(shared) => sent.finish(header, &accepted, &chosen, &shared).map(|exchanged| {
-                    let sent = auth::request(cx, exchanged, bytes, sole);
-                    let path = sent.ike.path;
-                    cx.event(Event::Progress {
-                        connection: self.config.id,
-                        step: Step::AuthResponse,
-                        path,
-                    });
-                    State::AuthSent(Box::new(sent))
-                }),
+                Ok(shared) => {
+                    let next = sent
+                        .finish(header, &accepted, &chosen, &shared)
+                        .and_then(|exchanged| intermediate::begin(cx, exchanged, bytes.to_vec(), sole));
+                    return self.proceed(cx, spi, path, next);
+                }
             },
         };
         match next {
@@ -107,6 +112,30 @@ impl Connection {
                 self.failed(cx, path, failure);
             }
         }
+    }
+
+    /// A key exchange is complete: the next one or IKE_AUTH is under way, or the attempt failed.
+    fn proceed(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, next: Result<Next, Failure>) {
+        let (state, step, path) = match next {
+            Ok(Next::Intermediate(sent)) => {
+                let path = sent.path();
+                (State::IntermediateSent(sent), Step::IntermediateResponse, path)
+            }
+            Ok(Next::Auth(sent)) => {
+                let path = sent.ike.path;
+                (State::AuthSent(sent), Step::AuthResponse, path)
+            }
+            Err(failure) => {
+                cx.spis.release_ike(spi, None);
+                return self.failed(cx, path, failure);
+            }
+        };
+        cx.event(Event::Progress {
+            connection: self.config.id,
+            step,
+            path,
+        });
+        self.put(spi, state);
     }
 
     fn on_auth_answer(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, finished: auth::Finished) {
@@ -152,6 +181,16 @@ impl Connection {
                 Err(failure) => {
                     cx.spis.release_ike(spi, None);
                     self.failed(cx, sent.path, failure);
+                }
+            },
+            Some(State::IntermediateSent(mut sent)) => match sent.on_timeout(cx) {
+                Ok(again) => {
+                    self.report_retransmission(cx, sent.path(), again);
+                    self.put(spi, State::IntermediateSent(sent));
+                }
+                Err(failure) => {
+                    cx.spis.release_ike(spi, None);
+                    self.failed(cx, sent.path(), failure);
                 }
             },
             Some(State::AuthSent(mut sent)) => match sent.on_timeout(cx) {

@@ -152,7 +152,7 @@ impl Connection {
         let is_useless = |state: &State| match state {
             State::Closing(_) => true,
             State::Established(established) => established.children.is_empty(),
-            State::InitSent(_) | State::AuthSent(_) => false,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => false,
         };
         while self.sas.len() >= MOST_SAS {
             let oldest = self
@@ -166,7 +166,7 @@ impl Connection {
                 Some(State::Established(established)) => {
                     self.remove_now(cx, *established, CloseReason::Replaced);
                 }
-                Some(State::InitSent(_) | State::AuthSent(_)) | None => {}
+                Some(State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_)) | None => {}
             }
         }
     }
@@ -175,7 +175,7 @@ impl Connection {
     fn give_way(&mut self, cx: &mut Cx<'_>) {
         self.timers.clear(Reason::Retry);
         self.sas.retain(|spi, state| match state {
-            State::InitSent(_) => {
+            State::InitSent(_) | State::IntermediateSent(_) => {
                 cx.spis.release_ike(*spi, None);
                 false
             }
@@ -206,7 +206,7 @@ impl Connection {
         }
         let losing = self.sas.values_mut().find_map(|state| match state {
             State::Established(established) => Some(established),
-            State::InitSent(_) | State::AuthSent(_) | State::Closing(_) => None,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Closing(_) => None,
         });
         let Some(established) = losing.filter(|established| !established.children.is_empty()) else {
             return;

@@ -12,6 +12,9 @@ impl Cause {
                 Exchange::IkeSaInit => "check `remote.address`, that the peer's IKE service runs and knows this host's \
                      address, and that UDP 500 is open both ways in every firewall and security group"
                     .into(),
+                Exchange::IkeIntermediate => "UDP 500 works, so check that UDP 4500 is open both ways in every firewall and \
+                     security group, and that packets of the path's full size get through"
+                    .into(),
                 Exchange::IkeAuth => "UDP 500 works, so check that UDP 4500 is open both ways in every firewall and \
                      security group; a peer that refuses silently has the reason in its own log"
                     .into(),
@@ -71,6 +74,7 @@ impl fmt::Display for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::IkeSaInit => "IKE_SA_INIT",
+            Self::IkeIntermediate => "IKE_INTERMEDIATE",
             Self::IkeAuth => "IKE_AUTH",
             Self::CreateChildSa => "CREATE_CHILD_SA",
             Self::Informational => "INFORMATIONAL",

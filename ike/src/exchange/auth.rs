@@ -46,6 +46,7 @@ pub(crate) struct Sent {
     pub(crate) begun: Instant,
     /// RealMessage2: the responder's first message, which its AUTH covers.
     response: Vec<u8>,
+    int_auth: Vec<u8>,
     child_spi: Spi,
 }
 
@@ -86,12 +87,14 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
         begun,
     } = exchanged;
     let child_spi = cx.spis.allocate_esp(cx.random);
+    let int_auth = ike.int_auth.octets(ike.requests.next_id());
     let idi = identification(&config.local_identity);
     let signed = SignedOctets {
         message: &request,
         nonce: &ike.nonces.responder,
         sk_p: &ike.keys.sk_pi,
         rest_of_id: &idi.to_bytes(),
+        int_auth: &int_auth,
     };
     let auth = proof::prove(&ike, &config, signed);
     let message = AuthRequest {
@@ -120,6 +123,7 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
         ike,
         begun,
         response: response.to_vec(),
+        int_auth,
         child_spi,
     }
 }
@@ -215,6 +219,7 @@ impl Sent {
             nonce: &self.ike.nonces.initiator,
             sk_p: &self.ike.keys.sk_pr,
             rest_of_id: &accepted.idr.to_bytes(),
+            int_auth: &self.int_auth,
         };
         match proof::verify(&self.ike, &self.config, signed, &accepted.auth) {
             Ok(proof) => Ok((got, proof)),

@@ -1,5 +1,6 @@
 //! IKE_AUTH, the responder's part (RFC 7296 1.2, 2.15, 2.21.2). The initiator's part and the picture: `auth`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,13 +19,15 @@ use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, Child
 use crate::negotiate::offer;
 use crate::negotiate::select::{ChildExchange, select_esp};
 use crate::negotiate::selector::{TrafficSelector, from_payload, narrow, to_payload};
+use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::window::Standing;
 use crate::wire::payload::{Body, Notify, NotifyType};
 use crate::wire::{ExchangeType, Fault, Header, Malformed, Opened, PayloadType, Payloads};
 
-/// The responder, after its IKE_SA_INIT answer, awaiting the IKE_AUTH request: a half-open SA (RFC 7296 2.6).
+/// The responder, after its IKE_SA_INIT answer, awaiting the IKE_INTERMEDIATE requests that were agreed on and then the
+/// IKE_AUTH request: a half-open SA (RFC 7296 2.6).
 pub(crate) struct Awaited {
     /// The IKE SA; the peer is not authenticated yet.
     pub(crate) ike: IkeSa,
@@ -38,15 +41,20 @@ pub(crate) struct Awaited {
     pub(crate) response: Vec<u8>,
     /// The request was refused; what is left is here to repeat the refusal.
     pub(crate) refused: bool,
+    /// The additional key exchanges that are still to come (RFC 9370 2.2.2).
+    pub(crate) left: VecDeque<KeyExchangeMethod>,
     request: Vec<u8>,
+    int_auth: Vec<u8>,
 }
 
 /// What a message for a half-open SA is.
 #[derive(Debug)]
 pub(crate) enum Seen {
+    /// The IKE_INTERMEDIATE request.
+    Intermediate(Opened),
     /// The IKE_AUTH request.
     Request(Opened),
-    /// The IKE_AUTH request again, already refused: this was the answer.
+    /// The last request again: this was the answer.
     Repeated(Vec<u8>),
 }
 
@@ -78,6 +86,8 @@ impl Awaited {
         expires: Instant,
     ) -> Self {
         Self {
+            left: ike.suite.additional.methods().collect(),
+            int_auth: Vec::new(),
             ike,
             expires,
             begun,
@@ -93,13 +103,16 @@ impl Awaited {
         if header.flags.response {
             return Err(Ignore::Unasked);
         }
-        if header.exchange != ExchangeType::IKE_AUTH {
-            return Err(Ignore::UnexpectedState);
-        }
         match self.ike.responses.judge(header.message_id) {
-            Standing::Fresh if !self.refused => Ok(Seen::Request(self.ike.open(header, bytes)?)),
+            Standing::Fresh if !self.refused => match (header.exchange, self.left.is_empty()) {
+                (ExchangeType::IKE_AUTH, true) => Ok(Seen::Request(self.ike.open(header, bytes)?)),
+                (ExchangeType::IKE_INTERMEDIATE, false) => {
+                    Ok(Seen::Intermediate(self.ike.open(header, bytes)?))
+                }
+                (_, _) => Err(Ignore::UnexpectedState),
+            },
             Standing::Repeated(answer) => {
-                self.ike.open(header, bytes)?;
+                self.ike.open_repeated(header, bytes)?;
                 Ok(Seen::Repeated(answer.to_vec()))
             }
             Standing::Fresh | Standing::Outside => Err(Ignore::OutOfWindow),
@@ -115,6 +128,7 @@ impl Awaited {
         candidates: &[Arc<ConnectionConfig>],
     ) -> Answered {
         let id = opened.header().message_id;
+        self.int_auth = self.ike.int_auth.octets(id);
         let claim = match opened.chain().and_then(|chain| AuthRequest::parse(&chain)) {
             Ok(message) => Claim::read(message),
             Err(malformed) => Err(from_malformed(&malformed)),
@@ -150,6 +164,7 @@ impl Awaited {
             nonce: &self.ike.nonces.initiator,
             sk_p: &self.ike.keys.sk_pr,
             rest_of_id: &idr.to_bytes(),
+            int_auth: &self.int_auth,
         };
         let auth = proof::prove(&self.ike, &config, signed);
         let message = AuthResponse::Accepted(Box::new(AuthAccepted {
@@ -239,6 +254,7 @@ impl Awaited {
             nonce: &self.ike.nonces.responder,
             sk_p: &self.ike.keys.sk_pi,
             rest_of_id: &claim.message.idi.to_bytes(),
+            int_auth: &self.int_auth,
         };
         proof::verify(&self.ike, config, signed, &claim.message.auth)
     }

@@ -166,7 +166,10 @@ impl Sent {
         let method = chosen.suite.key_exchange;
         // An answer to an earlier copy of our request, with another group, is of no use any more.
         let fits = method == self.key.method() && accepted.ke.method == method.id();
-        if !fits || accepted.ke.data.len() != method.public_len() || header.responder_spi.is_zero() {
+        // RFC 9370 2.2.1: who agrees to additional key exchanges says that it can do IKE_INTERMEDIATE.
+        let agreed = chosen.suite.additional.is_empty() || accepted.notifies.intermediate_supported;
+        let length = accepted.ke.data.len();
+        if !fits || !agreed || length != method.answer_len() || header.responder_spi.is_zero() {
             return Err(Ignore::Malformed);
         }
         Ok(Answer::Accepted(accepted, chosen))

@@ -4,14 +4,15 @@
 
 use std::sync::Arc;
 
-use super::init::{NONCE_LEN, internal, key_pair};
+use super::init::{NONCE_LEN, internal, joined};
 use super::traversal::{detected, encapsulation, nat_detection};
 use super::{Cx, extensions};
 use crate::api::{Path, Role};
 use crate::config::ConnectionConfig;
+use crate::crypto::kex;
 use crate::error::{Cause, Exchange, Failure, Negotiated, Side};
 use crate::message::{InitAccepted, InitNotifies, InitRequest, InitResponse, build_plain};
-use crate::negotiate::proposal::IkeSuite;
+use crate::negotiate::proposal::{IkeSuite, suitable};
 use crate::negotiate::select::{ChosenIke, select_ike};
 use crate::negotiate::transform::Prf;
 use crate::negotiate::{describe, offer};
@@ -47,7 +48,8 @@ pub(crate) fn answer(
     first: FirstMessage,
 ) -> Answered {
     let chosen = candidates.iter().find_map(|config| {
-        let chosen = select_ike(&config.ike_proposals, &request.sa).ok()?;
+        let suitable = suitable(&config.ike_proposals, request.notifies.intermediate_supported);
+        let chosen = select_ike(&suitable, &request.sa).ok()?;
         Some((config, chosen))
     });
     let Some((config, chosen)) = chosen else {
@@ -86,10 +88,7 @@ fn exchange_keys(
     config: &ConnectionConfig,
     chosen: &ChosenIke,
 ) -> Result<Half, Failure> {
-    let key = key_pair(cx, chosen.suite.key_exchange)?;
-    let public = key.public().to_vec();
-    let shared = key
-        .shared(&request.ke.data)
+    let answer = kex::respond(chosen.suite.key_exchange, &request.ke.data, cx.random)
         .map_err(|_| Failure::new(Exchange::IkeSaInit, Cause::BadPublicValue))?;
     let nonce = cx.random_octets(nonce_len(chosen.suite.prf, &request.nonce));
     let traversal = detected((header.initiator_spi.0, 0), path, &request.notifies);
@@ -103,7 +102,7 @@ fn exchange_keys(
         sa: offer::ike_answer(chosen, None),
         ke: KeyExchange {
             method: chosen.suite.key_exchange.id(),
-            data: public,
+            data: answer.public,
         },
         nonce: Nonce(nonce.clone()),
         notifies,
@@ -124,7 +123,7 @@ fn exchange_keys(
         encapsulation: encapsulation(traversal, config.encapsulation),
         features,
     };
-    let Some(ike) = IkeSa::new(agreed, &shared, config.retransmission) else {
+    let Some(ike) = IkeSa::new(agreed, &answer.shared, config.retransmission) else {
         cx.spis.release_ike(spi_r, None);
         return Err(internal("keys do not fit the algorithms"));
     };
@@ -169,22 +168,23 @@ pub(crate) fn admits(config: &ConnectionConfig, suite: &IkeSuite) -> bool {
                 .is_none_or(|integrity| proposal.integrity.contains(&integrity))
             && proposal.prf.contains(&suite.prf)
             && proposal.key_exchange.contains(&suite.key_exchange)
+            && proposal.additional.admits(&suite.additional)
     })
 }
 
 fn no_proposal(candidates: &[Arc<ConnectionConfig>], request: &InitRequest) -> Failure {
-    let mismatch = candidates
-        .first()
-        .and_then(|config| select_ike(&config.ike_proposals, &request.sa).err());
+    let ours = candidates.first().map(|config| config.ike_proposals.as_slice());
+    let difference = match select_ike(ours.unwrap_or_default(), &request.sa) {
+        Err(mismatch) => mismatch.difference.to_string(),
+        // RFC 9370 2.2.1: it must, or it cannot mean it.
+        Ok(_) => "they offer additional key exchanges and do not announce IKE_INTERMEDIATE".to_owned(),
+    };
     let cause = Cause::NoProposal {
         of: Negotiated::Ike,
         refused_by: Side::Us,
-        ours: mismatch
-            .as_ref()
-            .map(|mismatch| mismatch.ours.clone())
-            .unwrap_or_default(),
+        ours: joined(ours.unwrap_or_default()),
         theirs: Some(describe::proposals(&request.sa.proposals)),
-        difference: mismatch.map(|mismatch| mismatch.difference.to_string()),
+        difference: Some(difference),
     };
     Failure::new(Exchange::IkeSaInit, cause)
 }

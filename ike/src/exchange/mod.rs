@@ -19,6 +19,7 @@ pub(crate) mod extensions;
 pub(crate) mod informational;
 pub(crate) mod init;
 pub(crate) mod init_answer;
+pub(crate) mod intermediate;
 pub(crate) mod liveness;
 pub(crate) mod proof;
 pub(crate) mod rekey_child;

@@ -15,10 +15,13 @@ use super::Cx;
 use super::init::{NONCE_LEN, key_pair};
 use super::rekey_child::{MOST_DETOURS, failure, invalid, invalid_ke, public, wanted_group};
 use crate::api::Role;
+use crate::config::ConnectionConfig;
 use crate::crypto::kex::KeyPair;
 use crate::error::{Cause, Failure};
 use crate::message::{CreateChildRequest, CreateChildResponse, NewIke};
+use crate::negotiate::additional::AdditionalChoices;
 use crate::negotiate::offer;
+use crate::negotiate::proposal::IkeProposal;
 use crate::negotiate::select::{ChosenIke, accept_ike, select_ike};
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
@@ -49,7 +52,7 @@ pub(crate) fn request(
     let spi = cx.spis.allocate_ike(Owner::Connection(config.id), cx.random);
     let nonce = cx.random_octets(NONCE_LEN);
     let message = CreateChildRequest::RekeyIke(NewIke {
-        sa: offer::ike_offer(&config.ike_proposals, Some(spi.0)),
+        sa: offer::ike_offer(&first_only(&config), Some(spi.0)),
         nonce: Nonce(nonce.clone()),
         ke: public(&key),
     });
@@ -110,7 +113,7 @@ impl Sent {
     }
 
     fn accept(self, established: &Established, answer: &NewIke) -> Result<IkeSa, Cause> {
-        let chosen = accept_ike(&established.config.ike_proposals, &answer.sa)
+        let chosen = accept_ike(&first_only(&established.config), &answer.sa)
             .map_err(|bad| invalid(&bad.to_string()))?;
         let method = chosen.suite.key_exchange;
         let peer_spi = peer_spi(&chosen).ok_or_else(|| invalid("the answer has no SPI"))?;
@@ -174,7 +177,7 @@ fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke
         return Err(Notify::new(NotifyType::TEMPORARY_FAILURE));
     }
     let config = Arc::clone(&established.config);
-    let chosen = select_ike(&config.ike_proposals, &wanted.sa)
+    let chosen = select_ike(&first_only(&config), &wanted.sa)
         .map_err(|_| Notify::new(NotifyType::NO_PROPOSAL_CHOSEN))?;
     let syntax = || Notify::new(NotifyType::INVALID_SYNTAX);
     let peer_spi = peer_spi(&chosen).ok_or_else(syntax)?;
@@ -240,6 +243,15 @@ fn successor(
     IkeSa::rekeyed(old, agreed, shared, established.config.retransmission).ok_or(Cause::Internal {
         detail: "keys do not fit the algorithms",
     })
+}
+
+/// Without additional key exchanges.
+fn first_only(config: &ConnectionConfig) -> Vec<IkeProposal> {
+    let only = |proposal: &IkeProposal| IkeProposal {
+        additional: AdditionalChoices::none(),
+        ..proposal.clone()
+    };
+    config.ike_proposals.iter().map(only).collect()
 }
 
 fn peer_spi(chosen: &ChosenIke) -> Option<IkeSpi> {

@@ -12,11 +12,13 @@ mod collect;
 pub mod create_child;
 pub mod informational;
 pub mod init;
+pub mod intermediate;
 
 pub use auth::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
 pub use create_child::{CreateChildRequest, CreateChildResponse, NewChild, NewIke};
 pub use informational::Informational;
 pub use init::{InitAccepted, InitNotifies, InitRequest, InitResponse};
+pub use intermediate::{IntermediateRequest, IntermediateResponse};
 
 use crate::wire::payload::Notify;
 pub use crate::wire::sealed::{OpenError, Opened, Protect, open, seal};

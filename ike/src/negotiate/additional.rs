@@ -34,7 +34,8 @@ impl AdditionalChoices {
 
     /// It cannot do without one that withstands a quantum computer.
     pub fn requires_post_quantum(&self) -> bool {
-        let strong = |choice: &Option<KeyExchangeMethod>| choice.is_some_and(KeyExchangeMethod::is_post_quantum);
+        let strong =
+            |choice: &Option<KeyExchangeMethod>| choice.is_some_and(KeyExchangeMethod::is_post_quantum);
         self.0.values().any(|choices| choices.iter().all(strong))
     }
 

@@ -277,12 +277,23 @@ pub(super) fn listed(proposal: &Proposal, kind: TransformType) -> String {
         .iter()
         .filter(|t| t.kind.0 == kind.id())
         .take(MOST_LISTED)
-        .map(describe::transform);
+        .map(|transform| within(kind, describe::transform(transform)));
     let names: Vec<String> = names.collect();
     if names.is_empty() {
         "none".to_owned()
     } else {
         names.join(", ")
+    }
+}
+
+/// `ke1_mlkem768` is a long word where it is clear that it is about ke1.
+fn within(kind: TransformType, name: String) -> String {
+    match name
+        .strip_prefix(kind.name())
+        .and_then(|name| name.strip_prefix('_'))
+    {
+        Some(short) => short.to_owned(),
+        None => name,
     }
 }
 

@@ -159,6 +159,22 @@ fn sha2() -> Vec<Integrity> {
     ]
 }
 
+/// Those that suit a peer: one that cannot do IKE_INTERMEDIATE has no additional key exchanges (RFC 9370 2.2.1).
+pub fn suitable(proposals: &[IkeProposal], intermediate: bool) -> Vec<IkeProposal> {
+    if intermediate {
+        return proposals.to_vec();
+    }
+    let can_do_without = proposals
+        .iter()
+        .filter(|proposal| !proposal.additional.is_required());
+    can_do_without
+        .map(|proposal| IkeProposal {
+            additional: AdditionalChoices::none(),
+            ..proposal.clone()
+        })
+        .collect()
+}
+
 impl IkeProposal {
     /// Names an algorithm that is only for old peers.
     pub fn is_legacy(&self) -> bool {

@@ -64,7 +64,9 @@ pub enum ProposalErrorKind {
     #[error("additional key exchanges are numbered from `ke1_` on, without a gap; use the next lower number")]
     AdditionalGap,
     /// `ke1_none` and nothing else.
-    #[error("`none` is for what may be left out; name a method for it as well, such as `ke1_mlkem768`, or drop it")]
+    #[error(
+        "`none` is for what may be left out; name a method for it as well, such as `ke1_mlkem768`, or drop it"
+    )]
     AdditionalNothing,
     /// An additional key exchange after none.
     #[error("an additional key exchange follows a first one; add one such as `x25519`")]

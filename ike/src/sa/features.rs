@@ -5,4 +5,6 @@
 pub(crate) struct Features {
     /// The peer is an xvpn, too.
     pub(crate) xvpn: bool,
+    /// IKE_INTERMEDIATE (RFC 9242), and with it additional key exchanges (RFC 9370).
+    pub(crate) intermediate: bool,
 }

@@ -11,10 +11,11 @@ use crate::error::Ignore;
 use crate::negotiate::nat::NatStatus;
 use crate::negotiate::proposal::IkeSuite;
 use crate::sa::features::Features;
+use crate::sa::int_auth::IntAuth;
 use crate::sa::keymat::{IkeKeys, Seeds};
 use crate::sa::spis::FirstMessage;
 use crate::sa::window::{Requests, Responses};
-use crate::wire::sealed::{OpenError, Opened, Protect, open, seal};
+use crate::wire::sealed::{OpenError, Opened, Protect, open, seal, unencrypted};
 use crate::wire::{ExchangeType, Flags, Header, IkeSpi, MessageId, Payloads};
 
 /// An IKE SA whose keys exist. Whether its peer is authenticated is for the state that owns it to know.
@@ -45,8 +46,12 @@ pub(crate) struct IkeSa {
     pub(crate) responses: Responses,
     /// The message that made it, if the peer sent it.
     pub(crate) first: Option<FirstMessage>,
+    /// What was said in IKE_INTERMEDIATE.
+    pub(crate) int_auth: IntAuth,
     outbound: SkCipher,
     inbound: SkCipher,
+    /// The one before, while the peer may still repeat a request that was protected by it.
+    inbound_before: Option<SkCipher>,
     next_iv: u64,
 }
 
@@ -149,8 +154,10 @@ impl IkeSa {
             requests: Requests::starting_at(requests, policy),
             responses: Responses::starting_at(responses),
             first: None,
+            int_auth: IntAuth::default(),
             outbound,
             inbound,
+            inbound_before: None,
             next_iv: 0,
         })
     }
@@ -168,10 +175,36 @@ impl IkeSa {
         if header.initiator_spi != self.spi_i || header.responder_spi != self.spi_r {
             return Err(Ignore::UnknownSpi);
         }
-        open(bytes, &self.inbound).map_err(|error| match error {
-            OpenError::Malformed(_) => Ignore::Malformed,
-            OpenError::NotEncrypted | OpenError::Length | OpenError::NotAuthentic => Ignore::BadIcv,
+        open(bytes, &self.inbound).map_err(unopened)
+    }
+
+    /// The same for a request that is answered already, perhaps with keys that were replaced since.
+    pub(crate) fn open_repeated(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
+        self.open(header, bytes).or_else(|ignore| {
+            let before = self.inbound_before.as_ref().ok_or(ignore)?;
+            open(bytes, before).map_err(unopened)
         })
+    }
+
+    /// Replaces all keys after an additional key exchange (RFC 9370 2.2.2). `None` only if algorithms and keys do not fit,
+    /// which is a defect of ours.
+    pub(crate) fn add_key_exchange(&mut self, shared: &[u8]) -> Option<()> {
+        let seeds = Seeds {
+            nonce_i: &self.nonces.initiator,
+            nonce_r: &self.nonces.responder,
+            spi_i: self.spi_i.0,
+            spi_r: self.spi_r.0,
+        };
+        let keys = self.keys.update(&self.suite, shared, seeds).ok()?;
+        let (initiator, responder) = keys.ciphers(&self.suite).ok()?;
+        let (outbound, inbound) = match self.role {
+            Role::Initiator => (initiator, responder),
+            Role::Responder => (responder, initiator),
+        };
+        self.keys = keys;
+        self.outbound = outbound;
+        self.inbound_before = Some(std::mem::replace(&mut self.inbound, inbound));
+        Some(())
     }
 
     /// Seals our next request, to be sent and remembered by the caller.
@@ -193,6 +226,8 @@ impl IkeSa {
         payloads: &Payloads,
         random: &mut dyn Random,
     ) -> Vec<u8> {
+        // The last request that may come again is the one that is answered here.
+        self.inbound_before = None;
         let bytes = self.seal(exchange, true, id, payloads, random);
         self.responses.answered(bytes.clone());
         bytes
@@ -229,6 +264,32 @@ impl IkeSa {
         self.requests.due()
     }
 
+    /// What IntAuth covers of a message of ours.
+    pub(crate) fn unencrypted(
+        &self,
+        exchange: ExchangeType,
+        response: bool,
+        id: MessageId,
+        payloads: &Payloads,
+    ) -> Vec<u8> {
+        unencrypted(&self.header(exchange, response, id), payloads)
+    }
+
+    fn header(&self, exchange: ExchangeType, response: bool, message_id: MessageId) -> Header {
+        let flags = Flags {
+            initiator: self.role == Role::Initiator,
+            version: false,
+            response,
+        };
+        Header {
+            initiator_spi: self.spi_i,
+            responder_spi: self.spi_r,
+            exchange,
+            flags,
+            message_id,
+        }
+    }
+
     fn seal(
         &mut self,
         exchange: ExchangeType,
@@ -237,18 +298,7 @@ impl IkeSa {
         payloads: &Payloads,
         random: &mut dyn Random,
     ) -> Vec<u8> {
-        let flags = Flags {
-            initiator: self.role == Role::Initiator,
-            version: false,
-            response,
-        };
-        let header = Header {
-            initiator_spi: self.spi_i,
-            responder_spi: self.spi_r,
-            exchange,
-            flags,
-            message_id,
-        };
+        let header = self.header(exchange, response, message_id);
         let iv = self.next_iv(random);
         seal(&header, payloads, &self.outbound, &iv)
     }
@@ -263,6 +313,13 @@ impl IkeSa {
         let mut iv = vec![0; self.outbound.iv_len()];
         random.fill(&mut iv);
         iv
+    }
+}
+
+fn unopened(error: OpenError) -> Ignore {
+    match error {
+        OpenError::Malformed(_) => Ignore::Malformed,
+        OpenError::NotEncrypted | OpenError::Length | OpenError::NotAuthentic => Ignore::BadIcv,
     }
 }
 

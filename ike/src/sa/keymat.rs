@@ -63,6 +63,20 @@ impl IkeKeys {
         Self::expand(suite, &skeyseed, seeds)
     }
 
+    /// The keys after an additional key exchange: SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr), with the nonces of
+    /// IKE_SA_INIT (RFC 9370 2.2.2).
+    pub fn update(
+        &self,
+        suite: &IkeSuite,
+        shared: &[u8],
+        seeds: Seeds<'_>,
+    ) -> Result<Self, PrfPlusExhausted> {
+        let skeyseed = suite
+            .prf
+            .compute(&self.sk_d, &[shared, seeds.nonce_i, seeds.nonce_r]);
+        Self::expand(suite, &skeyseed, seeds)
+    }
+
     /// The ciphers of both directions: from the initiator, from the responder.
     pub fn ciphers(&self, suite: &IkeSuite) -> Result<(SkCipher, SkCipher), KeyMismatch> {
         Ok((

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod features;
 pub(crate) mod ike_sa;
+pub mod int_auth;
 pub mod keymat;
 pub(crate) mod lifetime;
 pub(crate) mod spis;

@@ -71,6 +71,8 @@ impl ExchangeType {
     pub const INFORMATIONAL: Self = Self(37);
     /// RFC 9242: between IKE_SA_INIT and IKE_AUTH.
     pub const IKE_INTERMEDIATE: Self = Self(43);
+    /// RFC 9370 2.2.4: after CREATE_CHILD_SA.
+    pub const IKE_FOLLOWUP_KE: Self = Self(44);
 }
 
 impl fmt::Debug for ExchangeType {
@@ -87,6 +89,7 @@ impl fmt::Display for ExchangeType {
             Self::CREATE_CHILD_SA => f.write_str("CREATE_CHILD_SA"),
             Self::INFORMATIONAL => f.write_str("INFORMATIONAL"),
             Self::IKE_INTERMEDIATE => f.write_str("IKE_INTERMEDIATE"),
+            Self::IKE_FOLLOWUP_KE => f.write_str("IKE_FOLLOWUP_KE"),
             Self(other) => write!(f, "exchange type {other}"),
         }
     }
@@ -147,6 +150,8 @@ pub struct Header {
 impl Header {
     /// Octets of a header.
     pub const LEN: usize = 28;
+    /// Where its last field begins, the length.
+    pub(super) const LENGTH_AT: usize = 24;
     /// The one major version spoken here.
     pub const MAJOR_VERSION: u8 = 2;
 

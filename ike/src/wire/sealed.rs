@@ -94,6 +94,8 @@ impl std::error::Error for OpenError {}
 pub struct Opened {
     header: Header,
     outside: Result<(), Malformed>,
+    /// The octets in the clear: from the header to the generic header of the SK payload.
+    clear: Vec<u8>,
     first: PayloadType,
     plaintext: Zeroizing<Vec<u8>>,
 }
@@ -125,6 +127,39 @@ impl Opened {
             None => Ok(chain),
         }
     }
+}
+
+impl Opened {
+    /// The message as if nothing had been encrypted, which is what IntAuth covers.
+    pub fn unencrypted(&self) -> Result<Vec<u8>, Malformed> {
+        Ok(adjusted(self.clear.clone(), strip_padding(&self.plaintext)?))
+    }
+}
+
+/// A message of ours as if nothing were encrypted, which is what IntAuth covers.
+pub fn unencrypted(header: &Header, payloads: &Payloads) -> Vec<u8> {
+    let mut inside = Writer::new();
+    payloads.emit(&mut inside);
+    let mut clear = Writer::new();
+    header.emit(PayloadType::SK, 0, &mut clear);
+    clear.u8(payloads.first().0);
+    clear.reserved(1);
+    clear.u16(0);
+    adjusted(clear.into_bytes(), inside.as_slice())
+}
+
+/// RFC 9242 3.3.2: A | P, with lengths that count neither IV nor padding nor ICV.
+fn adjusted(mut clear: Vec<u8>, inside: &[u8]) -> Vec<u8> {
+    let message = saturating_u32(clear.len().saturating_add(inside.len()));
+    let payload = saturating_u16(inside.len().saturating_add(GENERIC_HEADER));
+    if let Some(field) = clear.get_mut(Header::LENGTH_AT..Header::LEN) {
+        field.copy_from_slice(&message.to_be_bytes());
+    }
+    if let Some(field) = clear.last_chunk_mut::<2>() {
+        *field = payload.to_be_bytes();
+    }
+    clear.extend_from_slice(inside);
+    clear
 }
 
 /// Writes a message with all its payloads inside one SK payload.
@@ -188,6 +223,7 @@ pub fn open(datagram: &[u8], protect: &dyn Protect) -> Result<Opened, OpenError>
     Ok(Opened {
         header,
         outside: outside.refuse_unknown_critical(),
+        clear: aad.to_vec(),
         first: sk.next,
         plaintext,
     })

@@ -125,6 +125,7 @@ impl ByHand {
             nonce: &self.nonce_r,
             sk_p: &self.keys.sk_pi,
             rest_of_id: &idi.to_bytes(),
+            int_auth: &[],
         };
         let prf = config.ike_proposals[0].prf[0];
         let data = psk::authentication_data(prf, &Secret::new(SECRET.to_vec()), signed).to_vec();
@@ -224,7 +225,7 @@ impl Responder {
         let chosen = select_ike(&config(Who::Bob).ike_proposals, &request.sa).unwrap();
         let nonce_r = vec![8; 32];
         let accepted = InitAccepted {
-            sa: ike_answer(chosen.number, &chosen.suite, None),
+            sa: ike_answer(&chosen, None),
             ke: KeyExchange {
                 method: key.method().id(),
                 data: key.public().to_vec(),
@@ -278,6 +279,7 @@ impl Responder {
             nonce: &self.nonce_i,
             sk_p: &self.keys.sk_pr,
             rest_of_id: &idr.to_bytes(),
+            int_auth: &[],
         };
         let config = config(Who::Bob);
         let data = psk::authentication_data(

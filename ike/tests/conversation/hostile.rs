@@ -68,7 +68,7 @@ fn accepted(outputs: &[Output], public: Vec<u8>) -> Vec<u8> {
     let request = InitRequest::parse(&chain).unwrap();
     let chosen = select_ike(&config(Who::Bob).ike_proposals, &request.sa).unwrap();
     let accepted = InitAccepted {
-        sa: ike_answer(chosen.number, &chosen.suite, None),
+        sa: ike_answer(&chosen, None),
         ke: KeyExchange {
             method: request.ke.method,
             data: public,

@@ -15,6 +15,7 @@ mod handshake;
 mod hostile;
 mod identity;
 mod impostor;
+mod intermediate;
 mod liveness;
 mod nat;
 mod proposals;
@@ -59,6 +60,7 @@ fn event_kind(event: &Event) -> &'static str {
     match event {
         Event::Progress { step, .. } => match step {
             Step::InitResponse => "awaits the answer to IKE_SA_INIT",
+            Step::IntermediateResponse => "awaits the answer to IKE_INTERMEDIATE",
             Step::AuthResponse => "awaits the answer to IKE_AUTH",
             Step::AuthRequest => "awaits the IKE_AUTH request",
             Step::DeleteResponse => "awaits the answer to the delete",

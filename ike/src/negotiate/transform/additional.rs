@@ -47,7 +47,11 @@ impl Additional {
 
     /// The keyword, such as `ke1_mlkem768` or `ke1_none`.
     pub fn keyword(self, method: Option<KeyExchangeMethod>) -> String {
-        format!("{}_{}", self.name(), method.map_or("none", KeyExchangeMethod::name))
+        format!(
+            "{}_{}",
+            self.name(),
+            method.map_or("none", KeyExchangeMethod::name)
+        )
     }
 }
 
