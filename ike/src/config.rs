@@ -116,7 +116,43 @@ impl Default for EndpointConfig {
     }
 }
 
-/// One connection: an IKE SA with one peer and the CHILD SA it is there for.
+/// What one CHILD SA of a connection is for: an entry of the SPD (RFC 4301 4.4.1).
+#[derive(Clone, Debug)]
+pub struct ChildConfig {
+    /// The operator's name for it, unique within its connection.
+    pub name: String,
+    /// What may protect it, most wanted first. Never empty.
+    pub esp_proposals: Vec<EspProposal>,
+    /// The networks behind us. Never empty.
+    pub local_selectors: Vec<TrafficSelector>,
+    /// The networks behind the peer. Never empty.
+    pub remote_selectors: Vec<TrafficSelector>,
+    /// How long an SA for it is used.
+    pub lifetime: Lifetime,
+}
+
+/// Which of a connection's CHILD SAs: 0 is the first, which IKE_AUTH makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId(pub usize);
+
+/// The settings of one CHILD SA, as [`ConnectionConfig`] has them.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildPolicy<'a> {
+    /// Which one.
+    pub id: ChildId,
+    /// The operator's name for it.
+    pub name: &'a str,
+    /// What may protect it.
+    pub esp_proposals: &'a [EspProposal],
+    /// The networks behind us.
+    pub local_selectors: &'a [TrafficSelector],
+    /// The networks behind the peer.
+    pub remote_selectors: &'a [TrafficSelector],
+    /// How long an SA for it is used.
+    pub lifetime: Lifetime,
+}
+
+/// One connection: an IKE SA with one peer and the CHILD SAs it is there for.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     /// The caller's name for it.
@@ -138,11 +174,13 @@ pub struct ConnectionConfig {
     pub remote_auth: RemoteAuth,
     /// What may protect the IKE SA, most wanted first. Never empty.
     pub ike_proposals: Vec<IkeProposal>,
-    /// What may protect the CHILD SA, most wanted first. Never empty.
+    /// The operator's name for the first CHILD SA.
+    pub child_name: String,
+    /// What may protect the first CHILD SA, most wanted first. Never empty.
     pub esp_proposals: Vec<EspProposal>,
-    /// The networks behind us. Never empty.
+    /// The networks behind us, for the first CHILD SA. Never empty.
     pub local_selectors: Vec<TrafficSelector>,
-    /// The networks behind the peer. Never empty.
+    /// The networks behind the peer, for the first CHILD SA. Never empty.
     pub remote_selectors: Vec<TrafficSelector>,
     /// When ESP is put into UDP.
     pub encapsulation: EncapsulationPolicy,
@@ -156,8 +194,42 @@ pub struct ConnectionConfig {
     pub retry: (Duration, Duration),
     /// Send INITIAL_CONTACT when first connecting (RFC 7296 2.4).
     pub initial_contact: bool,
-    /// How long a CHILD SA is used.
+    /// How long the first CHILD SA is used.
     pub child_lifetime: Lifetime,
+    /// The CHILD SAs beside the first, which CREATE_CHILD_SA makes (RFC 7296 1.3.1).
+    pub more_children: Vec<ChildConfig>,
     /// How long an IKE SA is used; it is replaced at a random point of the fifth before.
     pub ike_lifetime: Duration,
+}
+
+impl ConnectionConfig {
+    /// The settings of each CHILD SA, the first one first.
+    pub fn children(&self) -> impl Iterator<Item = ChildPolicy<'_>> {
+        let more = self.more_children.iter().enumerate();
+        std::iter::once(self.first_child()).chain(more.map(|(n, child)| ChildPolicy {
+            id: ChildId(n + 1),
+            name: &child.name,
+            esp_proposals: &child.esp_proposals,
+            local_selectors: &child.local_selectors,
+            remote_selectors: &child.remote_selectors,
+            lifetime: child.lifetime,
+        }))
+    }
+
+    /// The settings of one of them; those of the first if there is none such.
+    pub fn child(&self, id: ChildId) -> ChildPolicy<'_> {
+        let found = self.children().find(|child| child.id == id);
+        found.unwrap_or_else(|| self.first_child())
+    }
+
+    fn first_child(&self) -> ChildPolicy<'_> {
+        ChildPolicy {
+            id: ChildId(0),
+            name: &self.child_name,
+            esp_proposals: &self.esp_proposals,
+            local_selectors: &self.local_selectors,
+            remote_selectors: &self.remote_selectors,
+            lifetime: self.child_lifetime,
+        }
+    }
 }

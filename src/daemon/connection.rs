@@ -84,6 +84,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         local_auth: tunnel.local_auth.clone(),
         remote_auth: tunnel.remote_auth.clone(),
         ike_proposals: tunnel.ike_proposals.clone(),
+        child_name: tunnel.name.clone(),
         esp_proposals: tunnel.esp_proposals.clone(),
         local_selectors: tunnel.local_networks.iter().copied().map(Into::into).collect(),
         remote_selectors: tunnel.remote_networks.iter().copied().map(Into::into).collect(),
@@ -94,6 +95,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         retry: tunnel.retry,
         initial_contact: true,
         child_lifetime: tunnel.child_lifetime,
+        more_children: Vec::new(),
         ike_lifetime: tunnel.ike_lifetime,
     }
 }

@@ -16,16 +16,16 @@ use std::time::Instant;
 
 use super::Cx;
 use super::init::{Exchanged, joined};
+use super::narrowed::without_key_exchange;
 use super::proof::{self, Disbelief};
 use crate::api::Spi;
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::AuthVerified;
-use crate::config::ConnectionConfig;
+use crate::config::{ChildId, ConnectionConfig};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
 use crate::negotiate::offer;
-use crate::negotiate::proposal::EspProposal;
 use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{check_answer, from_payload, to_payload};
 use crate::sa::child::{ChildAgreement, ChildSa};
@@ -106,7 +106,7 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
         initial_contact: sole && config.initial_contact,
         mobike_supported: false,
         child: ChildOffer {
-            sa: offer::esp_offer(&first_child_proposals(&config), child_spi),
+            sa: offer::esp_offer(&without_key_exchange(&config.esp_proposals), child_spi),
             tsi: to_payload(&config.local_selectors),
             tsr: to_payload(&config.remote_selectors),
             transport_mode: false,
@@ -232,7 +232,7 @@ impl Sent {
             ChildAnswer::Accepted(answer) => answer,
             ChildAnswer::Refused(notify) => return Err(self.refused(notify)),
         };
-        let proposals = first_child_proposals(&self.config);
+        let proposals = without_key_exchange(&self.config.esp_proposals);
         let chosen = accept_esp(&proposals, &answer.sa, ChildExchange::IkeAuth).map_err(|bad| {
             Cause::InvalidSyntax {
                 refused_by: Side::Us,
@@ -253,6 +253,7 @@ impl Sent {
             });
         }
         let agreement = ChildAgreement {
+            id: ChildId(0),
             inbound_spi: self.child_spi,
             outbound_spi: chosen.spi,
             suite: chosen.suite,
@@ -273,7 +274,7 @@ impl Sent {
             NotifyType::NO_PROPOSAL_CHOSEN => Cause::NoProposal {
                 of: Negotiated::Child,
                 refused_by: Side::Peer,
-                ours: joined(&first_child_proposals(&self.config)),
+                ours: joined(&without_key_exchange(&self.config.esp_proposals)),
                 theirs: None,
                 difference: None,
             },
@@ -307,15 +308,6 @@ impl Sent {
     }
 }
 
-/// Our proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2).
-pub(crate) fn first_child_proposals(config: &ConnectionConfig) -> Vec<EspProposal> {
-    config
-        .esp_proposals
-        .iter()
-        .map(EspProposal::without_key_exchange)
-        .collect()
-}
-
 /// The CHILD SA whose keys come of the nonces of IKE_SA_INIT (RFC 7296 2.17).
 pub(crate) fn first_child_sa(
     cx: &mut Cx<'_>,
@@ -330,7 +322,12 @@ pub(crate) fn first_child_sa(
                 detail: "KEYMAT is too long",
             }
         })?;
-    let limits = Limits::of_child(cx.now, config.child_lifetime, agreement.suite.esn, cx.random);
+    let limits = Limits::of_child(
+        cx.now,
+        config.child(agreement.id).lifetime,
+        agreement.suite.esn,
+        cx.random,
+    );
     Ok(ChildSa::new(agreement, keys, ike.role, limits))
 }
 

@@ -4,23 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::auth::{
-    Authenticated, disbelieved, failure, first_child_proposals, first_child_sa, identification, identity,
-};
+use super::auth::{Authenticated, disbelieved, failure, first_child_sa, identification, identity};
+use super::narrowed::Narrowed;
 use super::proof::Disbelief;
 use super::{Cx, proof};
-use crate::api::{Encapsulation, PORT_IKE, Path, Spi};
+use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, ConnectionId};
-use crate::error::{Cause, Failure, Ignore, Negotiated, Side};
+use crate::error::{Cause, Failure, Ignore};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
 use crate::negotiate::offer;
-use crate::negotiate::select::{ChildExchange, select_esp};
-use crate::negotiate::selector::{TrafficSelector, from_payload, narrow, to_payload};
+use crate::negotiate::select::ChildExchange;
+use crate::negotiate::selector::to_payload;
 use crate::negotiate::transform::KeyExchangeMethod;
-use crate::sa::child::{ChildAgreement, ChildSa};
+use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::window::Standing;
 use crate::wire::payload::{Body, Notify, NotifyType};
@@ -235,7 +234,7 @@ impl Awaited {
                     continue;
                 }
             };
-            let narrowed = Narrowed::agree(config, &claim.message.child, ChildExchange::IkeAuth);
+            let narrowed = Narrowed::choose(config, &claim.message.child, ChildExchange::IkeAuth, |_| false);
             // A connection that can serve the CHILD SA is better than one that cannot.
             let better = narrowed.is_ok();
             if better || found.is_none() {
@@ -297,63 +296,6 @@ impl Claim {
         // A kind of IDr we do not know cannot be one of ours, but it is the initiator's wish, not its proof.
         let idr = message.idr.as_ref().and_then(|idr| identity(idr).ok());
         Ok(Self { idi, idr, message })
-    }
-}
-
-/// What both sides want of a CHILD SA.
-pub(crate) struct Narrowed {
-    pub(crate) chosen: crate::negotiate::select::ChosenEsp,
-    pub(crate) local: Vec<TrafficSelector>,
-    pub(crate) remote: Vec<TrafficSelector>,
-}
-
-impl Narrowed {
-    /// Selects the suite and narrows the traffic selectors (RFC 7296 2.7, 2.9).
-    pub(crate) fn agree(
-        config: &ConnectionConfig,
-        wanted: &ChildOffer,
-        exchange: ChildExchange,
-    ) -> Result<Self, Cause> {
-        let first = first_child_proposals(config);
-        let proposals = match exchange {
-            ChildExchange::IkeAuth => &first,
-            ChildExchange::CreateChildSa => &config.esp_proposals,
-        };
-        let chosen = select_esp(proposals, &wanted.sa, exchange).map_err(|mismatch| Cause::NoProposal {
-            of: Negotiated::Child,
-            refused_by: Side::Us,
-            ours: mismatch.ours,
-            theirs: Some(mismatch.offered),
-            difference: Some(mismatch.difference.to_string()),
-        })?;
-        // TSr is ours: the peer is the initiator.
-        let (local, remote) = (from_payload(&wanted.tsr), from_payload(&wanted.tsi));
-        match (
-            narrow(&config.local_selectors, &local),
-            narrow(&config.remote_selectors, &remote),
-        ) {
-            (Ok(local), Ok(remote)) => Ok(Self {
-                chosen,
-                local,
-                remote,
-            }),
-            (Err(_), _) | (_, Err(_)) => Err(Cause::SelectorMismatch {
-                refused_by: Side::Us,
-                ours: (config.local_selectors.clone(), config.remote_selectors.clone()),
-                theirs: Some((local, remote)),
-            }),
-        }
-    }
-
-    pub(crate) fn agreement(self, inbound_spi: Spi, ike: &IkeSa) -> ChildAgreement {
-        ChildAgreement {
-            inbound_spi,
-            outbound_spi: self.chosen.spi,
-            suite: self.chosen.suite,
-            local: self.local,
-            remote: self.remote,
-            encapsulation: ike.encapsulation,
-        }
     }
 }
 

@@ -124,7 +124,7 @@ pub(crate) fn promote(cx: &mut Cx<'_>, established: &mut Established, spi: Spi) 
         .children
         .get(&spi)
         .and_then(|child| child.origin.as_ref())
-        .map(|origin| origin.replaced);
+        .and_then(|origin| origin.replaced);
     if let Some(old) = replaced.and_then(|old| established.children.get_mut(&old)) {
         old.worn = None;
         if old.lives() && old.deadline.is_none() {
@@ -284,7 +284,7 @@ fn replaced(established: &Established) -> Vec<Spi> {
     let heirs = established.children.values().filter(|child| child.lives());
     heirs
         .filter_map(|child| child.origin.as_ref())
-        .map(|origin| origin.replaced)
+        .filter_map(|origin| origin.replaced)
         .collect()
 }
 

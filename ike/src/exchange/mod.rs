@@ -21,6 +21,8 @@ pub(crate) mod init;
 pub(crate) mod init_answer;
 pub(crate) mod intermediate;
 pub(crate) mod liveness;
+pub(crate) mod narrowed;
+pub(crate) mod new_child;
 pub(crate) mod proof;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;

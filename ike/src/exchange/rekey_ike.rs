@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::Cx;
 use super::init::{NONCE_LEN, key_pair};
-use super::rekey_child::{MOST_DETOURS, failure, invalid, invalid_ke, public, wanted_group};
+use super::new_child::{MOST_DETOURS, failure, invalid, invalid_ke, public, wanted_group};
 use crate::api::Role;
 use crate::config::ConnectionConfig;
 use crate::crypto::kex::KeyPair;

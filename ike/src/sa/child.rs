@@ -6,7 +6,7 @@ use crate::api::{
     ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove,
     Role, SaKeys, Spi,
 };
-use crate::config::ConnectionId;
+use crate::config::{ChildId, ConnectionId};
 use crate::negotiate::proposal::EspSuite;
 use crate::negotiate::selector::TrafficSelector;
 use crate::sa::keymat::ChildKeys;
@@ -15,6 +15,8 @@ use crate::sa::lifetime::Limits;
 /// What two sides agreed on.
 #[derive(Debug)]
 pub(crate) struct ChildAgreement {
+    /// Which of the connection's CHILD SAs it is.
+    pub(crate) id: ChildId,
     /// Our SPI.
     pub(crate) inbound_spi: Spi,
     /// The peer's SPI.
@@ -43,7 +45,7 @@ pub(crate) struct ChildSa {
     pub(crate) stage: Stage,
     /// When the stage ends by itself, if it does.
     pub(crate) deadline: Option<Instant>,
-    /// What it replaced, if it was made by rekeying.
+    /// The exchange that made it, if that was not IKE_AUTH.
     pub(crate) origin: Option<Origin>,
     /// How long it may be used.
     pub(crate) limits: Limits,
@@ -70,11 +72,11 @@ pub(crate) enum Stage {
     Draining,
 }
 
-/// The exchange that made a CHILD SA in the place of another.
+/// The CREATE_CHILD_SA exchange that made a CHILD SA.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// Our SPI of the one that was replaced.
-    pub(crate) replaced: Spi,
+    /// Our SPI of the one in whose place it was made, if it was made by rekeying.
+    pub(crate) replaced: Option<Spi>,
     /// The lower of its two nonces (RFC 7296 2.8.1).
     pub(crate) lowest: Vec<u8>,
 }
@@ -123,7 +125,14 @@ impl ChildSa {
 
     /// It was made in the place of this one.
     pub(crate) fn replaces(&self, old: Spi) -> bool {
-        self.origin.as_ref().is_some_and(|origin| origin.replaced == old)
+        self.origin
+            .as_ref()
+            .is_some_and(|origin| origin.replaced == Some(old))
+    }
+
+    /// Which of the connection's CHILD SAs it is.
+    pub(crate) fn id(&self) -> ChildId {
+        self.agreement.id
     }
 
     /// The networks of both sides: ours, the peer's.

@@ -52,7 +52,7 @@ impl Established {
     /// The peer has made a CHILD SA in the place of another. If we are about to do the same, the nonces will tell.
     pub(crate) fn note_rival(&mut self, origin: &Origin) {
         if let Some(Request::RekeyChild(sent)) = &mut self.in_flight
-            && sent.old == origin.replaced
+            && Some(sent.old) == origin.replaced
             && sent.rivals.len() < MOST_RIVALS
         {
             sent.rivals.push(origin.lowest.clone());
@@ -262,7 +262,7 @@ impl Established {
     pub(crate) fn forget_request(&mut self, cx: &mut Cx<'_>) -> bool {
         let request = self.in_flight.take();
         match &request {
-            Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.spi),
+            Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.begun.spi),
             Some(Request::RekeyIke(sent)) => cx.spis.release_ike(sent.spi, None),
             Some(Request::Liveness | Request::DeleteChild(_)) | None => {}
         }

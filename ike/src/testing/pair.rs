@@ -235,6 +235,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         local_auth,
         remote_auth,
         ike_proposals: "aes256gcm16-prfsha256-x25519".parse().into_iter().collect(),
+        child_name: "net".into(),
         esp_proposals: "aes256gcm16-esn".parse().into_iter().collect(),
         local_selectors: selectors(local_net),
         remote_selectors: selectors(remote_net),
@@ -245,6 +246,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         retry: (Duration::from_secs(1), Duration::from_secs(60)),
         initial_contact: true,
         child_lifetime: Lifetime::default(),
+        more_children: Vec::new(),
         ike_lifetime: IKE_LIFETIME,
     }
 }

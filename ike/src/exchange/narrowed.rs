@@ -1,0 +1,156 @@
+//! What both sides want of a CHILD SA that the peer asks for: which of ours it is, its suite and its traffic selectors
+//! (RFC 7296 2.7, 2.9).
+
+use crate::api::Spi;
+use crate::config::{ChildId, ChildPolicy, ConnectionConfig};
+use crate::error::{Cause, Negotiated, Side};
+use crate::message::ChildOffer;
+use crate::negotiate::proposal::EspProposal;
+use crate::negotiate::select::{ChildExchange, ChosenEsp, select_esp};
+use crate::negotiate::selector::{TrafficSelector, from_payload, narrow};
+use crate::sa::child::ChildAgreement;
+use crate::sa::ike_sa::IkeSa;
+
+/// What both sides want of a CHILD SA.
+#[derive(Debug)]
+pub(crate) struct Narrowed {
+    /// Which of our CHILD SAs it is.
+    pub(crate) id: ChildId,
+    /// The suite, and the peer's SPI.
+    pub(crate) chosen: ChosenEsp,
+    /// The networks behind us.
+    pub(crate) local: Vec<TrafficSelector>,
+    /// The networks behind the peer.
+    pub(crate) remote: Vec<TrafficSelector>,
+    /// The peer asked for exactly these.
+    pub(crate) whole: bool,
+}
+
+impl Narrowed {
+    /// Selects the suite and narrows the traffic selectors to what one of our CHILD SAs may carry.
+    pub(crate) fn agree(
+        policy: ChildPolicy<'_>,
+        wanted: &ChildOffer,
+        exchange: ChildExchange,
+    ) -> Result<Self, Cause> {
+        let first;
+        let proposals = match exchange {
+            ChildExchange::IkeAuth => {
+                first = without_key_exchange(policy.esp_proposals);
+                first.as_slice()
+            }
+            ChildExchange::CreateChildSa => policy.esp_proposals,
+        };
+        let chosen = select_esp(proposals, &wanted.sa, exchange).map_err(|mismatch| Cause::NoProposal {
+            of: Negotiated::Child,
+            refused_by: Side::Us,
+            ours: mismatch.ours,
+            theirs: Some(mismatch.offered),
+            difference: Some(mismatch.difference.to_string()),
+        })?;
+        // TSr is ours: the peer is the initiator.
+        let (offered_local, offered_remote) = (from_payload(&wanted.tsr), from_payload(&wanted.tsi));
+        match (
+            narrow(policy.local_selectors, &offered_local),
+            narrow(policy.remote_selectors, &offered_remote),
+        ) {
+            (Ok(local), Ok(remote)) => Ok(Self {
+                id: policy.id,
+                chosen,
+                whole: same(&local, &offered_local) && same(&remote, &offered_remote),
+                local,
+                remote,
+            }),
+            (Err(_), _) | (_, Err(_)) => Err(Cause::SelectorMismatch {
+                refused_by: Side::Us,
+                ours: (policy.local_selectors.to_vec(), policy.remote_selectors.to_vec()),
+                theirs: Some((offered_local, offered_remote)),
+            }),
+        }
+    }
+
+    /// The same for whichever of our CHILD SAs fits best: one that need not be narrowed before one that must, one that
+    /// does not stand yet before one that does (`stands`), and in the order of the configuration.
+    pub(crate) fn choose(
+        config: &ConnectionConfig,
+        wanted: &ChildOffer,
+        exchange: ChildExchange,
+        stands: impl Fn(&Self) -> bool,
+    ) -> Result<Self, Cause> {
+        let mut best: Option<((bool, bool), Self)> = None;
+        let mut refusal: Option<Cause> = None;
+        for policy in config.children() {
+            match Self::agree(policy, wanted, exchange) {
+                Ok(narrowed) => {
+                    let rank = (!narrowed.whole, stands(&narrowed));
+                    if best.as_ref().is_none_or(|(have, _)| rank < *have) {
+                        best = Some((rank, narrowed));
+                    }
+                }
+                Err(cause) => refusal = Some(nearer(refusal, cause)),
+            }
+        }
+        match (best, refusal) {
+            (Some((_, narrowed)), _) => Ok(narrowed),
+            (None, Some(cause)) => Err(cause),
+            (None, None) => Err(Cause::NoPolicy),
+        }
+    }
+
+    /// As an agreement, with our SPI.
+    pub(crate) fn agreement(self, inbound_spi: Spi, ike: &IkeSa) -> ChildAgreement {
+        ChildAgreement {
+            id: self.id,
+            inbound_spi,
+            outbound_spi: self.chosen.spi,
+            suite: self.chosen.suite,
+            local: self.local,
+            remote: self.remote,
+            encapsulation: ike.encapsulation,
+        }
+    }
+}
+
+/// Proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2).
+pub(crate) fn without_key_exchange(proposals: &[EspProposal]) -> Vec<EspProposal> {
+    proposals.iter().map(EspProposal::without_key_exchange).collect()
+}
+
+/// Each list has what the other has, in whatever order.
+pub(crate) fn same(one: &[TrafficSelector], other: &[TrafficSelector]) -> bool {
+    one.len() == other.len() && one.iter().all(|selector| other.contains(selector))
+}
+
+/// Of two reasons why none of our CHILD SAs fits: the selectors of all of them, or else the first.
+fn nearer(before: Option<Cause>, cause: Cause) -> Cause {
+    match (before, cause) {
+        (None, cause) => cause,
+        (
+            Some(Cause::SelectorMismatch {
+                refused_by,
+                ours: (mut local, mut remote),
+                theirs,
+            }),
+            Cause::SelectorMismatch { ours, .. },
+        ) => {
+            local.extend(
+                ours.0
+                    .into_iter()
+                    .filter(|own| !local.contains(own))
+                    .collect::<Vec<_>>(),
+            );
+            remote.extend(
+                ours.1
+                    .into_iter()
+                    .filter(|own| !remote.contains(own))
+                    .collect::<Vec<_>>(),
+            );
+            Cause::SelectorMismatch {
+                refused_by,
+                ours: (local, remote),
+                theirs,
+            }
+        }
+        (Some(before), _) => before,
+    }
+}

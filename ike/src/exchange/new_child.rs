@@ -1,0 +1,280 @@
+//! What the two uses of CREATE_CHILD_SA that make a CHILD SA have in common (RFC 7296 1.3.1, 1.3.3, 2.9, 2.17).
+
+use super::Cx;
+use super::init::{NONCE_LEN, key_pair};
+use super::narrowed::Narrowed;
+use crate::api::{Role, Spi};
+use crate::config::{ChildId, ConnectionConfig};
+use crate::crypto::kex::KeyPair;
+use crate::error::{Cause, Exchange, Failure, Side};
+use crate::message::{ChildOffer, NewChild};
+use crate::negotiate::offer;
+use crate::negotiate::select::{ChildExchange, accept_esp};
+use crate::negotiate::selector::{TrafficSelector, check_answer, from_payload, to_payload};
+use crate::negotiate::transform::KeyExchangeMethod;
+use crate::sa::child::{ChildAgreement, ChildSa, Origin, Stage};
+use crate::sa::keymat::ChildKeys;
+use crate::sa::lifetime::Limits;
+use crate::state::Established;
+use crate::wire::payload::{KeyExchange, Nonce, Notify, NotifyType};
+
+/// What a CHILD SA that we ask for shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Which of the connection's CHILD SAs.
+    pub(crate) id: ChildId,
+    /// The networks behind us.
+    pub(crate) local: Vec<TrafficSelector>,
+    /// The networks behind the peer.
+    pub(crate) remote: Vec<TrafficSelector>,
+}
+
+/// What we offered in a request.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// Our SPI of the new one.
+    pub(crate) spi: Spi,
+    /// What it shall be.
+    pub(crate) wish: Wish,
+    nonce: Vec<u8>,
+    key: Option<KeyPair>,
+}
+
+impl Begun {
+    /// Makes an offer. `method`: the group the peer asked for.
+    pub(crate) fn offer(
+        cx: &mut Cx<'_>,
+        config: &ConnectionConfig,
+        wish: Wish,
+        method: Option<KeyExchangeMethod>,
+    ) -> Result<(Self, NewChild), Failure> {
+        let proposals = config.child(wish.id).esp_proposals;
+        let first = proposals
+            .iter()
+            .flat_map(|proposal| &proposal.key_exchange)
+            .next();
+        let key = match method.or(first.copied()) {
+            Some(method) => Some(key_pair(cx, method)?),
+            None => None,
+        };
+        let spi = cx.spis.allocate_esp(cx.random);
+        let nonce = cx.random_octets(NONCE_LEN);
+        let message = NewChild {
+            offer: ChildOffer {
+                sa: offer::esp_offer(proposals, spi),
+                tsi: to_payload(&wish.local),
+                tsr: to_payload(&wish.remote),
+                transport_mode: false,
+                no_tfc_padding: false,
+            },
+            nonce: Nonce(nonce.clone()),
+            ke: key.as_ref().map(public),
+            other: Vec::new(),
+        };
+        let begun = Self {
+            spi,
+            wish,
+            nonce,
+            key,
+        };
+        Ok((begun, message))
+    }
+
+    /// The CHILD SA that the answer makes, in the place of `replaced` if it was made by rekeying.
+    pub(crate) fn accept(
+        self,
+        cx: &mut Cx<'_>,
+        established: &Established,
+        answer: &NewChild,
+        replaced: Option<Spi>,
+    ) -> Result<ChildSa, Cause> {
+        let proposals = established.config.child(self.wish.id).esp_proposals;
+        let chosen = accept_esp(proposals, &answer.offer.sa, ChildExchange::CreateChildSa)
+            .map_err(|bad| invalid(&bad.to_string()))?;
+        let shared = match (chosen.suite.key_exchange, self.key, &answer.ke) {
+            (None, _, _) => None,
+            (Some(method), Some(key), Some(ke)) if key.method() == method && ke.method == method.id() => {
+                Some(key.shared(&ke.data).map_err(|_| Cause::BadPublicValue)?)
+            }
+            (Some(_), _, _) => return Err(invalid("the answer has no key exchange of the group we offered")),
+        };
+        let (local, remote) = (from_payload(&answer.offer.tsi), from_payload(&answer.offer.tsr));
+        check_answer(&self.wish.local, &local)
+            .and_then(|()| check_answer(&self.wish.remote, &remote))
+            .map_err(|error| invalid(&error.to_string()))?;
+        if uses(established, chosen.spi) {
+            return Err(invalid("the answer has an SPI that is in use"));
+        }
+        let agreement = ChildAgreement {
+            id: self.wish.id,
+            inbound_spi: self.spi,
+            outbound_spi: chosen.spi,
+            suite: chosen.suite,
+            local,
+            remote,
+            encapsulation: established.ike.encapsulation,
+        };
+        let nonces = (self.nonce.as_slice(), answer.nonce.0.as_slice());
+        let shared = shared.as_ref().map(|s| s.as_slice());
+        child_sa(
+            cx,
+            established,
+            agreement,
+            shared,
+            nonces,
+            (replaced, Role::Initiator),
+        )
+    }
+
+    /// The group that INVALID_KE_PAYLOAD wants, if it is one of ours (RFC 7296 1.3).
+    pub(crate) fn other_group(
+        &self,
+        config: &ConnectionConfig,
+        notify: &Notify,
+    ) -> Option<KeyExchangeMethod> {
+        let proposals = config.child(self.wish.id).esp_proposals;
+        wanted_group(notify).filter(|method| {
+            proposals
+                .iter()
+                .any(|proposal| proposal.key_exchange.contains(method))
+        })
+    }
+}
+
+/// Makes the CHILD SA that the peer asked for, and our answer.
+pub(crate) fn make(
+    cx: &mut Cx<'_>,
+    established: &Established,
+    narrowed: Narrowed,
+    wanted: &NewChild,
+    replaced: Option<Spi>,
+) -> Result<(ChildSa, NewChild), Notify> {
+    if uses(established, narrowed.chosen.spi) {
+        return Err(Notify::new(NotifyType::INVALID_SYNTAX));
+    }
+    let suite = narrowed.chosen.suite;
+    let (ke, shared) = match (suite.key_exchange, &wanted.ke) {
+        (None, _) => (None, None),
+        (Some(method), Some(ke)) if ke.method == method.id() => {
+            let internal = |_| Notify::new(NotifyType::TEMPORARY_FAILURE);
+            let key = key_pair(cx, method).map_err(internal)?;
+            let answer = public(&key);
+            let shared = key
+                .shared(&ke.data)
+                .map_err(|_| refusal(&Cause::BadPublicValue))?;
+            (Some(answer), Some(shared))
+        }
+        // RFC 7296 1.3: the group that we would take.
+        (Some(method), _) => return Err(invalid_ke(method)),
+    };
+    let nonce = cx.random_octets(NONCE_LEN);
+    let spi = cx.spis.allocate_esp(cx.random);
+    let offer = ChildOffer {
+        sa: offer::esp_answer(&narrowed.chosen, spi),
+        tsi: to_payload(&narrowed.remote),
+        tsr: to_payload(&narrowed.local),
+        transport_mode: false,
+        no_tfc_padding: false,
+    };
+    let agreement = narrowed.agreement(spi, &established.ike);
+    let nonces = (wanted.nonce.0.as_slice(), nonce.as_slice());
+    let shared = shared.as_ref().map(|s| s.as_slice());
+    let child = child_sa(
+        cx,
+        established,
+        agreement,
+        shared,
+        nonces,
+        (replaced, Role::Responder),
+    )
+    .map_err(|cause| {
+        cx.spis.release_esp(spi);
+        refusal(&cause)
+    })?;
+    let answer = NewChild {
+        offer,
+        nonce: Nonce(nonce),
+        ke,
+        other: Vec::new(),
+    };
+    Ok((child, answer))
+}
+
+/// Keys of the new CHILD SA (RFC 7296 2.17), with the nonces and perhaps the key exchange of this very exchange.
+fn child_sa(
+    cx: &mut Cx<'_>,
+    established: &Established,
+    agreement: ChildAgreement,
+    shared: Option<&[u8]>,
+    (nonce_i, nonce_r): (&[u8], &[u8]),
+    (replaced, role): (Option<Spi>, Role),
+) -> Result<ChildSa, Cause> {
+    let ike = &established.ike;
+    let keys = ChildKeys::derive(
+        ike.suite.prf,
+        &ike.keys.sk_d,
+        &agreement.suite,
+        shared,
+        (nonce_i, nonce_r),
+    )
+    .map_err(|_| Cause::Internal {
+        detail: "KEYMAT is too long",
+    })?;
+    let lifetime = established.config.child(agreement.id).lifetime;
+    let limits = Limits::of_child(cx.now, lifetime, agreement.suite.esn, cx.random);
+    let mut child = ChildSa::new(agreement, keys, role, limits);
+    child.stage = Stage::Young;
+    child.origin = Some(Origin {
+        replaced,
+        lowest: nonce_i.min(nonce_r).to_vec(),
+    });
+    Ok(child)
+}
+
+/// Two CHILD SAs to one SPI of the peer could not be told apart.
+fn uses(established: &Established, outbound_spi: Spi) -> bool {
+    established
+        .children
+        .values()
+        .any(|child| child.outbound_spi() == outbound_spi)
+}
+
+/// The notify that tells the peer of a cause.
+pub(super) fn refusal(cause: &Cause) -> Notify {
+    Notify::new(cause.notify().unwrap_or(NotifyType::NO_PROPOSAL_CHOSEN))
+}
+
+/// Our public value as a payload.
+pub(super) fn public(key: &KeyPair) -> KeyExchange {
+    KeyExchange {
+        method: key.method().id(),
+        data: key.public().to_vec(),
+    }
+}
+
+/// INVALID_KE_PAYLOAD with the group that is wanted (RFC 7296 1.3).
+pub(super) fn invalid_ke(method: KeyExchangeMethod) -> Notify {
+    Notify::with_data(NotifyType::INVALID_KE_PAYLOAD, method.id().to_be_bytes().to_vec())
+}
+
+/// The group that INVALID_KE_PAYLOAD names, if we know it.
+pub(super) fn wanted_group(notify: &Notify) -> Option<KeyExchangeMethod> {
+    let octets = <[u8; 2]>::try_from(notify.data.as_slice()).ok()?;
+    KeyExchangeMethod::from_wire(u16::from_be_bytes(octets))
+}
+
+/// An answer that cannot be one to our request.
+pub(super) fn invalid(detail: &str) -> Cause {
+    Cause::InvalidSyntax {
+        refused_by: Side::Us,
+        detail: detail.to_owned(),
+    }
+}
+
+/// A failure of this exchange.
+pub(super) fn failure(cause: Cause) -> Failure {
+    Failure::new(Exchange::CreateChildSa, cause)
+}
+
+/// Other groups obeyed in a row.
+pub(super) const MOST_DETOURS: u8 = 2;
