@@ -198,6 +198,8 @@ pub struct ConnectionConfig {
     pub child_lifetime: Lifetime,
     /// The CHILD SAs beside the first, which CREATE_CHILD_SA makes (RFC 7296 1.3.1).
     pub more_children: Vec<ChildConfig>,
+    /// Replace the first CHILD SA soon after it was made, to see whether the peer agrees to that.
+    pub rekey_probe: bool,
     /// How long an IKE SA is used; it is replaced at a random point of the fifth before.
     pub ike_lifetime: Duration,
 }

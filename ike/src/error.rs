@@ -169,6 +169,23 @@ pub enum Cause {
         /// The Transform ID it wants.
         wanted: u16,
     },
+    /// A new SA in the place of another was refused (RFC 7296 1.3.2, 1.3.3). The old one is used as long as it may be.
+    RekeyRefused {
+        /// Which SA was to be replaced.
+        of: Negotiated,
+        /// Who said no.
+        refused_by: Side,
+        /// In which words.
+        notify: NotifyType,
+        /// What we offer or accept.
+        ours: String,
+        /// What the peer offered, or which group it wants, if it said so.
+        theirs: Option<String>,
+        /// What keeps the two most similar proposals apart, if both are known.
+        difference: Option<String>,
+        /// Ours name a group for the key exchange (for a CHILD SA: perfect forward secrecy).
+        group: bool,
+    },
     /// The peer's public value is not one (RFC 6989).
     BadPublicValue,
     /// The peer demanded a cookie again and again (RFC 7296 2.6).
@@ -275,6 +292,7 @@ impl Cause {
             Self::NoResponse { .. }
             | Self::NoProposal { .. }
             | Self::InvalidKeyExchange { .. }
+            | Self::RekeyRefused { .. }
             | Self::AuthenticationFailed { .. }
             | Self::IdentityMismatch { .. }
             | Self::UnsupportedIdentity { .. }
@@ -317,6 +335,7 @@ impl Cause {
             Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
             Self::Internal { .. } => Some(NotifyType::TEMPORARY_FAILURE),
             Self::NoResponse { .. }
+            | Self::RekeyRefused { .. }
             | Self::CookieLoop
             | Self::PeerNotify { .. }
             | Self::Deleted

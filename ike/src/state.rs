@@ -1,6 +1,7 @@
 //! The states of an IKE SA. Each is named for what it awaits, and owns only what is legal then.
 
 mod closing;
+mod refusals;
 mod tend;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
 
 pub(crate) use closing::Closing;
+pub(crate) use refusals::Refusals;
 pub(crate) use tend::Born;
 
 /// An IKE SA of a connection. (A half-open SA of a responder belongs to no connection yet: `admission`.)
@@ -90,9 +92,8 @@ pub(crate) struct Established {
     pub(crate) limits: Limits,
     /// It is to be replaced, not before this time.
     pub(crate) worn: Option<Instant>,
-    /// The first of the refusals to replace an SA since one was replaced.
-    pub(crate) refusals: Option<Instant>,
-    last_refusal: Option<Failure>,
+    /// What was refused lately.
+    pub(crate) refusals: Refusals,
     in_flight: Option<Request>,
     _proof: AuthVerified,
 }
@@ -179,8 +180,7 @@ impl Established {
             born: Vec::new(),
             limits,
             worn: None,
-            refusals: None,
-            last_refusal: None,
+            refusals: Refusals::default(),
             in_flight: None,
             _proof: authenticated.proof,
         };

@@ -53,6 +53,8 @@ pub const LIVENESS: Duration = Duration::from_secs(30);
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// `child_lifetime`.
 pub const CHILD_LIFETIME: Duration = Duration::from_secs(3600);
+/// `rekey_probe`.
+pub const REKEY_PROBE: bool = false;
 /// `ike_lifetime`.
 pub const IKE_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// Between attempts: the first and the longest wait.

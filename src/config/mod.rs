@@ -105,6 +105,8 @@ pub struct TunnelConfig {
     pub keepalive: Duration,
     /// A CHILD SA is replaced before it is this old, or has carried so much.
     pub child_lifetime: Lifetime,
+    /// The first CHILD SA is replaced soon, to see whether the peer agrees to that.
+    pub rekey_probe: bool,
     /// An IKE SA is replaced before it is this old.
     pub ike_lifetime: Duration,
     /// Patience with the peer.

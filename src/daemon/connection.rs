@@ -96,6 +96,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         initial_contact: true,
         child_lifetime: tunnel.child_lifetime,
         more_children: Vec::new(),
+        rekey_probe: tunnel.rekey_probe,
         ike_lifetime: tunnel.ike_lifetime,
     }
 }

@@ -118,6 +118,7 @@ fn actor(failure: &Failure) -> Actor {
         Cause::NoAddress | Cause::NoPolicy => return Actor::Here,
         Cause::NoProposal { .. }
         | Cause::InvalidKeyExchange { .. }
+        | Cause::RekeyRefused { .. }
         | Cause::BadPublicValue
         | Cause::CookieLoop
         | Cause::AuthenticationFailed { .. }
@@ -147,6 +148,7 @@ fn permanent(cause: &Cause) -> bool {
     match cause {
         Cause::NoProposal { .. }
         | Cause::InvalidKeyExchange { .. }
+        | Cause::RekeyRefused { .. }
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }

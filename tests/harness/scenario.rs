@@ -38,6 +38,8 @@ pub struct Scenario {
     /// Once it stands, both sides replace its SAs, one after the other.
     #[serde(default)]
     pub rekey: bool,
+    /// Once it stands, our log says this within the first minute, and the tunnel goes on.
+    pub warns: Option<String>,
     /// What is to come of it.
     pub expect: Expect,
 }
@@ -192,6 +194,11 @@ impl Stage<'_> {
                 self.carries_traffic(scenario, xvpn, folder)?;
                 if scenario.rekey {
                     self.replace(xvpn)?;
+                    self.carries_traffic(scenario, xvpn, folder)?;
+                }
+                if let Some(words) = &scenario.warns {
+                    let heard = wait_until(Duration::from_secs(55), || xvpn.log().contains(words.as_str()));
+                    check(heard, format!("our log is to say `{words}`"))?;
                     self.carries_traffic(scenario, xvpn, folder)?;
                 }
                 self.part(initiator, xvpn)

@@ -278,6 +278,7 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
             child: child.facts(),
         });
     }
+    established.probe(cx);
 }
 
 /// IKE SAs that a connection has at most, the ones that are being deleted included.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Cause, Exchange, Negotiated, Side};
+use crate::wire::payload::NotifyType;
 
 impl Cause {
     /// What the operator should do.
@@ -31,6 +32,7 @@ impl Cause {
             Self::InvalidKeyExchange { wanted } => {
                 format!("add group {wanted} to `ike_proposals`, or take it from the peer's")
             }
+            Self::RekeyRefused { of, notify, group, .. } => rekey_remedy(*of, *notify, *group),
             Self::AuthenticationFailed { refused_by, .. } => match refused_by {
                 Side::Us => "set the same `psk` on both sides (look for a stray space or newline), and check that \
                      `remote.id` names the peer that has it"
@@ -66,6 +68,32 @@ impl Cause {
                 "the two implementations do not understand each other: please report this with the peer's version".into()
             }
             Self::Internal { .. } => "this is a defect of xvpn: please report it".into(),
+        }
+    }
+}
+
+/// What to do about an SA that cannot be replaced.
+fn rekey_remedy(of: Negotiated, notify: NotifyType, group: bool) -> String {
+    let until = "until then traffic goes on, but is interrupted whenever a lifetime is over";
+    match (of, notify) {
+        (Negotiated::Ike, NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD) => {
+            format!("make `ike_proposals` the same on both sides; {until}")
+        }
+        // The first CHILD SA has no key exchange of its own, so the two sides never compared their groups before.
+        (Negotiated::Child, NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD) => {
+            let act = if group {
+                "`esp_proposals` here name a group (PFS on), and the peer probably has PFS off or another group: set the \
+                 same group there (strongSwan `esp_proposals`, AWS \"Phase 2 DH group\", Azure \"PFS Group\"), or remove the \
+                 group from `esp_proposals` here"
+            } else {
+                "`esp_proposals` here name no group (PFS off), and the peer probably has PFS on: add its group to \
+                 `esp_proposals` here (such as `aes256gcm16-ecp256`), or switch PFS off there (strongSwan `esp_proposals` \
+                 without a group, AWS \"Phase 2 DH group\", Azure \"PFS Group: None\")"
+            };
+            format!("probably a PFS mismatch: {act}; {until}")
+        }
+        (Negotiated::Ike | Negotiated::Child, _) => {
+            format!("look at the peer's log for the reason, and let it accept rekeying; {until}")
         }
     }
 }
@@ -116,6 +144,35 @@ impl fmt::Display for Cause {
                     f,
                     "the peer wants key exchange group {wanted}, which is not among ours"
                 )
+            }
+            Self::RekeyRefused {
+                of,
+                refused_by,
+                notify,
+                ours,
+                theirs,
+                difference,
+                group: _,
+            } => {
+                let sa = match of {
+                    Negotiated::Ike => "the IKE SA",
+                    Negotiated::Child => "the CHILD SA",
+                };
+                match refused_by {
+                    Side::Peer => write!(f, "the peer refuses to replace {sa} ({notify}): we offer {ours}")?,
+                    Side::Us => write!(
+                        f,
+                        "we refuse to let the peer replace {sa} ({notify}): we accept {ours}"
+                    )?,
+                }
+                match (refused_by, theirs) {
+                    (_, None) => {}
+                    (Side::Peer, Some(theirs)) => write!(f, ", the peer wants {theirs}")?,
+                    (Side::Us, Some(theirs)) => write!(f, ", the peer offers {theirs}")?,
+                }
+                difference
+                    .as_ref()
+                    .map_or(Ok(()), |difference| write!(f, " ({difference})"))
             }
             Self::BadPublicValue => f.write_str("the peer's public key is invalid"),
             Self::CookieLoop => f.write_str("the peer keeps asking for cookies"),

@@ -26,6 +26,7 @@ pub(crate) mod new_child;
 pub(crate) mod proof;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
+mod rekey_refused;
 pub(crate) mod traversal;
 
 /// What a step may use and leave behind.

@@ -16,9 +16,10 @@ use super::Cx;
 use super::collision;
 use super::narrowed::Narrowed;
 use super::new_child::{Begun, MOST_DETOURS, Wish, failure, invalid, make, refusal};
+use super::rekey_refused;
 use crate::api::Spi;
 use crate::config::ChildId;
-use crate::error::{Cause, Failure};
+use crate::error::{Cause, Failure, Negotiated};
 use crate::message::{CreateChildRequest, CreateChildResponse, NewChild};
 use crate::negotiate::select::ChildExchange;
 use crate::negotiate::transform::KeyExchangeMethod;
@@ -101,7 +102,7 @@ impl Sent {
         };
         match made {
             Ok(child) => {
-                established.refusals = None;
+                established.refusals.over(Negotiated::Child);
                 collision::made_by_us(cx, established, old, child, &rivals);
                 None
             }
@@ -124,8 +125,9 @@ impl Sent {
         if notify.kind == NotifyType::CHILD_SA_NOT_FOUND {
             return collision::not_found(cx, established, old);
         }
-        let failure = failure(Cause::PeerNotify { notify: notify.kind });
-        match established.refused(cx, notify.kind, failure) {
+        let policy = established.config.child(self.begun.wish.id);
+        let cause = rekey_refused::child_by_peer(&policy, notify);
+        match established.refused(cx, Negotiated::Child, notify.kind, cause) {
             Ok(at) => {
                 if let Some(child) = established.children.get_mut(&old) {
                     child.worn = Some(at);
@@ -160,9 +162,18 @@ fn made_for_peer(
     let old = collision::rekeyable(cx, established, rekeyed)?;
     let config = std::sync::Arc::clone(&established.config);
     let id = established.children.get(&old).map_or(ChildId(0), ChildSa::id);
-    let narrowed = Narrowed::agree(config.child(id), &wanted.offer, ChildExchange::CreateChildSa)
-        .map_err(|cause| refusal(&cause))?;
+    let policy = config.child(id);
+    let narrowed = match Narrowed::agree(policy, &wanted.offer, ChildExchange::CreateChildSa) {
+        Ok(narrowed) => narrowed,
+        Err(cause) => {
+            let notify = refusal(&cause);
+            let cause = rekey_refused::child_by_us(&policy, notify.kind, cause);
+            established.refused_by_us(cx, Negotiated::Child, cause);
+            return Err(notify);
+        }
+    };
     let (child, answer) = make(cx, established, narrowed, wanted, Some(old))?;
+    established.refusals.over(Negotiated::Child);
     collision::made_by_peer(cx, established, child);
     Ok(answer)
 }

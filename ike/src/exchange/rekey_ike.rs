@@ -14,10 +14,11 @@ use std::sync::Arc;
 use super::Cx;
 use super::init::{NONCE_LEN, key_pair};
 use super::new_child::{MOST_DETOURS, failure, invalid, invalid_ke, public, wanted_group};
+use super::rekey_refused;
 use crate::api::Role;
 use crate::config::ConnectionConfig;
 use crate::crypto::kex::KeyPair;
-use crate::error::{Cause, Failure};
+use crate::error::{Cause, Failure, Negotiated};
 use crate::message::{CreateChildRequest, CreateChildResponse, NewIke};
 use crate::negotiate::additional::AdditionalChoices;
 use crate::negotiate::offer;
@@ -99,7 +100,7 @@ impl Sent {
                 return Some(Ending::Expired(failure(cause)));
             }
         };
-        established.refusals = None;
+        established.refusals.over(Negotiated::Ike);
         let lowest = ike.nonces.lowest().to_vec();
         let heir = Box::new(established.heir(cx, ike));
         // RFC 7296 2.8.2: the new SA with the lowest nonce is deleted by who asked for it. An SA whose CHILD SAs have
@@ -151,8 +152,8 @@ impl Sent {
                 return again.err().map(Ending::Expired);
             }
         }
-        let failure = failure(Cause::PeerNotify { notify: notify.kind });
-        match established.refused(cx, notify.kind, failure) {
+        let cause = rekey_refused::ike_by_peer(&established.config, notify);
+        match established.refused(cx, Negotiated::Ike, notify.kind, cause) {
             Ok(at) => {
                 established.worn = Some(at);
                 None
@@ -177,8 +178,13 @@ fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke
         return Err(Notify::new(NotifyType::TEMPORARY_FAILURE));
     }
     let config = Arc::clone(&established.config);
-    let chosen = select_ike(&first_only(&config), &wanted.sa)
-        .map_err(|_| Notify::new(NotifyType::NO_PROPOSAL_CHOSEN))?;
+    let chosen = match select_ike(&first_only(&config), &wanted.sa) {
+        Ok(chosen) => chosen,
+        Err(mismatch) => {
+            established.refused_by_us(cx, Negotiated::Ike, rekey_refused::ike_by_us(mismatch));
+            return Err(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN));
+        }
+    };
     let syntax = || Notify::new(NotifyType::INVALID_SYNTAX);
     let peer_spi = peer_spi(&chosen).ok_or_else(syntax)?;
     let method = chosen.suite.key_exchange;
@@ -206,6 +212,7 @@ fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke
         cx.spis.release_ike(spi, None);
         return Err(internal());
     };
+    established.refusals.over(Negotiated::Ike);
     let heir = established.heir(cx, ike);
     established.heirs.push(Heir { spi, lowest });
     established.born.push(Born::Heir(Box::new(heir)));

@@ -9,8 +9,7 @@ use crate::exchange::{Cx, collision, liveness, rekey_child, rekey_ike};
 use crate::sa::child::{Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
-use crate::timers::{Timers, after, back_off};
-use crate::wire::payload::NotifyType;
+use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Payloads};
 
 /// A new IKE SA made on an old one.
@@ -82,24 +81,6 @@ impl Established {
         cx.transmit(self.ike.path, bytes);
     }
 
-    /// The peer refused to replace an SA. When to try again, or the end if it has refused "for now" for minutes
-    /// (RFC 7296 2.25).
-    pub(crate) fn refused(
-        &mut self,
-        cx: &mut Cx<'_>,
-        kind: NotifyType,
-        failure: Failure,
-    ) -> Result<Instant, Ending> {
-        let since = *self.refusals.get_or_insert(cx.now);
-        let temporary = kind == NotifyType::TEMPORARY_FAILURE;
-        if temporary && cx.now.saturating_duration_since(since) > TEMPORARY_AT_MOST {
-            return Err(Ending::Expired(failure));
-        }
-        self.last_refusal = Some(failure);
-        let wait = if temporary { TEMPORARY_WAIT } else { REFUSED_WAIT };
-        Ok(after(cx.now, back_off(wait, wait, 0, cx.random)))
-    }
-
     /// The end, if no CHILD SA is left and none is on its way.
     pub(crate) fn childless(&mut self, cause: Cause) -> Option<Ending> {
         let any = self.rekeys_child() || self.children.values().any(|child| child.lives());
@@ -108,7 +89,7 @@ impl Established {
 
     /// The end because of a hard limit; what the peer said last is the reason.
     pub(crate) fn expired(&mut self) -> Ending {
-        let failure = self.last_refusal.take();
+        let failure = self.refusals.take_last();
         Ending::Expired(failure.unwrap_or_else(|| Failure::new(Exchange::CreateChildSa, Cause::Expired)))
     }
 
@@ -181,7 +162,7 @@ impl Established {
 
     /// The next moment at which [`tend`](Self::tend) may have something to do. What is past was done, or waits for an
     /// answer.
-    fn arm(&mut self, now: Instant) {
+    pub(super) fn arm(&mut self, now: Instant) {
         let children = self.children.values();
         let next = children
             .flat_map(|child| {
@@ -221,8 +202,7 @@ impl Established {
             born: Vec::new(),
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
-            refusals: None,
-            last_refusal: None,
+            refusals: self.refusals.clone(),
             in_flight: None,
             _proof: self._proof.inherited(),
             ike,
@@ -270,12 +250,6 @@ impl Established {
     }
 }
 
-/// The wait after TEMPORARY_FAILURE, scattered by a quarter either way.
-const TEMPORARY_WAIT: Duration = Duration::from_secs(2);
-/// The same after another refusal.
-const REFUSED_WAIT: Duration = Duration::from_secs(60);
-/// RFC 7296 2.25: after "several minutes" of TEMPORARY_FAILURE the two sides are out of step.
-const TEMPORARY_AT_MOST: Duration = Duration::from_secs(180);
 /// How long an heir waits, and an SA that was replaced stays: longer than the peer goes on asking.
 const HEIR_WAIT: Duration = Duration::from_secs(90);
 /// A peer that makes one after the other in the place of the same CHILD SA is not right in its mind.

@@ -247,6 +247,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         initial_contact: true,
         child_lifetime: Lifetime::default(),
         more_children: Vec::new(),
+        rekey_probe: false,
         ike_lifetime: IKE_LIFETIME,
     }
 }

@@ -19,6 +19,7 @@ mod intermediate;
 mod liveness;
 mod nat;
 mod proposals;
+mod refused_rekey;
 mod rekey_child;
 mod rekey_ike;
 mod rekey_simulation;

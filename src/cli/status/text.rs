@@ -58,7 +58,8 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelStatus, style: Style) {
     if let Some(failure) = tunnel
         .failure
         .as_ref()
-        .filter(|_| tunnel.state != TunnelState::Established)
+        // While it stands, only what will end it one day is worth a line.
+        .filter(|failure| tunnel.state != TunnelState::Established || failure.step == "CREATE_CHILD_SA")
     {
         render_failure(&mut row, failure);
     }

@@ -222,6 +222,10 @@ impl Resolver<'_> {
                 .and_then(|at| at.value)
                 .unwrap_or(defaults::KEEPALIVE),
             child_lifetime,
+            rekey_probe: raw
+                .rekey_probe
+                .as_ref()
+                .map_or(defaults::REKEY_PROBE, |at| at.value),
             ike_lifetime,
             retransmission: Retransmission::default(),
             retry: defaults::RETRY,
