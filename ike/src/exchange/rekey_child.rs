@@ -116,11 +116,12 @@ impl Sent {
 
     fn refused(self, cx: &mut Cx<'_>, established: &mut Established, notify: &Notify) -> Option<Ending> {
         let old = self.old;
-        if notify.kind == NotifyType::INVALID_KE_PAYLOAD && self.detours < MOST_DETOURS {
-            if let Some(method) = self.begun.other_group(&established.config, notify) {
-                let again = request(cx, established, old, Some(method), self.detours + 1);
-                return again.err().map(Ending::Expired);
-            }
+        if notify.kind == NotifyType::INVALID_KE_PAYLOAD
+            && self.detours < MOST_DETOURS
+            && let Some(method) = self.begun.other_group(&established.config, notify)
+        {
+            let again = request(cx, established, old, Some(method), self.detours + 1);
+            return again.err().map(Ending::Expired);
         }
         if notify.kind == NotifyType::CHILD_SA_NOT_FOUND {
             return collision::not_found(cx, established, old);
