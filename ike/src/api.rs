@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::auth::identity::Identity;
+use crate::auth::verified::Means;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::Failure;
 use crate::negotiate::selector::TrafficSelector;
@@ -52,6 +53,9 @@ pub enum Input<'a> {
     Command(Command),
     /// What the dataplane has seen since the last report.
     Usage(Usage),
+    /// What the wall clock shows now: the time since the beginning of 1970. Certificates are judged by it, and by what
+    /// passed since; without it none is accepted. To be told anew every few seconds, for a clock may be set.
+    WallClock(Duration),
     /// A deadline given by `poll_timeout` may have passed.
     Timeout,
 }
@@ -398,6 +402,10 @@ pub struct IkeFacts {
     pub nat_local: bool,
     /// There is a NAT before the peer.
     pub nat_remote: bool,
+    /// By what we proved who we are.
+    pub local_auth: Option<Means>,
+    /// By what the peer did.
+    pub remote_auth: Option<Means>,
 }
 
 /// What is known of a CHILD SA. No secrets.

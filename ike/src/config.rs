@@ -172,6 +172,8 @@ pub struct ConnectionConfig {
     pub local_auth: LocalAuth,
     /// How the peer must prove that.
     pub remote_auth: RemoteAuth,
+    /// The peer is old: signatures with SHA-1 will do where it knows nothing else (RFC 7296 3.8).
+    pub legacy_signatures: bool,
     /// What may protect the IKE SA, most wanted first. Never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// The operator's name for the first CHILD SA.

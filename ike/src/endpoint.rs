@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustls_pki_types::UnixTime;
 use sha2::{Digest, Sha256};
 
 use crate::admission::{Admission, Applicant, Verdict};
@@ -24,6 +25,7 @@ use crate::wire::{Chain, ExchangeType, Fault, Header, IkeSpi, Malformed, Opened}
 /// Concurrency: one owner, one thread at a time; `Send`, so that it may move.
 pub struct Endpoint {
     config: EndpointConfig,
+    wall_clock: Option<(Instant, Duration)>,
     random: Box<dyn Random + Send>,
     outputs: VecDeque<Output>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -36,6 +38,7 @@ impl Endpoint {
     pub fn new(config: EndpointConfig, random: Box<dyn Random + Send>) -> Self {
         Self {
             config,
+            wall_clock: None,
             random,
             outputs: VecDeque::new(),
             connections: BTreeMap::new(),
@@ -60,6 +63,7 @@ impl Endpoint {
                     connection.on_usage(&mut cx, &usage);
                 }
             }
+            Input::WallClock(since_1970) => self.wall_clock = Some((now, since_1970)),
             Input::Timeout => self.on_timeout(now),
         }
         self.connections.retain(|_, connection| !connection.is_over());
@@ -216,7 +220,7 @@ impl Endpoint {
             }
             Verdict::Admitted => {}
         }
-        match init_answer::answer(&mut cx, header, &request, path, &candidates, first) {
+        match init_answer::answer(&mut cx, header, &request, path, &candidates, (first, bytes.len())) {
             init_answer::Answered::Accepted(half) => {
                 cx.transmit(path, half.response.clone());
                 let mut awaited = Awaited::new(
@@ -401,8 +405,12 @@ impl Endpoint {
     }
 
     fn split(&mut self, now: Instant) -> (Cx<'_>, &mut BTreeMap<ConnectionId, Connection>, &mut Admission) {
+        let wall_clock = self.wall_clock.map(|(then, shown)| {
+            UnixTime::since_unix_epoch(shown.saturating_add(now.saturating_duration_since(then)))
+        });
         let cx = Cx {
             now,
+            wall_clock,
             random: &mut *self.random,
             outputs: &mut self.outputs,
             spis: &mut self.spis,

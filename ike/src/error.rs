@@ -4,6 +4,8 @@
 mod words;
 
 use crate::auth::identity::Identity;
+use crate::auth::signature::SignatureError;
+use crate::auth::x509::CertificateError;
 use crate::negotiate::selector::TrafficSelector;
 use crate::wire::payload::NotifyType;
 use crate::wire::{Fault, Malformed};
@@ -211,8 +213,39 @@ pub enum Cause {
     },
     /// The peer wants an authentication method we do not have.
     UnsupportedAuthMethod {
-        /// Its number (RFC 7296 3.8).
+        /// Its number (RFC 7296 3.8); 0 for EAP.
         method: u8,
+        /// What we have.
+        wanted: &'static str,
+    },
+    /// The peer's certificate is not accepted.
+    Certificate {
+        /// Who the peer says it is.
+        identity: Identity,
+        /// Why not.
+        error: CertificateError,
+    },
+    /// The peer shows a public key that is not one of those configured for it.
+    UnknownKey {
+        /// Who the peer says it is.
+        identity: Identity,
+    },
+    /// The peer's signature is not accepted: it does not have the key it shows.
+    BadSignature {
+        /// Who the peer says it is.
+        identity: Identity,
+        /// Why not.
+        error: SignatureError,
+    },
+    /// The peer accepts no signature that our key can make.
+    NoCommonSignature {
+        /// What our key is.
+        ours: String,
+    },
+    /// The peer does not accept our signature or our certificate (AUTHENTICATION_FAILED).
+    CredentialRefused {
+        /// Who we are.
+        identity: Identity,
     },
     /// The networks do not overlap (TS_UNACCEPTABLE).
     SelectorMismatch {
@@ -297,6 +330,11 @@ impl Cause {
             | Self::IdentityMismatch { .. }
             | Self::UnsupportedIdentity { .. }
             | Self::UnsupportedAuthMethod { .. }
+            | Self::Certificate { .. }
+            | Self::UnknownKey { .. }
+            | Self::BadSignature { .. }
+            | Self::NoCommonSignature { .. }
+            | Self::CredentialRefused { .. }
             | Self::SelectorMismatch { .. }
             | Self::WrongResponder { .. }
             | Self::NoPolicy
@@ -331,6 +369,11 @@ impl Cause {
             | Self::UnsupportedIdentity { .. }
             | Self::WrongResponder { .. }
             | Self::UnsupportedAuthMethod { .. }
+            | Self::Certificate { .. }
+            | Self::UnknownKey { .. }
+            | Self::BadSignature { .. }
+            | Self::NoCommonSignature { .. }
+            | Self::CredentialRefused { .. }
             | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),
             Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
             Self::Internal { .. } => Some(NotifyType::TEMPORARY_FAILURE),

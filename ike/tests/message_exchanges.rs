@@ -209,6 +209,7 @@ fn reads_every_init_response_as_it_was_written() {
             nonce,
             notifies,
             vendor_ids,
+            certificate_requests: Vec::new(),
         })),
         InitResponse::Cookie(vec![1]),
         InitResponse::InvalidKe(14),

@@ -339,6 +339,12 @@ pub struct IkeStatus {
     pub nat_local: bool,
     /// There is a NAT before the peer.
     pub nat_remote: bool,
+    /// By what we proved who we are: `psk`, `certificate ecdsa-sha256`, `public-key ed25519`.
+    #[serde(default)]
+    pub local_auth: String,
+    /// By what the peer did.
+    #[serde(default)]
+    pub remote_auth: String,
     /// Milliseconds since it was established.
     pub age_ms: u64,
 }

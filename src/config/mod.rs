@@ -91,6 +91,8 @@ pub struct TunnelConfig {
     pub local_auth: LocalAuth,
     /// How the peer must prove who it is.
     pub remote_auth: RemoteAuth,
+    /// The peer is old: SHA-1 will do where it knows nothing else.
+    pub legacy: bool,
     /// What may protect the IKE SA, most wanted first; never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// What may protect the CHILD SA, most wanted first; never empty.

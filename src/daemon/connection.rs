@@ -83,6 +83,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         remote_identity: tunnel.remote_identity.clone(),
         local_auth: tunnel.local_auth.clone(),
         remote_auth: tunnel.remote_auth.clone(),
+        legacy_signatures: tunnel.legacy,
         ike_proposals: tunnel.ike_proposals.clone(),
         child_name: tunnel.name.clone(),
         esp_proposals: tunnel.esp_proposals.clone(),

@@ -323,6 +323,14 @@ fn ike_status(facts: &IkeFacts, age: Duration) -> IkeStatus {
         remote: facts.path.remote,
         nat_local: facts.nat_local,
         nat_remote: facts.nat_remote,
+        local_auth: facts
+            .local_auth
+            .map(|means| means.to_string())
+            .unwrap_or_default(),
+        remote_auth: facts
+            .remote_auth
+            .map(|means| means.to_string())
+            .unwrap_or_default(),
         age_ms: ms(age),
     }
 }

@@ -1,6 +1,8 @@
 //! A tunnel's state as its operator sees it.
 
 use xvpn_ike::api::{CloseReason, Path, Role, SoftLimit, Step};
+use xvpn_ike::auth::verified::Means;
+use xvpn_ike::crypto::sign::SignatureAlgorithm;
 use xvpn_ike::error::{Cause, Exchange, Failure};
 use xvpn_ike::negotiate::transform::KeyExchangeMethod;
 
@@ -62,6 +64,8 @@ fn ike() -> Event {
         path: path(),
         nat_local: false,
         nat_remote: true,
+        local_auth: Some(Means::Psk),
+        remote_auth: Some(Means::Certificate(SignatureAlgorithm::Ed25519)),
     };
     Event::IkeEstablished { connection: ID, ike }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{broadcast, mpsc};
@@ -109,6 +109,7 @@ impl Supervisor {
     }
 
     fn begin(&mut self) {
+        self.tell_time();
         let ids: Vec<_> = self.tunnels.keys().copied().collect();
         for id in ids {
             self.searches.insert(id, Search::default());
@@ -172,6 +173,14 @@ impl Supervisor {
         self.endpoint.handle(Instant::now(), input);
     }
 
+    /// Certificates are judged by the wall clock, which may be set at any time.
+    fn tell_time(&mut self) {
+        // A clock before 1970 is none; then no certificate is accepted.
+        if let Ok(since_1970) = SystemTime::now().duration_since(UNIX_EPOCH) {
+            self.handle(Input::WallClock(since_1970));
+        }
+    }
+
     fn on_deadline(&mut self) {
         let now = Instant::now();
         self.handle(Input::Timeout);
@@ -192,6 +201,7 @@ impl Supervisor {
 
     fn on_tick(&mut self) {
         systemd::watchdog();
+        self.tell_time();
         self.check_queues();
         if !self.tunnels.values().any(Tunnel::established) {
             return;

@@ -126,6 +126,11 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::WrongResponder { .. }
         | Cause::UnsupportedIdentity { .. }
         | Cause::UnsupportedAuthMethod { .. }
+        | Cause::Certificate { .. }
+        | Cause::UnknownKey { .. }
+        | Cause::BadSignature { .. }
+        | Cause::NoCommonSignature { .. }
+        | Cause::CredentialRefused { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::InvalidSyntax { .. }
         | Cause::UnsupportedCritical { .. }
@@ -154,6 +159,11 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::WrongResponder { .. }
         | Cause::UnsupportedIdentity { .. }
         | Cause::UnsupportedAuthMethod { .. }
+        | Cause::Certificate { .. }
+        | Cause::UnknownKey { .. }
+        | Cause::BadSignature { .. }
+        | Cause::NoCommonSignature { .. }
+        | Cause::CredentialRefused { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::NoPolicy
         | Cause::UnsupportedCritical { .. }

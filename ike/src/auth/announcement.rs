@@ -32,8 +32,9 @@ impl Announced {
         let hashes = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
         let mut algorithms = vec![SignatureAlgorithm::Ed25519];
         algorithms.extend(hashes.map(SignatureAlgorithm::Ecdsa));
-        algorithms.extend(hashes.map(SignatureAlgorithm::rsa_pss));
-        algorithms.extend(hashes.map(SignatureAlgorithm::RsaPkcs1));
+        // Every RSA key can do SHA-256, and a longer list would not fit into the answer to IKE_SA_INIT.
+        algorithms.push(SignatureAlgorithm::rsa_pss(Hash::Sha256));
+        algorithms.push(SignatureAlgorithm::RsaPkcs1(Hash::Sha256));
         Self {
             methods: Vec::new(),
             algorithms,

@@ -17,7 +17,7 @@ pub const HASHES: [u16; 4] = [SHA2_256, SHA2_384, SHA2_512, IDENTITY];
 /// The padding of an RSA signature that names its algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RsaPadding {
-    /// PSS if the peer announced it (RFC 9593), or PKCS#1 v1.5, which every peer knows.
+    /// PSS if the peer announced it (RFC 9593) or is an xvpn, or else PKCS#1 v1.5, which every peer knows.
     #[default]
     Auto,
     /// RSASSA-PKCS1-v1_5.
@@ -33,6 +33,8 @@ pub struct PeerVerifies {
     pub hashes: Vec<u16>,
     /// Its SUPPORTED_AUTH_METHODS (RFC 9593), if it sent them.
     pub announced: Option<Announced>,
+    /// It is known to verify PSS, whatever it announced.
+    pub pss: bool,
     /// It is old: SHA-1 will do where nothing else does.
     pub legacy: bool,
 }
@@ -102,7 +104,7 @@ fn choose(
     padding: RsaPadding,
     peer: &PeerVerifies,
 ) -> Option<(AuthMethod, SignatureAlgorithm)> {
-    let named = preferred(kind, padding, peer.announced.as_ref());
+    let named = preferred(kind, padding, peer);
     let speaks = |algorithm: &SignatureAlgorithm| peer.hashes.contains(&hash_number(*algorithm));
     // What the peer announced is a wish; SIGNATURE_HASH_ALGORITHMS is what it can.
     let wished = |algorithm: &SignatureAlgorithm| {
@@ -131,7 +133,7 @@ fn choose(
 }
 
 /// What a key can do with method 14, best first.
-fn preferred(kind: KeyKind, padding: RsaPadding, announced: Option<&Announced>) -> Vec<SignatureAlgorithm> {
+fn preferred(kind: KeyKind, padding: RsaPadding, peer: &PeerVerifies) -> Vec<SignatureAlgorithm> {
     match kind {
         KeyKind::Rsa(bits) => {
             let hashes = if bits < 3072 {
@@ -140,8 +142,9 @@ fn preferred(kind: KeyKind, padding: RsaPadding, announced: Option<&Announced>) 
                 [Hash::Sha384, Hash::Sha512, Hash::Sha256]
             };
             let pss = hashes.map(SignatureAlgorithm::rsa_pss);
-            let knows_pss =
-                announced.is_some_and(|known| pss.iter().any(|algorithm| known.has_algorithm(*algorithm)));
+            let announced = peer.announced.as_ref();
+            let knows_pss = peer.pss
+                || announced.is_some_and(|known| pss.iter().any(|algorithm| known.has_algorithm(*algorithm)));
             match padding {
                 RsaPadding::Auto if knows_pss => pss.to_vec(),
                 RsaPadding::Auto | RsaPadding::Pkcs1 => hashes.map(SignatureAlgorithm::RsaPkcs1).to_vec(),

@@ -21,6 +21,6 @@ impl SignedOctets<'_> {
     /// The octets themselves, for a signature.
     pub fn concatenated(&self, prf: Prf) -> Vec<u8> {
         let maced_id = prf.compute(self.sk_p, &[self.rest_of_id]);
-        [self.message, self.nonce, &maced_id].concat()
+        [self.message, self.nonce, &maced_id, self.int_auth].concat()
     }
 }

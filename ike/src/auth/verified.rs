@@ -1,5 +1,9 @@
 //! The proof that a proof was seen.
 
+use std::fmt;
+
+use crate::crypto::sign::SignatureAlgorithm;
+
 /// Proof that the peer showed the right AUTH. Only the verifications of this room make one.
 #[derive(Debug)]
 #[must_use = "an authenticated peer is what this is for"]
@@ -15,4 +19,34 @@ impl AuthVerified {
     pub(crate) fn inherited(&self) -> Self {
         Self(())
     }
+}
+
+/// By what a side has proven who it is, for the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// A pre-shared key.
+    Psk,
+    /// The key of a certificate.
+    Certificate(SignatureAlgorithm),
+    /// A key that the other side knows.
+    RawKey(SignatureAlgorithm),
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Psk => f.write_str("psk"),
+            Self::Certificate(algorithm) => write!(f, "certificate {algorithm}"),
+            Self::RawKey(algorithm) => write!(f, "public-key {algorithm}"),
+        }
+    }
+}
+
+/// By what both sides have proven who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BothMeans {
+    /// We.
+    pub local: Means,
+    /// The peer.
+    pub remote: Means,
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Cause, Exchange, Negotiated, Side};
+use crate::auth::x509::CertificateError;
 use crate::wire::payload::NotifyType;
 
 impl Cause {
@@ -51,7 +52,20 @@ impl Cause {
             Self::UnsupportedIdentity { .. } => "let the peer identify itself by an IP address, a name, a mail address, a key ID or a \
                      distinguished name, and set `remote.id` here to the same"
                 .into(),
-            Self::UnsupportedAuthMethod { .. } => "set the peer to authenticate with a pre-shared key".into(),
+            Self::UnsupportedAuthMethod { wanted, .. } => format!("set the peer to authenticate with {wanted}, or change `remote` here"),
+            Self::Certificate { error, .. } => certificate(error).into(),
+            Self::UnknownKey { .. } => "put the peer's public key into `remote.public_key` here, if it was replaced on purpose".into(),
+            Self::BadSignature { .. } => {
+                "the peer does not have the private key it claims: check its key and certificate; an old peer that signs with SHA-1 \
+                     needs `legacy = true` here"
+                    .into()
+            }
+            Self::NoCommonSignature { .. } => {
+                "give this side an ECDSA or RSA key, or let the peer speak RFC 7427 with SHA-256 or better".into()
+            }
+            Self::CredentialRefused { .. } => "look at the peer's log: it must trust the authority of `local.certificate` (or have our public \
+                     key), the certificate must name `local.id`, and `remote.id` here must be what the peer calls itself"
+                .into(),
             Self::SelectorMismatch { .. } => {
                 "`local.networks` here must overlap `remote.networks` at the peer, and the other way round".into()
             }
@@ -207,11 +221,30 @@ impl fmt::Display for Cause {
                     None => f.write_str(", which is not known"),
                 }
             }
-            Self::UnsupportedAuthMethod { method } => {
+            Self::UnsupportedAuthMethod { method, wanted } => {
                 write!(
                     f,
-                    "the peer authenticates by method {method}, which is not a pre-shared key"
+                    "the peer authenticates by method {method}, which is not {wanted}"
                 )
+            }
+            Self::Certificate { identity, error } => {
+                write!(f, "the peer, as {identity}, is not believed: {error}")
+            }
+            Self::UnknownKey { identity } => write!(
+                f,
+                "the peer, as {identity}, shows a public key that is not known here"
+            ),
+            Self::BadSignature { identity, error } => {
+                write!(
+                    f,
+                    "the peer, as {identity}, failed to prove its identity: {error}"
+                )
+            }
+            Self::NoCommonSignature { ours } => {
+                write!(f, "the peer accepts no signature that our {ours} key can make")
+            }
+            Self::CredentialRefused { identity } => {
+                write!(f, "the peer refused our signature or certificate as {identity}")
             }
             Self::SelectorMismatch {
                 refused_by,
@@ -270,6 +303,42 @@ fn id_type_name(id_type: u8) -> Option<&'static str> {
         12 => Some("ID_FC_NAME"),
         13 => Some("ID_NULL"),
         _ => None,
+    }
+}
+
+/// What the operator should do about a certificate.
+fn certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Missing => "let the peer send its certificate (strongSwan: send_cert = always)",
+        CertificateError::TooMuch | CertificateError::Malformed { .. } => {
+            "look at the peer's certificates with `openssl x509 -text`"
+        }
+        CertificateError::Key { .. } | CertificateError::WeakSignature => {
+            "give the peer a certificate with a key and a signature of today: RSA from 2048 bits on with SHA-256, ECDSA or Ed25519"
+        }
+        CertificateError::NotYetValid { .. } => "check the clocks of both sides, or wait",
+        CertificateError::Expired { .. } => {
+            "renew the peer's certificate (or that of its authority), and check our clock"
+        }
+        CertificateError::WrongName { .. } => {
+            "set `remote.id` here and the id at the peer to a name in the peer's certificate, or give it one with that name"
+        }
+        CertificateError::UnknownIssuer { .. } => {
+            "add the authority to `remote.ca` here, or let the peer send the certificates between its own and that authority"
+        }
+        CertificateError::WrongUsage { .. } => {
+            "give the peer a certificate with digitalSignature, and with ipsecIKE if it has an ExtendedKeyUsage"
+        }
+        CertificateError::BadSignature => {
+            "somebody issues certificates in the name of a trusted authority, or `remote.ca` has an older key of it"
+        }
+        CertificateError::Constraint { .. } => {
+            "let the authority issue the peer's certificate as its own certificate allows"
+        }
+        CertificateError::Revoked { .. } => {
+            "give the peer a new certificate, unless its key was stolen: then find out who this was"
+        }
+        CertificateError::NoClock => "this is a defect of xvpn: please report it",
     }
 }
 

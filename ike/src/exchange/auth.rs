@@ -17,11 +17,11 @@ use std::time::Instant;
 use super::Cx;
 use super::init::{Exchanged, joined};
 use super::narrowed::without_key_exchange;
-use super::proof::{self, Disbelief};
+use super::proof::{self, Shown};
 use crate::api::Spi;
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
-use crate::auth::verified::AuthVerified;
+use crate::auth::verified::{AuthVerified, Means};
 use crate::config::{ChildId, ConnectionConfig};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
@@ -79,14 +79,22 @@ pub(crate) enum Finished {
 }
 
 /// The initiator's request. `sole`: no other IKE SA stands between the two identities.
-pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], sole: bool) -> Sent {
+///
+/// # Errors
+///
+/// We cannot prove who we are in a way that the peer accepts.
+pub(crate) fn request(
+    cx: &mut Cx<'_>,
+    exchanged: Exchanged,
+    response: &[u8],
+    sole: bool,
+) -> Result<Sent, Failure> {
     let Exchanged {
         config,
         mut ike,
         request,
         begun,
     } = exchanged;
-    let child_spi = cx.spis.allocate_esp(cx.random);
     let int_auth = ike.int_auth.octets(ike.requests.next_id());
     let idi = identification(&config.local_identity);
     let signed = SignedOctets {
@@ -96,13 +104,17 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
         rest_of_id: &idi.to_bytes(),
         int_auth: &int_auth,
     };
-    let auth = proof::prove(&ike, &config, signed);
+    let announced = ike.features.auth_methods.clone();
+    let proof = proof::prove(&ike, &config, signed, announced).map_err(failure)?;
+    ike.local_means = Some(proof.means);
+    let child_spi = cx.spis.allocate_esp(cx.random);
+    let remotes = || std::iter::once(&config.remote_auth);
     let message = AuthRequest {
         idi,
         idr: Some(identification(&config.remote_identity)),
-        auth,
-        certificates: Vec::new(),
-        certificate_requests: Vec::new(),
+        auth: proof.auth,
+        certificates: proof.certificates,
+        certificate_requests: proof::certificate_requests(remotes(), MOST_AUTHORITIES),
         initial_contact: sole && config.initial_contact,
         mobike_supported: false,
         child: ChildOffer {
@@ -113,19 +125,19 @@ pub(crate) fn request(cx: &mut Cx<'_>, exchanged: Exchanged, response: &[u8], so
             no_tfc_padding: false,
         },
         wants_configuration: false,
-        other: Vec::new(),
+        other: proof::announcement(remotes()).into_iter().collect(),
     };
     let bytes = ike.seal_request(ExchangeType::IKE_AUTH, &message.emit(), cx.random);
     ike.requests.sent(bytes.clone(), cx.now);
     cx.transmit(ike.path, bytes);
-    Sent {
+    Ok(Sent {
         config,
         ike,
         begun,
         response: response.to_vec(),
         int_auth,
         child_spi,
-    }
+    })
 }
 
 impl Sent {
@@ -180,8 +192,11 @@ impl Sent {
                 return self.refuse(cx, Cause::from_malformed(&malformed));
             }
         };
-        let (remote_identity, proof) = match self.verify(&accepted) {
-            Ok(verified) => verified,
+        let (remote_identity, proof) = match self.verify(cx, &accepted) {
+            Ok((identity, proof, means)) => {
+                self.ike.remote_means = Some(means);
+                (identity, proof)
+            }
             Err(cause) => return self.refuse(cx, cause),
         };
         let child = match self.first_child(cx, &accepted.child) {
@@ -206,7 +221,7 @@ impl Sent {
         }))
     }
 
-    fn verify(&self, accepted: &AuthAccepted) -> Result<(Identity, AuthVerified), Cause> {
+    fn verify(&self, cx: &Cx<'_>, accepted: &AuthAccepted) -> Result<(Identity, AuthVerified, Means), Cause> {
         let got = identity(&accepted.idr)?;
         if !self.config.remote_identity.matches(&got) {
             return Err(Cause::IdentityMismatch {
@@ -221,10 +236,13 @@ impl Sent {
             rest_of_id: &accepted.idr.to_bytes(),
             int_auth: &self.int_auth,
         };
-        match proof::verify(&self.ike, &self.config, signed, &accepted.auth) {
-            Ok(proof) => Ok((got, proof)),
-            Err(disbelief) => Err(disbelieved(disbelief, got)),
-        }
+        let shown = Shown {
+            identity: &got,
+            auth: &accepted.auth,
+            certificates: &accepted.certificates,
+        };
+        let (proof, means) = proof::verify(&self.ike, &self.config, signed, shown, cx.wall_clock)?;
+        Ok((got, proof, means))
     }
 
     fn first_child(&self, cx: &mut Cx<'_>, answer: &ChildAnswer) -> Result<ChildSa, Cause> {
@@ -267,6 +285,9 @@ impl Sent {
     /// What the peer's refusal means.
     fn refused(&self, notify: &Notify) -> Cause {
         match notify.kind {
+            NotifyType::AUTHENTICATION_FAILED if self.config.local_auth.signs() => Cause::CredentialRefused {
+                identity: self.config.local_identity.clone(),
+            },
             NotifyType::AUTHENTICATION_FAILED => Cause::AuthenticationFailed {
                 refused_by: Side::Peer,
                 identity: self.config.local_identity.clone(),
@@ -331,17 +352,6 @@ pub(crate) fn first_child_sa(
     Ok(ChildSa::new(agreement, keys, ike.role, limits))
 }
 
-/// Why the peer, which says it is this one, is refused.
-pub(crate) fn disbelieved(disbelief: Disbelief, identity: Identity) -> Cause {
-    match disbelief {
-        Disbelief::Method(method) => Cause::UnsupportedAuthMethod { method: method.0 },
-        Disbelief::Mismatch => Cause::AuthenticationFailed {
-            refused_by: Side::Us,
-            identity,
-        },
-    }
-}
-
 /// An identity as a payload.
 pub(crate) fn identification(identity: &Identity) -> Identification {
     let (kind, data) = identity.to_wire();
@@ -364,3 +374,6 @@ pub(crate) fn identity(payload: &Identification) -> Result<Identity, Cause> {
 pub(crate) fn failure(cause: Cause) -> Failure {
     Failure::new(Exchange::IkeAuth, cause)
 }
+
+/// Authorities named in CERTREQ at most.
+const MOST_AUTHORITIES: usize = 64;

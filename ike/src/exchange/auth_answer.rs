@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::auth::{Authenticated, disbelieved, failure, first_child_sa, identification, identity};
+use super::auth::{Authenticated, failure, first_child_sa, identification, identity};
 use super::narrowed::Narrowed;
-use super::proof::Disbelief;
+use super::proof::{Proof, Shown};
 use super::{Cx, proof};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::signed::SignedOctets;
-use crate::auth::verified::AuthVerified;
+use crate::auth::verified::{AuthVerified, Means};
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Failure, Ignore};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
@@ -66,7 +66,11 @@ pub(crate) enum Answered {
 }
 
 /// The connection the peer has proven to be of, the proof, and what its CHILD SA would be.
-type Choice = (Arc<ConnectionConfig>, AuthVerified, Result<Narrowed, Cause>);
+type Choice = (
+    Arc<ConnectionConfig>,
+    (AuthVerified, Means),
+    Result<Narrowed, Cause>,
+);
 
 /// The peer's claims, read.
 struct Claim {
@@ -133,10 +137,11 @@ impl Awaited {
             Err(malformed) => Err(from_malformed(&malformed)),
         };
         let verified = claim.and_then(|claim| {
-            let (config, proof, child) = self.choose(&claim, candidates)?;
-            Ok((claim, config, proof, child))
+            let (config, seen, child) = self.choose(cx, &claim, candidates)?;
+            let ours = self.prove(&config, &claim)?;
+            Ok((claim, config, seen, ours, child))
         });
-        let (claim, config, proof, narrowed) = match verified {
+        let (claim, config, (proof, means), ours, narrowed) = match verified {
             Ok(verified) => verified,
             Err(cause) => {
                 let candidate = match candidates {
@@ -157,19 +162,12 @@ impl Awaited {
             self.ike.encapsulation = Encapsulation::None;
         }
         let (child, answer) = self.first_child(cx, &config, narrowed);
-        let idr = identification(&config.local_identity);
-        let signed = SignedOctets {
-            message: &self.response,
-            nonce: &self.ike.nonces.initiator,
-            sk_p: &self.ike.keys.sk_pr,
-            rest_of_id: &idr.to_bytes(),
-            int_auth: &self.int_auth,
-        };
-        let auth = proof::prove(&self.ike, &config, signed);
+        self.ike.remote_means = Some(means);
+        self.ike.local_means = Some(ours.means);
         let message = AuthResponse::Accepted(Box::new(AuthAccepted {
-            idr,
-            auth,
-            certificates: Vec::new(),
+            idr: identification(&config.local_identity),
+            auth: ours.auth,
+            certificates: ours.certificates,
             mobike_supported: false,
             child: answer,
             other: Vec::new(),
@@ -189,8 +187,26 @@ impl Awaited {
         Answered::Authenticated(Box::new(authenticated), bytes)
     }
 
+    /// AUTH of ours.
+    fn prove(&self, config: &ConnectionConfig, claim: &Claim) -> Result<Proof, Cause> {
+        let signed = SignedOctets {
+            message: &self.response,
+            nonce: &self.ike.nonces.initiator,
+            sk_p: &self.ike.keys.sk_pr,
+            rest_of_id: &identification(&config.local_identity).to_bytes(),
+            int_auth: &self.int_auth,
+        };
+        let announced = proof::announced(&claim.message.other);
+        proof::prove(&self.ike, config, signed, announced)
+    }
+
     /// Finds the connection: by identities, then by proof, then by what the CHILD SA shall carry.
-    fn choose(&self, claim: &Claim, candidates: &[Arc<ConnectionConfig>]) -> Result<Choice, Cause> {
+    fn choose(
+        &self,
+        cx: &Cx<'_>,
+        claim: &Claim,
+        candidates: &[Arc<ConnectionConfig>],
+    ) -> Result<Choice, Cause> {
         if candidates.is_empty() {
             return Err(Cause::NoPolicy);
         }
@@ -226,11 +242,11 @@ impl Awaited {
         let mut found = None;
         let mut refusal = None;
         for config in meant {
-            let proof = match self.verify(config, claim) {
+            let proof = match self.verify(cx, config, claim) {
                 Ok(proof) => proof,
-                Err(disbelief) => {
+                Err(cause) => {
                     // The first is the one with the peer's address, if there is one.
-                    refusal.get_or_insert(disbelief);
+                    refusal.get_or_insert(cause);
                     continue;
                 }
             };
@@ -244,10 +260,15 @@ impl Awaited {
                 break;
             }
         }
-        found.ok_or_else(|| disbelieved(refusal.unwrap_or(Disbelief::Mismatch), claim.idi.clone()))
+        found.ok_or_else(|| refusal.unwrap_or(Cause::NoPolicy))
     }
 
-    fn verify(&self, config: &ConnectionConfig, claim: &Claim) -> Result<AuthVerified, Disbelief> {
+    fn verify(
+        &self,
+        cx: &Cx<'_>,
+        config: &ConnectionConfig,
+        claim: &Claim,
+    ) -> Result<(AuthVerified, Means), Cause> {
         let signed = SignedOctets {
             message: &self.request,
             nonce: &self.ike.nonces.responder,
@@ -255,7 +276,12 @@ impl Awaited {
             rest_of_id: &claim.message.idi.to_bytes(),
             int_auth: &self.int_auth,
         };
-        proof::verify(&self.ike, config, signed, &claim.message.auth)
+        let shown = Shown {
+            identity: &claim.idi,
+            auth: &claim.message.auth,
+            certificates: &claim.message.certificates,
+        };
+        proof::verify(&self.ike, config, signed, shown, cx.wall_clock)
     }
 
     fn first_child(
@@ -302,7 +328,10 @@ impl Claim {
 /// A request without AUTH wants EAP (RFC 7296 2.16).
 fn from_malformed(malformed: &Malformed) -> Cause {
     match malformed.fault {
-        Fault::Missing(PayloadType::AUTH) => Cause::UnsupportedAuthMethod { method: 0 },
+        Fault::Missing(PayloadType::AUTH) => Cause::UnsupportedAuthMethod {
+            method: 0,
+            wanted: "a pre-shared key or a signature",
+        },
         Fault::Missing(_)
         | Fault::UnsupportedCritical(_)
         | Fault::Truncated { .. }

@@ -3,6 +3,11 @@
 //! The responder announces only what the initiator did: it says nothing to strangers, and its answer does not outgrow
 //! the request.
 
+use std::sync::Arc;
+
+use super::proof;
+use crate::auth::signature::HASHES;
+use crate::config::ConnectionConfig;
 use crate::message::{InitAccepted, InitNotifies, InitRequest};
 use crate::negotiate::transform::TransformType;
 use crate::sa::features::Features;
@@ -12,7 +17,10 @@ use crate::wire::payload::VendorId;
 pub(crate) const VENDOR_ID: &[u8] = b"xvpn-ikev2-1";
 
 /// Adds what the initiator speaks to its request.
-pub(crate) fn announce(request: &mut InitRequest) {
+pub(crate) fn announce(request: &mut InitRequest, config: &ConnectionConfig) {
+    if signs(config) {
+        request.notifies.signature_hash_algorithms = HASHES.to_vec();
+    }
     request.vendor_ids.push(VendorId(VENDOR_ID.to_vec()));
     // RFC 9370 2.2.1: who offers additional key exchanges can do IKE_INTERMEDIATE.
     let mut transforms = request
@@ -35,9 +43,16 @@ pub(crate) fn announce(request: &mut InitRequest) {
 }
 
 /// What both sides speak, for the responder, which adds it to its answer.
-pub(crate) fn answer(request: &InitRequest, accepted: &mut InitAccepted) -> Features {
+pub(crate) fn answer(
+    request: &InitRequest,
+    accepted: &mut InitAccepted,
+    candidates: &[Arc<ConnectionConfig>],
+) -> Features {
     let features = common(&request.notifies, &request.vendor_ids);
     accepted.notifies.intermediate_supported = features.intermediate;
+    if !features.signature_hashes.is_empty() && candidates.iter().any(|config| signs(config)) {
+        accepted.notifies.signature_hash_algorithms = HASHES.to_vec();
+    }
     if features.xvpn {
         accepted.vendor_ids.push(VendorId(VENDOR_ID.to_vec()));
     }
@@ -53,5 +68,19 @@ fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
     Features {
         xvpn: vendor_ids.iter().any(|id| id.0 == VENDOR_ID),
         intermediate: notifies.intermediate_supported,
+        signature_hashes: understood(&notifies.signature_hash_algorithms),
+        auth_methods: proof::announced(&notifies.other),
     }
+}
+
+/// RFC 7427 4: the hashes that the peer verifies, as far as we can make them; a list of others is worth no place.
+fn understood(hashes: &[u16]) -> Vec<u16> {
+    let known = HASHES.into_iter().filter(|hash| hashes.contains(hash));
+    known.collect()
+}
+
+/// A side of the connection signs: the one who signs wants to know what the other verifies, which it only says to who
+/// asks.
+fn signs(config: &ConnectionConfig) -> bool {
+    config.local_auth.signs() || config.remote_auth.signs()
 }

@@ -294,7 +294,7 @@ impl Sent {
             notifies: nat_detection((self.spi_i.0, 0), self.path, self.config.encapsulation),
             vendor_ids: Vec::new(),
         };
-        extensions::announce(&mut request);
+        extensions::announce(&mut request, &self.config);
         let header = Header {
             initiator_spi: self.spi_i,
             responder_spi: IkeSpi::ZERO,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::init::{NONCE_LEN, internal, joined};
 use super::traversal::{detected, encapsulation, nat_detection};
-use super::{Cx, extensions};
+use super::{Cx, extensions, proof};
 use crate::api::{Path, Role};
 use crate::config::ConnectionConfig;
 use crate::crypto::kex;
@@ -38,14 +38,14 @@ pub(crate) struct Half {
 }
 
 /// The responder's part. `candidates` are the connections that fit the addresses, most specific first, never none:
-/// the first that has a proposal in common decides on the suite.
+/// the first that has a proposal in common decides on the suite. `received` is the length of the request.
 pub(crate) fn answer(
     cx: &mut Cx<'_>,
     header: &Header,
     request: &InitRequest,
     path: Path,
     candidates: &[Arc<ConnectionConfig>],
-    first: FirstMessage,
+    (first, received): (FirstMessage, usize),
 ) -> Answered {
     let chosen = candidates.iter().find_map(|config| {
         let suitable = suitable(&config.ike_proposals, request.notifies.intermediate_supported);
@@ -67,7 +67,7 @@ pub(crate) fn answer(
             Box::new(Failure::new(Exchange::IkeSaInit, cause)),
         );
     }
-    match exchange_keys(cx, header, request, path, config, &chosen) {
+    match exchange_keys(cx, header, request, path, (config, candidates), &chosen, received) {
         Ok(mut half) => {
             half.ike.first = Some(first);
             cx.spis.remember(first, half.ike.spi_r);
@@ -85,8 +85,9 @@ fn exchange_keys(
     header: &Header,
     request: &InitRequest,
     path: Path,
-    config: &ConnectionConfig,
+    (config, candidates): (&ConnectionConfig, &[Arc<ConnectionConfig>]),
     chosen: &ChosenIke,
+    received: usize,
 ) -> Result<Half, Failure> {
     let answer = kex::respond(chosen.suite.key_exchange, &request.ke.data, cx.random)
         .map_err(|_| Failure::new(Exchange::IkeSaInit, Cause::BadPublicValue))?;
@@ -107,8 +108,12 @@ fn exchange_keys(
         nonce: Nonce(nonce.clone()),
         notifies,
         vendor_ids: Vec::new(),
+        certificate_requests: Vec::new(),
     };
-    let features = extensions::answer(request, &mut accepted);
+    let features = extensions::answer(request, &mut accepted, candidates);
+    let remotes = || candidates.iter().map(|config| &config.remote_auth);
+    accepted.certificate_requests = proof::certificate_requests(remotes(), MOST_AUTHORITIES);
+    accepted.notifies.other.extend(proof::announcement(remotes()));
     let agreed = InitAgreement {
         role: Role::Responder,
         spi_i: header.initiator_spi,
@@ -131,8 +136,41 @@ fn exchange_keys(
         responder_spi: spi_r,
         ..response_header(header)
     };
-    let response = build_plain(&header, &InitResponse::Accepted(Box::new(accepted)).emit());
+    let response = fitting(&header, accepted, received);
     Ok(Half { ike, response })
+}
+
+/// The response, without the hints that would make it larger than the request: nobody has a victim sent more octets
+/// than it wrote.
+fn fitting(header: &Header, mut accepted: InitAccepted, received: usize) -> Vec<u8> {
+    let build = |accepted: &InitAccepted| {
+        build_plain(header, &InitResponse::Accepted(Box::new(accepted.clone())).emit())
+    };
+    let mut response = build(&accepted);
+    let hints: [fn(&mut InitAccepted); 3] = [
+        |accepted| {
+            accepted
+                .notifies
+                .other
+                .retain(|notify| notify.kind != NotifyType::SUPPORTED_AUTH_METHODS);
+        },
+        // RFC 7296 3.7: without authorities it asks for a certificate of any.
+        |accepted| {
+            accepted
+                .certificate_requests
+                .iter_mut()
+                .for_each(|request| request.authorities.clear());
+        },
+        |accepted| accepted.certificate_requests.clear(),
+    ];
+    for drop in hints {
+        if response.len() <= received {
+            break;
+        }
+        drop(&mut accepted);
+        response = build(&accepted);
+    }
+    response
 }
 
 /// As long as the initiator's, so that nobody has a victim sent more octets than it wrote, within RFC 7296 2.10: at least 16,
@@ -171,6 +209,9 @@ pub(crate) fn admits(config: &ConnectionConfig, suite: &IkeSuite) -> bool {
             && proposal.additional.admits(&suite.additional)
     })
 }
+
+/// Authorities named in CERTREQ at most.
+const MOST_AUTHORITIES: usize = 16;
 
 fn no_proposal(candidates: &[Arc<ConnectionConfig>], request: &InitRequest) -> Failure {
     let ours = candidates.first().map(|config| config.ike_proposals.as_slice());

@@ -45,7 +45,8 @@ pub(crate) enum Next {
     Auth(Box<auth::Sent>),
 }
 
-/// After IKE_SA_INIT: the first additional key exchange, or IKE_AUTH if there is none. An `Err` is a defect of ours.
+/// After IKE_SA_INIT: the first additional key exchange, or IKE_AUTH if there is none. An `Err` is a defect of ours, or of a
+/// key that the peer cannot use.
 pub(crate) fn begin(
     cx: &mut Cx<'_>,
     exchanged: Exchanged,
@@ -64,7 +65,7 @@ fn proceed(
     sole: bool,
 ) -> Result<Next, Failure> {
     let Some(method) = left.pop_front() else {
-        let sent = auth::request(cx, exchanged, &response, sole);
+        let sent = auth::request(cx, exchanged, &response, sole)?;
         return Ok(Next::Auth(Box::new(sent)));
     };
     let key = key_pair(cx, method)?;

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use rustls_pki_types::UnixTime;
+
 use crate::api::{Datagram, Event, Output, Path, Random, Transmit};
 use crate::error::Ignore;
 use crate::sa::spis::Spis;
@@ -33,6 +35,8 @@ pub(crate) mod traversal;
 pub(crate) struct Cx<'a> {
     /// The time.
     pub(crate) now: Instant,
+    /// The time of day, if the shell has told it.
+    pub(crate) wall_clock: Option<UnixTime>,
     /// The lent randomness.
     pub(crate) random: &'a mut dyn Random,
     /// The one list of effects.

@@ -1,44 +1,261 @@
-//! AUTH, made and verified (RFC 7296 2.15): the same for both roles.
+//! AUTH, made and verified (RFC 7296 2.15), and the certificates that go with it (RFC 7296 3.6, 3.7): the same for both
+//! roles.
 
+use rustls_pki_types::UnixTime;
+
+use crate::auth::announcement::Announced;
+use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
 use crate::auth::psk;
+use crate::auth::signature::{self, PeerVerifies, SignatureError};
 use crate::auth::signed::SignedOctets;
-use crate::auth::verified::AuthVerified;
+use crate::auth::verified::{AuthVerified, Means};
+use crate::auth::x509::{CertificateDer, CertificateError, Trust, validate};
 use crate::config::ConnectionConfig;
+use crate::crypto::sign::PublicKey;
+use crate::error::{Cause, Side};
 use crate::sa::ike_sa::IkeSa;
-use crate::wire::payload::{AuthMethod, Authentication};
-
-/// Why AUTH of the peer is not believed.
-pub(crate) enum Disbelief {
-    /// It is of a method that is not the one wanted.
-    Method(AuthMethod),
-    /// It is of the right method, and wrong.
-    Mismatch,
-}
+use crate::wire::payload::{
+    AuthMethod, Authentication, Certificate, CertificateEncoding, CertificateRequest, Notify, NotifyType,
+};
 
 /// AUTH of ours.
-pub(crate) fn prove(ike: &IkeSa, config: &ConnectionConfig, signed: SignedOctets<'_>) -> Authentication {
-    match &config.local_auth {
-        LocalAuth::Psk { secret } => Authentication {
-            method: AuthMethod::PSK,
-            data: psk::authentication_data(ike.suite.prf, secret, signed).to_vec(),
-        },
-    }
+pub(crate) struct Proof {
+    /// AUTH.
+    pub(crate) auth: Authentication,
+    /// CERT: ours first.
+    pub(crate) certificates: Vec<Certificate>,
+    /// How it was made.
+    pub(crate) means: Means,
 }
 
-/// Verifies the peer's AUTH.
+/// What the peer shows.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// Who it says it is.
+    pub(crate) identity: &'a Identity,
+    /// AUTH.
+    pub(crate) auth: &'a Authentication,
+    /// CERT.
+    pub(crate) certificates: &'a [Certificate],
+}
+
+/// Makes AUTH of ours. `announced`: how the peer would like it.
+pub(crate) fn prove(
+    ike: &IkeSa,
+    config: &ConnectionConfig,
+    signed: SignedOctets<'_>,
+    announced: Option<Announced>,
+) -> Result<Proof, Cause> {
+    let (key, padding, certificates) = match &config.local_auth {
+        LocalAuth::Psk { secret } => {
+            return Ok(Proof {
+                auth: Authentication {
+                    method: AuthMethod::PSK,
+                    data: psk::authentication_data(ike.suite.prf, secret, signed).to_vec(),
+                },
+                certificates: Vec::new(),
+                means: Means::Psk,
+            });
+        }
+        // Sent whether the peer asked for it or not (RFC 7296 3.7 leaves that to us): one that knows it loses nothing.
+        LocalAuth::Certificate {
+            chain, key, padding, ..
+        } => (key, *padding, chain.iter().map(x509).collect()),
+        LocalAuth::RawKey { key, padding } => (key, *padding, vec![raw(key.public())]),
+    };
+    let peer = PeerVerifies {
+        hashes: ike.features.signature_hashes.clone(),
+        announced,
+        pss: ike.features.xvpn,
+        legacy: config.legacy_signatures,
+    };
+    let octets = signed.concatenated(ike.suite.prf);
+    let (auth, algorithm) =
+        signature::sign(key, padding, &peer, &octets).map_err(|_| Cause::NoCommonSignature {
+            ours: key.public().kind().to_string(),
+        })?;
+    let means = match &config.local_auth {
+        LocalAuth::RawKey { .. } => Means::RawKey(algorithm),
+        LocalAuth::Certificate { .. } | LocalAuth::Psk { .. } => Means::Certificate(algorithm),
+    };
+    Ok(Proof {
+        auth,
+        certificates,
+        means,
+    })
+}
+
+/// Verifies the peer's AUTH. `now` is the time of day.
 pub(crate) fn verify(
     ike: &IkeSa,
     config: &ConnectionConfig,
     signed: SignedOctets<'_>,
-    received: &Authentication,
-) -> Result<AuthVerified, Disbelief> {
+    shown: Shown<'_>,
+    now: Option<UnixTime>,
+) -> Result<(AuthVerified, Means), Cause> {
+    let octets = || signed.concatenated(ike.suite.prf);
+    let legacy = config.legacy_signatures;
     match &config.remote_auth {
         RemoteAuth::Psk { secret } => {
-            if received.method != AuthMethod::PSK {
-                return Err(Disbelief::Method(received.method));
+            if shown.auth.method != AuthMethod::PSK {
+                return Err(unsupported(shown.auth.method, config));
             }
-            psk::verify(ike.suite.prf, secret, signed, &received.data).map_err(|_| Disbelief::Mismatch)
+            psk::verify(ike.suite.prf, secret, signed, &shown.auth.data)
+                .map(|proof| (proof, Means::Psk))
+                .map_err(|_| Cause::AuthenticationFailed {
+                    refused_by: Side::Us,
+                    identity: shown.identity.clone(),
+                })
         }
+        RemoteAuth::Certificate { anchors } => {
+            must_sign(shown.auth.method, config)?;
+            let refused = |error| Cause::Certificate {
+                identity: shown.identity.clone(),
+                error,
+            };
+            let now = now.ok_or_else(|| refused(CertificateError::NoClock))?;
+            let trust = Trust { anchors, now };
+            let validated = validate(&chain(shown.certificates), shown.identity, &trust).map_err(refused)?;
+            let (proof, algorithm) = signature::verify(&validated.key, legacy, &octets(), shown.auth)
+                .map_err(|error| bad_signature(error, shown.identity))?;
+            Ok((proof, Means::Certificate(algorithm)))
+        }
+        RemoteAuth::RawKey { keys } => {
+            must_sign(shown.auth.method, config)?;
+            let key = known(keys, shown)?;
+            let octets = octets();
+            let mut error = SignatureError::Wrong;
+            for key in key {
+                match signature::verify(key, legacy, &octets, shown.auth) {
+                    Ok((proof, algorithm)) => return Ok((proof, Means::RawKey(algorithm))),
+                    Err(wrong) => error = wrong,
+                }
+            }
+            Err(bad_signature(error, shown.identity))
+        }
+    }
+}
+
+/// What we ask the peer to show, of all the connections that it may mean (RFC 7296 3.7, RFC 7670 3). Not more
+/// authorities than `most`: it is a hint, and what is left out is asked for as "any".
+pub(crate) fn certificate_requests<'a>(
+    remotes: impl Iterator<Item = &'a RemoteAuth>,
+    most: usize,
+) -> Vec<CertificateRequest> {
+    let mut authorities: Vec<[u8; 20]> = Vec::new();
+    let (mut x509, mut raw) = (false, false);
+    for remote in remotes {
+        match remote {
+            RemoteAuth::Psk { .. } => {}
+            RemoteAuth::RawKey { .. } => raw = true,
+            RemoteAuth::Certificate { anchors } => {
+                x509 = true;
+                for anchor in anchors.iter() {
+                    let fingerprint = anchor.fingerprint();
+                    if !authorities.contains(&fingerprint) {
+                        authorities.push(fingerprint);
+                    }
+                }
+            }
+        }
+    }
+    if authorities.len() > most {
+        authorities.clear();
+    }
+    let request = |encoding, authorities: Vec<u8>| CertificateRequest {
+        encoding,
+        authorities,
+    };
+    let x509 = x509.then(|| request(CertificateEncoding::X509_SIGNATURE, authorities.concat()));
+    let raw = raw.then(|| request(CertificateEncoding::RAW_PUBLIC_KEY, Vec::new()));
+    x509.into_iter().chain(raw).collect()
+}
+
+/// SUPPORTED_AUTH_METHODS of ours (RFC 9593), where the peer has to sign.
+pub(crate) fn announcement<'a>(remotes: impl Iterator<Item = &'a RemoteAuth>) -> Option<Notify> {
+    let mut announced = Announced::default();
+    let mut signs = false;
+    for remote in remotes {
+        signs |= remote.signs();
+        announced = announced.and(remote.announced());
+    }
+    signs.then(|| Notify::with_data(NotifyType::SUPPORTED_AUTH_METHODS, announced.to_bytes()))
+}
+
+/// SUPPORTED_AUTH_METHODS of the peer.
+pub(crate) fn announced(notifies: &[Notify]) -> Option<Announced> {
+    let data: Vec<u8> = notifies
+        .iter()
+        .filter(|notify| notify.kind == NotifyType::SUPPORTED_AUTH_METHODS)
+        .flat_map(|notify| notify.data.iter().copied())
+        .collect();
+    (!data.is_empty()).then(|| Announced::from_bytes(&data))
+}
+
+fn x509(der: &CertificateDer<'static>) -> Certificate {
+    Certificate {
+        encoding: CertificateEncoding::X509_SIGNATURE,
+        data: der.to_vec(),
+    }
+}
+
+fn raw(key: &PublicKey) -> Certificate {
+    Certificate {
+        encoding: CertificateEncoding::RAW_PUBLIC_KEY,
+        data: key.spki().to_vec(),
+    }
+}
+
+/// RFC 7296 3.6: the first certificate is the peer's.
+fn chain(certificates: &[Certificate]) -> Vec<CertificateDer<'_>> {
+    certificates
+        .iter()
+        .filter(|certificate| certificate.encoding == CertificateEncoding::X509_SIGNATURE)
+        .map(|certificate| CertificateDer::from(certificate.data.as_slice()))
+        .collect()
+}
+
+/// The keys of the peer that may have signed: the one it shows (RFC 7670 3), or any if it shows none.
+fn known<'a>(keys: &'a [PublicKey], shown: Shown<'_>) -> Result<Vec<&'a PublicKey>, Cause> {
+    let sent = shown
+        .certificates
+        .iter()
+        .find(|certificate| certificate.encoding == CertificateEncoding::RAW_PUBLIC_KEY);
+    let Some(sent) = sent else {
+        return Ok(keys.iter().collect());
+    };
+    let key = keys.iter().find(|key| key.spki() == sent.data);
+    key.map(|key| vec![key]).ok_or_else(|| Cause::UnknownKey {
+        identity: shown.identity.clone(),
+    })
+}
+
+fn must_sign(method: AuthMethod, config: &ConnectionConfig) -> Result<(), Cause> {
+    match method {
+        AuthMethod::RSA
+        | AuthMethod::ECDSA_256
+        | AuthMethod::ECDSA_384
+        | AuthMethod::ECDSA_521
+        | AuthMethod::DIGITAL_SIGNATURE => Ok(()),
+        AuthMethod(_) => Err(unsupported(method, config)),
+    }
+}
+
+fn unsupported(method: AuthMethod, config: &ConnectionConfig) -> Cause {
+    Cause::UnsupportedAuthMethod {
+        method: method.0,
+        wanted: if config.remote_auth.signs() {
+            "a signature"
+        } else {
+            "a pre-shared key"
+        },
+    }
+}
+
+fn bad_signature(error: SignatureError, identity: &Identity) -> Cause {
+    Cause::BadSignature {
+        identity: identity.clone(),
+        error,
     }
 }

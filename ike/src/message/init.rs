@@ -9,7 +9,9 @@
 
 use super::collect::{fixed_data, need, notifies, once, push_notifies};
 use super::only_notify;
-use crate::wire::payload::{KeyExchange, Nonce, Notify, NotifyType, SecurityAssociation, VendorId};
+use crate::wire::payload::{
+    CertificateRequest, KeyExchange, Nonce, Notify, NotifyType, SecurityAssociation, VendorId,
+};
 use crate::wire::{Chain, Fault, Malformed, Payload, PayloadType, Payloads};
 
 /// The first message of an IKE SA.
@@ -57,6 +59,8 @@ pub struct InitAccepted {
     pub notifies: InitNotifies,
     /// Who made the responder.
     pub vendor_ids: Vec<VendorId>,
+    /// CERTREQ.
+    pub certificate_requests: Vec<CertificateRequest>,
 }
 
 /// The status notifies of IKE_SA_INIT.
@@ -155,6 +159,7 @@ impl InitResponse {
             nonce: need(slots.nonce, PayloadType::NONCE)?,
             notifies: statuses,
             vendor_ids: slots.vendor_ids,
+            certificate_requests: slots.certificate_requests,
         })))
     }
 
@@ -179,6 +184,7 @@ impl InitAccepted {
         emit_common(&mut payloads, &self.sa, &self.ke, &self.nonce);
         self.notifies.emit(&mut payloads);
         payloads.push_all(PayloadType::VENDOR_ID, &self.vendor_ids);
+        payloads.push_all(PayloadType::CERTREQ, &self.certificate_requests);
         payloads
     }
 }
@@ -237,6 +243,7 @@ struct Slots {
     ke: Option<KeyExchange>,
     nonce: Option<Nonce>,
     vendor_ids: Vec<VendorId>,
+    certificate_requests: Vec<CertificateRequest>,
 }
 
 impl Slots {
@@ -247,6 +254,10 @@ impl Slots {
             PayloadType::NONCE => once(&mut self.nonce, payload),
             PayloadType::VENDOR_ID => {
                 self.vendor_ids.push(payload.read()?);
+                Ok(())
+            }
+            PayloadType::CERTREQ => {
+                self.certificate_requests.push(payload.read()?);
                 Ok(())
             }
             PayloadType(_) => Ok(()),

@@ -1,5 +1,7 @@
 //! The extensions that both sides of an IKE SA speak.
 
+use crate::auth::announcement::Announced;
+
 /// What both sides announced in IKE_SA_INIT. The successor of an IKE SA inherits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
@@ -7,4 +9,8 @@ pub(crate) struct Features {
     pub(crate) xvpn: bool,
     /// IKE_INTERMEDIATE (RFC 9242), and with it additional key exchanges (RFC 9370).
     pub(crate) intermediate: bool,
+    /// The hashes of signatures that the peer verifies (RFC 7427 4); none if it does not speak RFC 7427.
+    pub(crate) signature_hashes: Vec<u16>,
+    /// How the responder would like the initiator to authenticate (RFC 9593).
+    pub(crate) auth_methods: Option<Announced>,
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::api::{Encapsulation, IkeFacts, Path, Random, Role};
 use crate::auth::identity::Identity;
+use crate::auth::verified::Means;
 use crate::config::Retransmission;
 use crate::crypto::aead::SkCipher;
 use crate::error::Ignore;
@@ -40,6 +41,10 @@ pub(crate) struct IkeSa {
     pub(crate) encapsulation: Encapsulation,
     /// The extensions that both sides speak.
     pub(crate) features: Features,
+    /// By what we have proven who we are; `None` before that.
+    pub(crate) local_means: Option<Means>,
+    /// By what the peer has.
+    pub(crate) remote_means: Option<Means>,
     /// Our requests.
     pub(crate) requests: Requests,
     /// The peer's requests.
@@ -126,7 +131,10 @@ impl IkeSa {
             spi_r: agreed.spi_r.0,
         };
         let keys = IkeKeys::rekey(old.suite.prf, &old.keys.sk_d, &agreed.suite, shared, seeds).ok()?;
-        Self::with_keys(agreed, keys, (0, 0), policy)
+        let mut successor = Self::with_keys(agreed, keys, (0, 0), policy)?;
+        // RFC 7296 2.8.3: nobody authenticates again.
+        (successor.local_means, successor.remote_means) = (old.local_means, old.remote_means);
+        Some(successor)
     }
 
     fn with_keys(
@@ -151,6 +159,8 @@ impl IkeSa {
             nat: agreed.nat,
             encapsulation: agreed.encapsulation,
             features: agreed.features,
+            local_means: None,
+            remote_means: None,
             requests: Requests::starting_at(requests, policy),
             responses: Responses::starting_at(responses),
             first: None,
@@ -256,6 +266,8 @@ impl IkeSa {
             path: self.path,
             nat_local: self.nat.nat_local,
             nat_remote: self.nat.nat_remote,
+            local_auth: self.local_means,
+            remote_auth: self.remote_means,
         }
     }
 

@@ -11,5 +11,5 @@ mod random;
 pub use clock::Clock;
 pub use host::Host;
 pub use net::{Faults, InTransit, Nat, Net};
-pub use pair::{ALICE, BOB, EVE, LINK, Pair, SECRET, Who, config, ip, name, path};
+pub use pair::{ALICE, BOB, EVE, LINK, Pair, SECRET, WALL_CLOCK, Who, config, ip, name, path};
 pub use random::SeededRandom;

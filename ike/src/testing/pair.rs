@@ -22,6 +22,8 @@ pub const BOB: &str = "198.51.100.2";
 pub const EVE: &str = "203.0.113.66";
 /// The key that both know.
 pub const SECRET: &[u8] = b"correct horse battery staple";
+/// What the wall clocks of both show at the beginning: 2026-01-01.
+pub const WALL_CLOCK: Duration = Duration::from_secs(1_767_225_600);
 /// The one connection of each.
 pub const LINK: ConnectionId = ConnectionId(1);
 
@@ -77,6 +79,9 @@ impl Pair {
             alice: Host::new(endpoint.clone(), seed.wrapping_mul(2).wrapping_add(0xA11CE)),
             bob: Host::new(endpoint, seed.wrapping_mul(2).wrapping_add(0xB0B)),
         };
+        for who in [Who::Alice, Who::Bob] {
+            pair.input(who, Input::WallClock(WALL_CLOCK));
+        }
         pair.command(Who::Alice, Command::Configure(Box::new(alice)));
         pair.command(Who::Bob, Command::Configure(Box::new(bob)));
         pair
@@ -234,6 +239,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         remote_identity: name(remote_id),
         local_auth,
         remote_auth,
+        legacy_signatures: false,
         ike_proposals: "aes256gcm16-prfsha256-x25519".parse().into_iter().collect(),
         child_name: "net".into(),
         esp_proposals: "aes256gcm16-esn".parse().into_iter().collect(),

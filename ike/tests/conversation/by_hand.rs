@@ -233,6 +233,7 @@ impl Responder {
             nonce: Nonce(nonce_r.clone()),
             notifies: InitNotifies::default(),
             vendor_ids: Vec::new(),
+            certificate_requests: Vec::new(),
         };
         let flags = Flags {
             initiator: false,

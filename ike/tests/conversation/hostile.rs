@@ -76,6 +76,7 @@ fn accepted(outputs: &[Output], public: Vec<u8>) -> Vec<u8> {
         nonce: Nonce(vec![8; 32]),
         notifies: InitNotifies::default(),
         vendor_ids: Vec::new(),
+        certificate_requests: Vec::new(),
     };
     let mut bytes = answer(outputs, InitResponse::Accepted(Box::new(accepted)));
     bytes[8..16].copy_from_slice(&0xb0b_u64.to_be_bytes());

@@ -86,7 +86,13 @@ fn another_method_is_refused() {
     let mut answer = responder.accepted("bob.example");
     answer.auth.method = AuthMethod::DIGITAL_SIGNATURE;
     assert_eq!(responder.answer(answer), refused());
-    assert_eq!(cause(&responder), Cause::UnsupportedAuthMethod { method: 14 });
+    assert_eq!(
+        cause(&responder),
+        Cause::UnsupportedAuthMethod {
+            method: 14,
+            wanted: "a pre-shared key"
+        }
+    );
 }
 
 #[test]

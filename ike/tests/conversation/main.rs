@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod by_hand;
+mod certificate;
 mod chaos;
 mod closing;
 mod cookie;
@@ -18,6 +19,8 @@ mod impostor;
 mod intermediate;
 mod liveness;
 mod nat;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod proposals;
 mod refused_rekey;
 mod rekey_child;

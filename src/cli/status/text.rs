@@ -108,15 +108,22 @@ fn render_ike(row: &mut impl FnMut(&str, &str), tunnel: &TunnelStatus, ike: &Ike
     row(
         "peer",
         &format!(
-            "{} at {}{}",
+            "{} at {}{}{}",
             tunnel.remote_id,
             ike.remote,
-            nat_or_forced(ike.nat_remote)
+            nat_or_forced(ike.nat_remote),
+            by(&ike.remote_auth)
         ),
     );
     row(
         "us",
-        &format!("{} at {}{}", tunnel.local_id, ike.local, nat(ike.nat_local)),
+        &format!(
+            "{} at {}{}{}",
+            tunnel.local_id,
+            ike.local,
+            nat(ike.nat_local),
+            by(&ike.local_auth)
+        ),
     );
     row(
         "IKE",
@@ -129,6 +136,15 @@ fn render_ike(row: &mut impl FnMut(&str, &str), tunnel: &TunnelStatus, ike: &Ike
             span(ike.age_ms)
         ),
     );
+}
+
+/// How a side proved who it is.
+fn by(means: &str) -> String {
+    if means.is_empty() {
+        String::new()
+    } else {
+        format!(", by {means}")
+    }
 }
 
 fn render_child(row: &mut impl FnMut(&str, &str), child: &ChildStatus) {
@@ -309,6 +325,8 @@ mod tests {
                 remote: "198.51.100.7:4500".parse().unwrap(),
                 nat_local: true,
                 nat_remote: false,
+                local_auth: "psk".into(),
+                remote_auth: "certificate ecdsa-sha256".into(),
                 age_ms: 60_000,
             }),
             children: vec![ChildStatus {

@@ -208,6 +208,7 @@ impl Resolver<'_> {
             remote_networks: nets(&facts.remote),
             local_auth,
             remote_auth,
+            legacy,
             ike_proposals,
             esp_proposals,
             encapsulation,

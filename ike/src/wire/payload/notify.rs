@@ -232,6 +232,8 @@ notify_types! {
     INTERMEDIATE_EXCHANGE_SUPPORTED = 16438;
     /// RFC 9370 2.2.4. Data: a blob to be repeated.
     ADDITIONAL_KEY_EXCHANGE = 16441;
+    /// RFC 9593. Data: announcements.
+    SUPPORTED_AUTH_METHODS = 16443;
 }
 
 impl fmt::Debug for NotifyType {
