@@ -14,8 +14,8 @@ use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::{
-    Cx, auth, collision, create_child, delete, informational, init, intermediate, liveness, rekey_child,
-    rekey_ike,
+    Cx, auth, collision, create_child, delete, follow_up, informational, init, intermediate, liveness,
+    rekey_child, rekey_ike,
 };
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
@@ -86,6 +86,8 @@ pub(crate) struct Established {
     pub(crate) succession: Succession,
     /// The IKE SAs that the peer has made in its place, undecided.
     pub(crate) heirs: Vec<Heir>,
+    /// The SAs that the peer has begun to make, and whose additional key exchanges are not all done.
+    pub(crate) pending: Vec<follow_up::Pending>,
     /// IKE SAs that an exchange on this one has made, for the connection to take.
     pub(crate) born: Vec<Born>,
     /// How long it may be used.
@@ -127,6 +129,8 @@ pub(crate) enum Request {
     RekeyChild(Box<rekey_child::Sent>),
     /// A new IKE SA in the place of this one.
     RekeyIke(Box<rekey_ike::Sent>),
+    /// An additional key exchange of either (RFC 9370).
+    FollowUp(Box<follow_up::Sent>),
     /// The deletion of CHILD SAs, by our SPIs.
     DeleteChild(Vec<Spi>),
 }
@@ -177,6 +181,7 @@ impl Established {
             losing: false,
             succession: Succession::Current,
             heirs: Vec::new(),
+            pending: Vec::new(),
             born: Vec::new(),
             limits,
             worn: None,
@@ -226,6 +231,17 @@ impl Established {
                 ending.or_else(|| self.childless(Cause::NoChild))
             }
             Some(Request::RekeyIke(sent)) => sent.finish(cx, self, opened),
+            Some(Request::FollowUp(sent)) => {
+                let is_ike = sent.series.is_ike();
+                let ending = sent.finish(cx, self, opened);
+                ending.or_else(|| {
+                    if is_ike {
+                        None
+                    } else {
+                        self.childless(Cause::NoChild)
+                    }
+                })
+            }
             Some(Request::DeleteChild(spis)) => {
                 let connection = self.config.id;
                 for spi in spis {
@@ -250,6 +266,11 @@ impl Established {
                     ending: None,
                 })
             }
+            ExchangeType::IKE_FOLLOWUP_KE => Ok(informational::Asked {
+                answer: follow_up::answer(cx, self, &chain)?,
+                removed: Vec::new(),
+                ending: None,
+            }),
             other => Err(unexpected(other)),
         });
         match asked {
@@ -367,7 +388,7 @@ fn exchange_of(kind: ExchangeType) -> Exchange {
         ExchangeType::IKE_SA_INIT => Exchange::IkeSaInit,
         ExchangeType::IKE_INTERMEDIATE => Exchange::IkeIntermediate,
         ExchangeType::IKE_AUTH => Exchange::IkeAuth,
-        ExchangeType::CREATE_CHILD_SA => Exchange::CreateChildSa,
+        ExchangeType::CREATE_CHILD_SA | ExchangeType::IKE_FOLLOWUP_KE => Exchange::CreateChildSa,
         ExchangeType(_) => Exchange::Informational,
     }
 }

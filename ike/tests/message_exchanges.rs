@@ -302,6 +302,7 @@ fn reads_every_create_child_message_as_it_was_written() {
         sa: sa(ProtocolId::IKE, &[9; 8]),
         nonce: nonce(),
         ke: ke(),
+        other: Vec::new(),
     };
     for request in [
         CreateChildRequest::Child {

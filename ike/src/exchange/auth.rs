@@ -30,7 +30,7 @@ use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{check_answer, from_payload, to_payload};
 use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
-use crate::sa::keymat::ChildKeys;
+use crate::sa::keymat::{ChildKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
 use crate::sa::window::Overdue;
 use crate::wire::payload::{Body, IdType, Identification, Notify, NotifyType};
@@ -337,12 +337,16 @@ pub(crate) fn first_child_sa(
     agreement: ChildAgreement,
 ) -> Result<ChildSa, Cause> {
     let nonces = (ike.nonces.initiator.as_slice(), ike.nonces.responder.as_slice());
-    let keys =
-        ChildKeys::derive(ike.suite.prf, &ike.keys.sk_d, &agreement.suite, None, nonces).map_err(|_| {
-            Cause::Internal {
-                detail: "KEYMAT is too long",
-            }
-        })?;
+    let keys = ChildKeys::derive(
+        ike.suite.prf,
+        &ike.keys.sk_d,
+        &agreement.suite,
+        &SharedSecrets::none(),
+        nonces,
+    )
+    .map_err(|_| Cause::Internal {
+        detail: "KEYMAT is too long",
+    })?;
     let limits = Limits::of_child(
         cx.now,
         config.child(agreement.id).lifetime,

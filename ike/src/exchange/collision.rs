@@ -31,6 +31,8 @@ pub(crate) fn rekeyable(cx: &mut Cx<'_>, established: &mut Established, rekeyed:
     match stages.first() {
         None | Some((_, Stage::Draining)) => Err(Notify::of_esp(NotifyType::CHILD_SA_NOT_FOUND, rekeyed)),
         Some((_, Stage::Redundant | Stage::Doomed | Stage::Deleting)) => Err(temporary()),
+        // RFC 9370 2.2.4: our additional key exchanges for the same are under way.
+        Some((spi, _)) if established.follows_up(Some(*spi)) => Err(temporary()),
         Some((spi, Stage::Current)) => Ok(*spi),
         Some((spi, Stage::Young)) => {
             // Who wants to replace it has it.

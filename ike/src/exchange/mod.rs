@@ -18,6 +18,7 @@ pub(crate) mod collision;
 pub(crate) mod create_child;
 pub(crate) mod delete;
 pub(crate) mod extensions;
+pub(crate) mod follow_up;
 pub(crate) mod informational;
 pub(crate) mod init;
 pub(crate) mod init_answer;

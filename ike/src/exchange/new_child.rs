@@ -5,15 +5,15 @@ use super::init::{NONCE_LEN, key_pair};
 use super::narrowed::Narrowed;
 use crate::api::{Role, Spi};
 use crate::config::{ChildId, ConnectionConfig};
-use crate::crypto::kex::KeyPair;
+use crate::crypto::kex::{self, KeyPair};
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::{ChildOffer, NewChild};
 use crate::negotiate::offer;
 use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{TrafficSelector, check_answer, from_payload, to_payload};
-use crate::negotiate::transform::KeyExchangeMethod;
+use crate::negotiate::transform::{AdditionalMethods, KeyExchangeMethod};
 use crate::sa::child::{ChildAgreement, ChildSa, Origin, Stage};
-use crate::sa::keymat::ChildKeys;
+use crate::sa::keymat::{ChildKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
 use crate::state::Established;
 use crate::wire::payload::{KeyExchange, Nonce, Notify, NotifyType};
@@ -80,21 +80,20 @@ impl Begun {
         Ok((begun, message))
     }
 
-    /// The CHILD SA that the answer makes, in the place of `replaced` if it was made by rekeying.
-    pub(crate) fn accept(
+    /// The CHILD SA that the answer agrees to, in the place of `replaced` if it was made by rekeying, and SK(0).
+    pub(crate) fn agree(
         self,
-        cx: &mut Cx<'_>,
         established: &Established,
         answer: &NewChild,
         replaced: Option<Spi>,
-    ) -> Result<ChildSa, Cause> {
+    ) -> Result<(Unfinished, SharedSecrets), Cause> {
         let proposals = established.config.child(self.wish.id).esp_proposals;
         let chosen = accept_esp(proposals, &answer.offer.sa, ChildExchange::CreateChildSa)
             .map_err(|bad| invalid(&bad.to_string()))?;
-        let shared = match (chosen.suite.key_exchange, self.key, &answer.ke) {
-            (None, _, _) => None,
+        let secrets = match (chosen.suite.key_exchange, self.key, &answer.ke) {
+            (None, _, _) => SharedSecrets::none(),
             (Some(method), Some(key), Some(ke)) if key.method() == method && ke.method == method.id() => {
-                Some(key.shared(&ke.data).map_err(|_| Cause::BadPublicValue)?)
+                SharedSecrets::only(key.shared(&ke.data).map_err(|_| Cause::BadPublicValue)?)
             }
             (Some(_), _, _) => return Err(invalid("the answer has no key exchange of the group we offered")),
         };
@@ -114,16 +113,13 @@ impl Begun {
             remote,
             encapsulation: established.ike.encapsulation,
         };
-        let nonces = (self.nonce.as_slice(), answer.nonce.0.as_slice());
-        let shared = shared.as_ref().map(|s| s.as_slice());
-        child_sa(
-            cx,
-            established,
+        let unfinished = Unfinished {
             agreement,
-            shared,
-            nonces,
-            (replaced, Role::Initiator),
-        )
+            nonces: (self.nonce, answer.nonce.0.clone()),
+            replaced,
+            role: Role::Initiator,
+        };
+        Ok((unfinished, secrets))
     }
 
     /// The group that INVALID_KE_PAYLOAD wants, if it is one of ours (RFC 7296 1.3).
@@ -141,28 +137,28 @@ impl Begun {
     }
 }
 
-/// Makes the CHILD SA that the peer asked for, and our answer.
-pub(crate) fn make(
+/// The CHILD SA that the peer asked for, SK(0), and our answer.
+pub(crate) fn agree(
     cx: &mut Cx<'_>,
     established: &Established,
     narrowed: Narrowed,
     wanted: &NewChild,
     replaced: Option<Spi>,
-) -> Result<(ChildSa, NewChild), Notify> {
+) -> Result<(Unfinished, SharedSecrets, NewChild), Notify> {
     if uses(established, narrowed.chosen.spi) {
         return Err(Notify::new(NotifyType::INVALID_SYNTAX));
     }
     let suite = narrowed.chosen.suite;
-    let (ke, shared) = match (suite.key_exchange, &wanted.ke) {
-        (None, _) => (None, None),
+    let (ke, secrets) = match (suite.key_exchange, &wanted.ke) {
+        (None, _) => (None, SharedSecrets::none()),
         (Some(method), Some(ke)) if ke.method == method.id() => {
-            let internal = |_| Notify::new(NotifyType::TEMPORARY_FAILURE);
-            let key = key_pair(cx, method).map_err(internal)?;
-            let answer = public(&key);
-            let shared = key
-                .shared(&ke.data)
-                .map_err(|_| refusal(&Cause::BadPublicValue))?;
-            (Some(answer), Some(shared))
+            let answer =
+                kex::respond(method, &ke.data, cx.random).map_err(|_| refusal(&Cause::BadPublicValue))?;
+            let ke = KeyExchange {
+                method: method.id(),
+                data: answer.public,
+            };
+            (Some(ke), SharedSecrets::only(answer.shared))
         }
         // RFC 7296 1.3: the group that we would take.
         (Some(method), _) => return Err(invalid_ke(method)),
@@ -177,58 +173,89 @@ pub(crate) fn make(
         no_tfc_padding: false,
     };
     let agreement = narrowed.agreement(spi, &established.ike);
-    let nonces = (wanted.nonce.0.as_slice(), nonce.as_slice());
-    let shared = shared.as_ref().map(|s| s.as_slice());
-    let child = child_sa(
-        cx,
-        established,
+    let unfinished = Unfinished {
         agreement,
-        shared,
-        nonces,
-        (replaced, Role::Responder),
-    )
-    .map_err(|cause| {
-        cx.spis.release_esp(spi);
-        refusal(&cause)
-    })?;
+        nonces: (wanted.nonce.0.clone(), nonce.clone()),
+        replaced,
+        role: Role::Responder,
+    };
     let answer = NewChild {
         offer,
         nonce: Nonce(nonce),
         ke,
         other: Vec::new(),
     };
-    Ok((child, answer))
+    Ok((unfinished, secrets, answer))
 }
 
-/// Keys of the new CHILD SA (RFC 7296 2.17), with the nonces and perhaps the key exchange of this very exchange.
-fn child_sa(
-    cx: &mut Cx<'_>,
-    established: &Established,
+/// A CHILD SA that both sides agree on, without the keys.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
     agreement: ChildAgreement,
-    shared: Option<&[u8]>,
-    (nonce_i, nonce_r): (&[u8], &[u8]),
-    (replaced, role): (Option<Spi>, Role),
-) -> Result<ChildSa, Cause> {
-    let ike = &established.ike;
-    let keys = ChildKeys::derive(
-        ike.suite.prf,
-        &ike.keys.sk_d,
-        &agreement.suite,
-        shared,
-        (nonce_i, nonce_r),
-    )
-    .map_err(|_| Cause::Internal {
-        detail: "KEYMAT is too long",
-    })?;
-    let lifetime = established.config.child(agreement.id).lifetime;
-    let limits = Limits::of_child(cx.now, lifetime, agreement.suite.esn, cx.random);
-    let mut child = ChildSa::new(agreement, keys, role, limits);
-    child.stage = Stage::Young;
-    child.origin = Some(Origin {
-        replaced,
-        lowest: nonce_i.min(nonce_r).to_vec(),
-    });
-    Ok(child)
+    /// Ni and Nr.
+    nonces: (Vec<u8>, Vec<u8>),
+    replaced: Option<Spi>,
+    role: Role,
+}
+
+impl Unfinished {
+    /// The key exchanges that it lacks besides the first.
+    pub(crate) fn additional(&self) -> AdditionalMethods {
+        self.agreement.suite.additional
+    }
+
+    /// The lower of the two nonces.
+    pub(crate) fn lowest(&self) -> Vec<u8> {
+        self.nonces.0.as_slice().min(self.nonces.1.as_slice()).to_vec()
+    }
+
+    /// How it came to be.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            replaced: self.replaced,
+            lowest: self.lowest(),
+        }
+    }
+
+    /// It will not be made.
+    pub(crate) fn discard(self, cx: &mut Cx<'_>) {
+        cx.spis.release_esp(self.agreement.inbound_spi);
+    }
+
+    /// Keys of the new CHILD SA (RFC 7296 2.17, RFC 9370 2.2.4), with the nonces and perhaps the key exchanges of its own.
+    pub(crate) fn complete(
+        self,
+        cx: &mut Cx<'_>,
+        established: &Established,
+        secrets: &SharedSecrets,
+    ) -> Result<ChildSa, Cause> {
+        let (ike, origin) = (&established.ike, self.origin());
+        let nonces = (self.nonces.0.as_slice(), self.nonces.1.as_slice());
+        let suite = &self.agreement.suite;
+        // The peer may have made another while this one waited for its key exchanges.
+        let keys = if uses(established, self.agreement.outbound_spi) {
+            Err(invalid("the SPI is in use"))
+        } else {
+            ChildKeys::derive(ike.suite.prf, &ike.keys.sk_d, suite, secrets, nonces).map_err(|_| {
+                Cause::Internal {
+                    detail: "KEYMAT is too long",
+                }
+            })
+        };
+        let keys = match keys {
+            Ok(keys) => keys,
+            Err(cause) => {
+                self.discard(cx);
+                return Err(cause);
+            }
+        };
+        let lifetime = established.config.child(self.agreement.id).lifetime;
+        let limits = Limits::of_child(cx.now, lifetime, suite.esn, cx.random);
+        let mut child = ChildSa::new(self.agreement, keys, self.role, limits);
+        child.stage = Stage::Young;
+        child.origin = Some(origin);
+        Ok(child)
+    }
 }
 
 /// Two CHILD SAs to one SPI of the peer could not be told apart.

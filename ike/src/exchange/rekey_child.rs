@@ -14,16 +14,18 @@
 
 use super::Cx;
 use super::collision;
+use super::follow_up::{self, Series, Wanted};
 use super::narrowed::Narrowed;
-use super::new_child::{Begun, MOST_DETOURS, Wish, failure, invalid, make, refusal};
+use super::new_child::{Begun, MOST_DETOURS, Unfinished, Wish, agree, failure, invalid, refusal};
 use super::rekey_refused;
 use crate::api::Spi;
 use crate::config::ChildId;
 use crate::error::{Cause, Failure, Negotiated};
-use crate::message::{CreateChildRequest, CreateChildResponse, NewChild};
+use crate::message::{self, CreateChildRequest, CreateChildResponse, NewChild};
 use crate::negotiate::select::ChildExchange;
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::child::ChildSa;
+use crate::sa::keymat::SharedSecrets;
 use crate::state::{Ending, Established, Request};
 use crate::wire::payload::{Notify, NotifyType};
 use crate::wire::{ExchangeType, Opened, Payloads};
@@ -92,7 +94,10 @@ impl Sent {
             .chain()
             .and_then(|chain| CreateChildResponse::parse(&chain))
         {
-            Ok(CreateChildResponse::Child(answer)) => self.begun.accept(cx, established, &answer, Some(old)),
+            Ok(CreateChildResponse::Child(answer)) => self
+                .begun
+                .agree(established, &answer, Some(old))
+                .map(|agreed| (agreed, message::link(&answer.other))),
             Ok(CreateChildResponse::Refused(notify)) => {
                 cx.spis.release_esp(spi);
                 return self.refused(cx, established, &notify);
@@ -101,10 +106,14 @@ impl Sent {
             Err(malformed) => Err(Cause::from_malformed(&malformed)),
         };
         match made {
-            Ok(child) => {
+            Ok(((unfinished, secrets), link)) => {
                 established.refusals.over(Negotiated::Child);
-                collision::made_by_us(cx, established, old, child, &rivals);
-                None
+                Replacement {
+                    unfinished,
+                    old,
+                    rivals,
+                }
+                .go_on(cx, established, secrets, link)
             }
             // The peer has an SA now that we cannot use: the two do not understand each other.
             Err(cause) => {
@@ -173,8 +182,98 @@ fn made_for_peer(
             return Err(notify);
         }
     };
-    let (child, answer) = make(cx, established, narrowed, wanted, Some(old))?;
+    let (unfinished, secrets, mut answer) = agree(cx, established, narrowed, wanted, Some(old))?;
     established.refusals.over(Negotiated::Child);
-    collision::made_by_peer(cx, established, child);
+    // Whatever the peer had begun in the same place, it has begun anew.
+    follow_up::forget(cx, established, |series| series.replaces() == Some(old));
+    let additional = unfinished.additional();
+    let replacement = Replacement {
+        unfinished,
+        old,
+        rivals: Vec::new(),
+    };
+    if additional.is_empty() {
+        let made = replacement.make_for_peer(cx, established, &secrets);
+        made.map_err(Notify::new)?;
+    } else {
+        established.note_rival(&replacement.unfinished.origin());
+        let series = Series::new(Wanted::Child(replacement), secrets, additional);
+        let link = follow_up::keep(cx, established, series);
+        answer.other.push(message::link_notify(link));
+    }
     Ok(answer)
+}
+
+/// A CHILD SA in the place of another that both sides agree on, without the keys.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    unfinished: Unfinished,
+    /// Our SPI of the one to be replaced.
+    old: Spi,
+    rivals: Vec<Vec<u8>>,
+}
+
+impl Replacement {
+    /// Our SPI of the one to be replaced.
+    pub(crate) fn replaced(&self) -> Spi {
+        self.old
+    }
+
+    /// It will not be made.
+    pub(crate) fn discard(self, cx: &mut Cx<'_>) {
+        self.unfinished.discard(cx);
+    }
+
+    /// Our CREATE_CHILD_SA was answered: the SA is made, or its additional key exchanges follow.
+    fn go_on(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: SharedSecrets,
+        link: Option<Vec<u8>>,
+    ) -> Option<Ending> {
+        let (additional, old) = (self.unfinished.additional(), self.old);
+        let lowest = self.unfinished.lowest();
+        let loses = self.rivals.iter().any(|theirs| lowest < *theirs);
+        if loses && !additional.is_empty() {
+            // RFC 9370 2.2.4: there is nothing to delete yet; we just do not go on.
+            self.discard(cx);
+            return None;
+        }
+        if !loses {
+            // And neither does the peer, if it has begun the same.
+            follow_up::forget(cx, established, |series| series.replaces() == Some(old));
+        }
+        let series = Series::new(Wanted::Child(self), secrets, additional);
+        follow_up::proceed(cx, established, series, link)
+    }
+
+    /// All key exchanges are done, and we asked for it.
+    pub(crate) fn finish(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: &SharedSecrets,
+    ) -> Option<Ending> {
+        match self.unfinished.complete(cx, established, secrets) {
+            Ok(child) => {
+                collision::made_by_us(cx, established, self.old, child, &self.rivals);
+                None
+            }
+            Err(cause) => Some(Ending::Expired(failure(cause))),
+        }
+    }
+
+    /// All key exchanges are done, and the peer asked for it.
+    pub(crate) fn make_for_peer(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: &SharedSecrets,
+    ) -> Result<(), NotifyType> {
+        let made = self.unfinished.complete(cx, established, secrets);
+        let child = made.map_err(|cause| refusal(&cause).kind)?;
+        collision::made_by_peer(cx, established, child);
+        Ok(())
+    }
 }

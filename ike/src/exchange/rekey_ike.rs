@@ -12,23 +12,23 @@
 use std::sync::Arc;
 
 use super::Cx;
+use super::follow_up::{self, Series, Wanted};
 use super::init::{NONCE_LEN, key_pair};
 use super::new_child::{MOST_DETOURS, failure, invalid, invalid_ke, public, wanted_group};
 use super::rekey_refused;
 use crate::api::Role;
-use crate::config::ConnectionConfig;
-use crate::crypto::kex::KeyPair;
+use crate::crypto::kex::{self, KeyPair};
 use crate::error::{Cause, Failure, Negotiated};
-use crate::message::{CreateChildRequest, CreateChildResponse, NewIke};
-use crate::negotiate::additional::AdditionalChoices;
+use crate::message::{self, CreateChildRequest, CreateChildResponse, NewIke};
 use crate::negotiate::offer;
-use crate::negotiate::proposal::IkeProposal;
+use crate::negotiate::proposal::{IkeProposal, IkeSuite, suitable};
 use crate::negotiate::select::{ChosenIke, accept_ike, select_ike};
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
+use crate::sa::keymat::SharedSecrets;
 use crate::sa::spis::Owner;
 use crate::state::{Born, Ending, Established, Heir, Request};
-use crate::wire::payload::{Nonce, Notify, NotifyType};
+use crate::wire::payload::{KeyExchange, Nonce, Notify, NotifyType};
 use crate::wire::{ExchangeType, IkeSpi, Opened, Payloads};
 
 /// Our request, which awaits its answer.
@@ -53,9 +53,10 @@ pub(crate) fn request(
     let spi = cx.spis.allocate_ike(Owner::Connection(config.id), cx.random);
     let nonce = cx.random_octets(NONCE_LEN);
     let message = CreateChildRequest::RekeyIke(NewIke {
-        sa: offer::ike_offer(&first_only(&config), Some(spi.0)),
+        sa: offer::ike_offer(&proposals(established), Some(spi.0)),
         nonce: Nonce(nonce.clone()),
         ke: public(&key),
+        other: Vec::new(),
     });
     let sent = Sent {
         spi,
@@ -85,7 +86,9 @@ impl Sent {
             .chain()
             .and_then(|chain| CreateChildResponse::parse(&chain))
         {
-            Ok(CreateChildResponse::RekeyIke(answer)) => self.accept(established, &answer),
+            Ok(CreateChildResponse::RekeyIke(answer)) => self
+                .accept(established, &answer)
+                .map(|agreed| (agreed, message::link(&answer.other))),
             Ok(CreateChildResponse::Refused(notify)) => {
                 cx.spis.release_ike(spi, None);
                 return self.refused(cx, established, &notify);
@@ -93,31 +96,27 @@ impl Sent {
             Ok(CreateChildResponse::Child(_)) => Err(invalid("the answer is for a CHILD SA")),
             Err(malformed) => Err(Cause::from_malformed(&malformed)),
         };
-        let ike = match made {
-            Ok(ike) => ike,
+        match made {
+            Ok(((unfinished, secrets), link)) => {
+                established.refusals.over(Negotiated::Ike);
+                unfinished.go_on(cx, established, secrets, link)
+            }
             Err(cause) => {
                 cx.spis.release_ike(spi, None);
-                return Some(Ending::Expired(failure(cause)));
+                Some(Ending::Expired(failure(cause)))
             }
-        };
-        established.refusals.over(Negotiated::Ike);
-        let lowest = ike.nonces.lowest().to_vec();
-        let heir = Box::new(established.heir(cx, ike));
-        // RFC 7296 2.8.2: the new SA with the lowest nonce is deleted by who asked for it. An SA whose CHILD SAs have
-        // moved already can have no other heir.
-        let loses = established.is_retired() || established.heirs.iter().any(|rival| lowest < rival.lowest);
-        if loses {
-            established.born.push(Born::Lost(heir));
-            return None;
         }
-        Some(Ending::Replaced(heir))
     }
 
-    fn accept(self, established: &Established, answer: &NewIke) -> Result<IkeSa, Cause> {
-        let chosen = accept_ike(&first_only(&established.config), &answer.sa)
-            .map_err(|bad| invalid(&bad.to_string()))?;
+    fn accept(
+        self,
+        established: &Established,
+        answer: &NewIke,
+    ) -> Result<(Unfinished, SharedSecrets), Cause> {
+        let chosen =
+            accept_ike(&proposals(established), &answer.sa).map_err(|bad| invalid(&bad.to_string()))?;
         let method = chosen.suite.key_exchange;
-        let peer_spi = peer_spi(&chosen).ok_or_else(|| invalid("the answer has no SPI"))?;
+        let theirs = peer_spi(&chosen).ok_or_else(|| invalid("the answer has no SPI"))?;
         if method != self.key.method() || answer.ke.method != method.id() {
             return Err(invalid("the answer is of another group than the request"));
         }
@@ -129,13 +128,14 @@ impl Sent {
             initiator: self.nonce,
             responder: answer.nonce.0.clone(),
         };
-        successor(
-            established,
-            &chosen,
-            (Role::Initiator, self.spi, peer_spi),
+        let unfinished = Unfinished {
+            role: Role::Initiator,
+            ours: self.spi,
+            theirs,
+            suite: chosen.suite,
             nonces,
-            &shared,
-        )
+        };
+        Ok((unfinished, SharedSecrets::only(shared)))
     }
 
     fn refused(self, cx: &mut Cx<'_>, established: &mut Established, notify: &Notify) -> Option<Ending> {
@@ -173,12 +173,14 @@ pub(crate) fn answer(cx: &mut Cx<'_>, established: &mut Established, wanted: &Ne
 }
 
 fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke) -> Result<NewIke, Notify> {
-    // RFC 7296 2.25.1, 2.25.2: not while a CHILD SA changes, and not while we are about to close this one.
-    if established.changes_children() || established.is_retired() || established.heirs.len() >= MOST_HEIRS {
+    // RFC 7296 2.25.1, 2.25.2: not while a CHILD SA changes, and not while we are about to close this one. RFC 9370 2.2.4:
+    // nor while our additional key exchanges for the same are under way.
+    let busy = established.changes_children() || established.follows_up(None);
+    if busy || established.is_retired() || established.heirs.len() >= MOST_HEIRS {
         return Err(Notify::new(NotifyType::TEMPORARY_FAILURE));
     }
     let config = Arc::clone(&established.config);
-    let chosen = match select_ike(&first_only(&config), &wanted.sa) {
+    let chosen = match select_ike(&proposals(established), &wanted.sa) {
         Ok(chosen) => chosen,
         Err(mismatch) => {
             established.refused_by_us(cx, Negotiated::Ike, rekey_refused::ike_by_us(mismatch));
@@ -191,74 +193,172 @@ fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke
     if wanted.ke.method != method.id() {
         return Err(invalid_ke(method));
     }
-    let internal = || Notify::new(NotifyType::TEMPORARY_FAILURE);
-    let key = key_pair(cx, method).map_err(|_| internal())?;
-    let ke = public(&key);
-    let shared = key.shared(&wanted.ke.data).map_err(|_| syntax())?;
+    let answer = kex::respond(method, &wanted.ke.data, cx.random).map_err(|_| syntax())?;
+    let ke = KeyExchange {
+        method: method.id(),
+        data: answer.public,
+    };
     let nonce = cx.random_octets(NONCE_LEN);
     let spi = cx.spis.allocate_ike(Owner::Connection(config.id), cx.random);
-    let nonces = Nonces {
-        initiator: wanted.nonce.0.clone(),
-        responder: nonce.clone(),
+    let unfinished = Unfinished {
+        role: Role::Responder,
+        ours: spi,
+        theirs: peer_spi,
+        suite: chosen.suite,
+        nonces: Nonces {
+            initiator: wanted.nonce.0.clone(),
+            responder: nonce.clone(),
+        },
     };
-    let lowest = nonces.lowest().to_vec();
-    let Ok(ike) = successor(
-        established,
-        &chosen,
-        (Role::Responder, spi, peer_spi),
-        nonces,
-        &shared,
-    ) else {
-        cx.spis.release_ike(spi, None);
-        return Err(internal());
+    let secrets = SharedSecrets::only(answer.shared);
+    // Whatever the peer had begun, it has begun anew.
+    follow_up::forget(cx, established, Series::is_ike);
+    let other = if chosen.suite.additional.is_empty() {
+        unfinished
+            .make_for_peer(cx, established, &secrets)
+            .map_err(Notify::new)?;
+        Vec::new()
+    } else {
+        let series = Series::new(Wanted::Ike(unfinished), secrets, chosen.suite.additional);
+        vec![message::link_notify(follow_up::keep(cx, established, series))]
     };
-    established.refusals.over(Negotiated::Ike);
-    let heir = established.heir(cx, ike);
-    established.heirs.push(Heir { spi, lowest });
-    established.born.push(Born::Heir(Box::new(heir)));
     Ok(NewIke {
         sa: offer::ike_answer(&chosen, Some(spi.0)),
         nonce: Nonce(nonce),
         ke,
+        other,
     })
 }
 
-/// Path, NAT and encapsulation stay as they are; keys, SPIs, windows and perhaps the role are new.
-fn successor(
-    established: &Established,
-    chosen: &ChosenIke,
-    (role, ours, theirs): (Role, IkeSpi, IkeSpi),
+/// An IKE SA that both sides agree on, without the keys.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    role: Role,
+    ours: IkeSpi,
+    theirs: IkeSpi,
+    suite: IkeSuite,
     nonces: Nonces,
-    shared: &[u8],
-) -> Result<IkeSa, Cause> {
-    let old = &established.ike;
-    let (spi_i, spi_r) = match role {
-        Role::Initiator => (ours, theirs),
-        Role::Responder => (theirs, ours),
-    };
-    let agreed = InitAgreement {
-        role,
-        spi_i,
-        spi_r,
-        path: old.path,
-        suite: chosen.suite,
-        nonces,
-        nat: old.nat,
-        encapsulation: old.encapsulation,
-        features: old.features.clone(),
-    };
-    IkeSa::rekeyed(old, agreed, shared, established.config.retransmission).ok_or(Cause::Internal {
-        detail: "keys do not fit the algorithms",
-    })
 }
 
-/// Without additional key exchanges.
-fn first_only(config: &ConnectionConfig) -> Vec<IkeProposal> {
-    let only = |proposal: &IkeProposal| IkeProposal {
-        additional: AdditionalChoices::none(),
-        ..proposal.clone()
-    };
-    config.ike_proposals.iter().map(only).collect()
+impl Unfinished {
+    /// The lower of the two nonces.
+    pub(crate) fn lowest(&self) -> Vec<u8> {
+        self.nonces.lowest().to_vec()
+    }
+
+    /// It will not be made.
+    pub(crate) fn discard(self, cx: &mut Cx<'_>) {
+        cx.spis.release_ike(self.ours, None);
+    }
+
+    /// Our CREATE_CHILD_SA was answered: the SA is made, or its additional key exchanges follow.
+    fn go_on(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: SharedSecrets,
+        link: Option<Vec<u8>>,
+    ) -> Option<Ending> {
+        let additional = self.suite.additional;
+        let loses = self.loses(established);
+        if loses && !additional.is_empty() {
+            // RFC 9370 2.2.4: there is nothing to delete yet; we just do not go on.
+            self.discard(cx);
+            return None;
+        }
+        if !loses {
+            // And neither does the peer, if it has begun the same.
+            follow_up::forget(cx, established, Series::is_ike);
+        }
+        let series = Series::new(Wanted::Ike(self), secrets, additional);
+        follow_up::proceed(cx, established, series, link)
+    }
+
+    /// RFC 7296 2.8.2: the new SA with the lowest nonce is deleted by who asked for it. An SA whose CHILD SAs have moved
+    /// already can have no other heir.
+    fn loses(&self, established: &Established) -> bool {
+        let lowest = self.lowest();
+        let begun = established
+            .pending
+            .iter()
+            .filter_map(|pending| pending.series.lowest_of_ike());
+        let made = established.heirs.iter().map(|rival| rival.lowest.clone());
+        established.is_retired() || made.chain(begun).any(|rival| lowest < rival)
+    }
+
+    /// All key exchanges are done, and we asked for it.
+    pub(crate) fn finish(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: &SharedSecrets,
+    ) -> Option<Ending> {
+        let (spi, loses) = (self.ours, self.loses(established));
+        match self.complete(established, secrets) {
+            Ok(ike) => {
+                let heir = Box::new(established.heir(cx, ike));
+                if loses {
+                    established.born.push(Born::Lost(heir));
+                    return None;
+                }
+                Some(Ending::Replaced(heir))
+            }
+            Err(cause) => {
+                cx.spis.release_ike(spi, None);
+                Some(Ending::Expired(failure(cause)))
+            }
+        }
+    }
+
+    /// All key exchanges are done, and the peer asked for it: the heir waits until the peer uses it or deletes the old one.
+    pub(crate) fn make_for_peer(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: &SharedSecrets,
+    ) -> Result<(), NotifyType> {
+        let (spi, lowest) = (self.ours, self.lowest());
+        let Ok(ike) = self.complete(established, secrets) else {
+            cx.spis.release_ike(spi, None);
+            return Err(NotifyType::TEMPORARY_FAILURE);
+        };
+        established.refusals.over(Negotiated::Ike);
+        let heir = established.heir(cx, ike);
+        established.heirs.push(Heir { spi, lowest });
+        established.born.push(Born::Heir(Box::new(heir)));
+        Ok(())
+    }
+
+    /// Path, NAT and encapsulation stay as they are; keys, SPIs, windows and perhaps the role are new.
+    fn complete(self, established: &Established, secrets: &SharedSecrets) -> Result<IkeSa, Cause> {
+        let old = &established.ike;
+        let (spi_i, spi_r) = match self.role {
+            Role::Initiator => (self.ours, self.theirs),
+            Role::Responder => (self.theirs, self.ours),
+        };
+        let agreed = InitAgreement {
+            role: self.role,
+            spi_i,
+            spi_r,
+            path: old.path,
+            suite: self.suite,
+            nonces: self.nonces,
+            nat: old.nat,
+            encapsulation: old.encapsulation,
+            features: old.features.clone(),
+        };
+        IkeSa::rekeyed(old, agreed, secrets, established.config.retransmission).ok_or(Cause::Internal {
+            detail: "keys do not fit the algorithms",
+        })
+    }
+}
+
+/// What may be offered to this peer, and accepted of it.
+fn proposals(established: &Established) -> Vec<IkeProposal> {
+    suitable(
+        &established.config.ike_proposals,
+        established.ike.features.intermediate,
+    )
 }
 
 fn peer_spi(chosen: &ChosenIke) -> Option<IkeSpi> {

@@ -59,6 +59,8 @@ pub struct NewIke {
     pub nonce: Nonce,
     /// KEi or KEr: not optional here (RFC 7296 1.3.2).
     pub ke: KeyExchange,
+    /// Other notifies that are no errors.
+    pub other: Vec<Notify>,
 }
 
 impl CreateChildRequest {
@@ -128,6 +130,7 @@ impl NewIke {
         payloads.push(PayloadType::SA, &self.sa);
         payloads.push(PayloadType::NONCE, &self.nonce);
         payloads.push(PayloadType::KE, &self.ke);
+        push_notifies(payloads, &self.other);
     }
 }
 
@@ -169,6 +172,7 @@ impl Slots {
                 sa,
                 nonce,
                 ke: need(self.ke, PayloadType::KE)?,
+                other: statuses.other,
             })),
             Some(_) | None => {
                 let offer = self.child.need(&statuses)?;

@@ -10,12 +10,14 @@
 pub mod auth;
 mod collect;
 pub mod create_child;
+pub mod follow_up;
 pub mod informational;
 pub mod init;
 pub mod intermediate;
 
 pub use auth::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
 pub use create_child::{CreateChildRequest, CreateChildResponse, NewChild, NewIke};
+pub use follow_up::{FollowUpRequest, FollowUpResponse, link, link_notify};
 pub use informational::Informational;
 pub use init::{InitAccepted, InitNotifies, InitRequest, InitResponse};
 pub use intermediate::{IntermediateRequest, IntermediateResponse};

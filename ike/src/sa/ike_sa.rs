@@ -13,7 +13,7 @@ use crate::negotiate::nat::NatStatus;
 use crate::negotiate::proposal::IkeSuite;
 use crate::sa::features::Features;
 use crate::sa::int_auth::IntAuth;
-use crate::sa::keymat::{IkeKeys, Seeds};
+use crate::sa::keymat::{IkeKeys, Seeds, SharedSecrets};
 use crate::sa::spis::FirstMessage;
 use crate::sa::window::{Requests, Responses};
 use crate::wire::sealed::{OpenError, Opened, Protect, open, seal, unencrypted};
@@ -121,7 +121,7 @@ impl IkeSa {
     pub(crate) fn rekeyed(
         old: &Self,
         agreed: InitAgreement,
-        shared: &[u8],
+        secrets: &SharedSecrets,
         policy: Retransmission,
     ) -> Option<Self> {
         let seeds = Seeds {
@@ -130,7 +130,7 @@ impl IkeSa {
             spi_i: agreed.spi_i.0,
             spi_r: agreed.spi_r.0,
         };
-        let keys = IkeKeys::rekey(old.suite.prf, &old.keys.sk_d, &agreed.suite, shared, seeds).ok()?;
+        let keys = IkeKeys::rekey(old.suite.prf, &old.keys.sk_d, &agreed.suite, secrets, seeds).ok()?;
         let mut successor = Self::with_keys(agreed, keys, (0, 0), policy)?;
         // RFC 7296 2.8.3: nobody authenticates again.
         (successor.local_means, successor.remote_means) = (old.local_means, old.remote_means);

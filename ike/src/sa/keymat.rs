@@ -29,6 +29,45 @@ pub struct IkeKeys {
     pub sk_pr: Zeroizing<Vec<u8>>,
 }
 
+/// The secrets of the key exchanges of one CREATE_CHILD_SA: SK(0), and SK(1) to SK(n) of the IKE_FOLLOWUP_KE exchanges
+/// after it (RFC 9370 2.2.4). Zeroized on drop, never printed.
+#[derive(Default)]
+pub struct SharedSecrets {
+    /// SK(0); a CHILD SA without perfect forward secrecy has none.
+    pub first: Option<Zeroizing<Vec<u8>>>,
+    /// SK(1) and on.
+    pub additional: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl SharedSecrets {
+    /// Without any.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// With one.
+    pub fn only(first: Zeroizing<Vec<u8>>) -> Self {
+        Self {
+            first: Some(first),
+            additional: Vec::new(),
+        }
+    }
+
+    /// SK(0) | Ni | Nr | SK(1) | ... | SK(n).
+    fn around<'a>(&'a self, nonce_i: &'a [u8], nonce_r: &'a [u8]) -> Vec<&'a [u8]> {
+        let first = self.first.as_ref().map(|secret| secret.as_slice());
+        let mut parts = vec![first.unwrap_or_default(), nonce_i, nonce_r];
+        parts.extend(self.additional.iter().map(|secret| secret.as_slice()));
+        parts
+    }
+}
+
+impl fmt::Debug for SharedSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecrets(..)")
+    }
+}
+
 /// What both sides put into an IKE SA's keys beside the shared secret. Nonces without payload headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeds<'a> {
@@ -50,16 +89,16 @@ impl IkeKeys {
         Self::expand(suite, &skeyseed, seeds)
     }
 
-    /// The keys of an IKE SA that replaces another: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), where that
-    /// prf is still the old SA's (RFC 7296 2.18).
+    /// The keys of an IKE SA that replaces another: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr | SK(1) | ... | SK(n)),
+    /// where that prf is still the old SA's (RFC 7296 2.18, RFC 9370 2.2.4).
     pub fn rekey(
         old_prf: Prf,
         old_sk_d: &[u8],
         suite: &IkeSuite,
-        shared: &[u8],
+        secrets: &SharedSecrets,
         seeds: Seeds<'_>,
     ) -> Result<Self, PrfPlusExhausted> {
-        let skeyseed = old_prf.compute(old_sk_d, &[shared, seeds.nonce_i, seeds.nonce_r]);
+        let skeyseed = old_prf.compute(old_sk_d, &secrets.around(seeds.nonce_i, seeds.nonce_r));
         Self::expand(suite, &skeyseed, seeds)
     }
 
@@ -124,18 +163,19 @@ pub struct ChildKeys {
 }
 
 impl ChildKeys {
-    /// `KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr)`, with the IKE SA's prf (RFC 7296 2.17).
+    /// `KEYMAT = prf+(SK_d, [g^ir (new) |] Ni | Nr [| SK(1) | ... | SK(n)])`, with the IKE SA's prf (RFC 7296 2.17,
+    /// RFC 9370 2.2.4).
     ///
     /// `initiator` and the nonces are those of the exchange that makes the CHILD SA, whoever began the IKE SA.
     pub fn derive(
         prf: Prf,
         sk_d: &[u8],
         suite: &EspSuite,
-        shared: Option<&[u8]>,
+        secrets: &SharedSecrets,
         (nonce_i, nonce_r): (&[u8], &[u8]),
     ) -> Result<Self, PrfPlusExhausted> {
         let (e, a) = (suite.encryption.key_len(), integrity_len(suite.integrity));
-        let seed = [shared.unwrap_or_default(), nonce_i, nonce_r];
+        let seed = secrets.around(nonce_i, nonce_r);
         let keymat = prf.plus(sk_d, &seed, 2 * (e + a))?;
         let mut keymat = Cutter(&keymat);
         // All keys of the initiator's direction first; in each direction encryption before integrity.

@@ -7,7 +7,7 @@ use super::{Ending, Seen, read};
 use crate::api::{CloseReason, Path, Spi};
 use crate::config::ConnectionConfig;
 use crate::error::Ignore;
-use crate::exchange::{Cx, create_child};
+use crate::exchange::{Cx, create_child, follow_up};
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
@@ -79,6 +79,7 @@ impl Closing {
         // The peer may still ask for something, or delete the same SA at the same time (RFC 7296 2.25.2).
         let answer = opened.chain().and_then(|chain| match header.exchange {
             ExchangeType::CREATE_CHILD_SA => create_child::answer_closing(&chain),
+            ExchangeType::IKE_FOLLOWUP_KE => Ok(follow_up::answer_closing()),
             _ => Ok(Informational::default().emit()),
         });
         let answer = answer.unwrap_or_else(|malformed| only_notify(&malformed.answer()));

@@ -73,7 +73,8 @@ impl Established {
         cause: Cause,
     ) -> Result<Instant, Ending> {
         let failure = Failure::new(Exchange::CreateChildSa, cause);
-        if notify == NotifyType::TEMPORARY_FAILURE {
+        // RFC 9370 2.2.4: what was begun and came too late is begun anew, several times.
+        if notify == NotifyType::TEMPORARY_FAILURE || notify == NotifyType::STATE_NOT_FOUND {
             let since = *self.refusals.temporary_since.get_or_insert(cx.now);
             if cx.now.saturating_duration_since(since) > TEMPORARY_AT_MOST {
                 return Err(Ending::Expired(failure));

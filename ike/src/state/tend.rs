@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Ending, Established, Request, Succession};
-use crate::api::{Event, Reason, Usage};
+use crate::api::{Event, Reason, Spi, Usage};
 use crate::error::{Cause, Exchange, Failure};
-use crate::exchange::{Cx, collision, liveness, rekey_child, rekey_ike};
+use crate::exchange::{Cx, collision, follow_up, liveness, rekey_child, rekey_ike};
 use crate::sa::child::{Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
@@ -35,16 +35,31 @@ impl Established {
     pub(crate) fn rekeys_ike(&self) -> bool {
         let ours = match &self.in_flight {
             Some(Request::RekeyIke(_)) => true,
+            Some(Request::FollowUp(sent)) => sent.series.is_ike(),
             Some(Request::RekeyChild(_) | Request::DeleteChild(_) | Request::Liveness) | None => false,
         };
-        ours || !self.heirs.is_empty() || !self.is_current()
+        let theirs = self.pending.iter().any(|pending| pending.series.is_ike());
+        ours || theirs || !self.heirs.is_empty() || !self.is_current()
     }
 
     /// We are replacing a CHILD SA.
     pub(crate) fn rekeys_child(&self) -> bool {
         match &self.in_flight {
             Some(Request::RekeyChild(_)) => true,
+            Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
             Some(Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness) | None => false,
+        }
+    }
+
+    /// RFC 9370 2.2.4: CREATE_CHILD_SA is done, and our additional key exchanges for this are under way (`None`: for an IKE
+    /// SA).
+    pub(crate) fn follows_up(&self, replaced: Option<Spi>) -> bool {
+        match &self.in_flight {
+            Some(Request::FollowUp(sent)) => sent.series.replaces() == replaced,
+            Some(
+                Request::RekeyChild(_) | Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness,
+            )
+            | None => false,
         }
     }
 
@@ -62,9 +77,11 @@ impl Established {
     pub(crate) fn changes_children(&self) -> bool {
         let ours = match &self.in_flight {
             Some(Request::RekeyChild(_) | Request::DeleteChild(_)) => true,
+            Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
             Some(Request::RekeyIke(_) | Request::Liveness) | None => false,
         };
-        ours || self.children.values().any(|child| child.stage == Stage::Doomed)
+        let theirs = self.pending.iter().any(|pending| !pending.series.is_ike());
+        ours || theirs || self.children.values().any(|child| child.stage == Stage::Doomed)
     }
 
     /// Sends a request. The caller has seen that none is in flight.
@@ -118,6 +135,7 @@ impl Established {
         if !self.is_current() {
             return None;
         }
+        follow_up::age(cx, self);
         let ending = collision::age(cx, self)
             .or_else(|| self.age(cx))
             .or_else(|| self.proceed(cx));
@@ -140,6 +158,10 @@ impl Established {
     fn proceed(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
         // While the peer replaces the IKE SA nothing is begun on the old one (RFC 7296 2.25.2).
         if self.in_flight.is_some() || !self.ike.requests.is_free() || !self.heirs.is_empty() {
+            return None;
+        }
+        // Nor while it makes any SA in several exchanges (RFC 9370 2.2.4).
+        if !self.pending.is_empty() {
             return None;
         }
         if collision::delete_doomed(cx, self) {
@@ -174,6 +196,7 @@ impl Established {
                 limits.chain(child.deadline).chain(child.worn)
             })
             .chain(self.limits.moments())
+            .chain(self.pending.iter().map(|pending| pending.expires))
             .chain(self.worn)
             .filter(|at| *at > now)
             .min();
@@ -199,6 +222,7 @@ impl Established {
             losing: false,
             succession: Succession::Heir(self.ike.local_spi()),
             heirs: Vec::new(),
+            pending: Vec::new(),
             born: Vec::new(),
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
@@ -220,6 +244,7 @@ impl Established {
         liveness::arm(self);
         self.arm_keepalive(cx.now);
         self.arm(cx.now);
+        follow_up::forget(cx, old, |_| true);
         old.succession = Succession::Retired;
         old.timers = Timers::default();
         old.timers.set(Reason::Expire, after(cx.now, HEIR_WAIT));
@@ -240,13 +265,16 @@ impl Established {
 
     /// Whatever was asked is not of interest any more.
     pub(crate) fn forget_request(&mut self, cx: &mut Cx<'_>) -> bool {
+        follow_up::forget(cx, self, |_| true);
         let request = self.in_flight.take();
-        match &request {
+        let any = request.is_some();
+        match request {
             Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.begun.spi),
             Some(Request::RekeyIke(sent)) => cx.spis.release_ike(sent.spi, None),
+            Some(Request::FollowUp(sent)) => sent.series.discard(cx),
             Some(Request::Liveness | Request::DeleteChild(_)) | None => {}
         }
-        request.is_some()
+        any
     }
 }
 

@@ -11,6 +11,7 @@ mod closing;
 mod cookie;
 mod critical;
 mod eve;
+mod follow_up;
 mod group;
 mod handshake;
 mod hostile;

@@ -29,13 +29,21 @@ struct Stream {
 impl Stream {
     fn new(seed: u64) -> Self {
         let mut dice = SeededRandom::new(seed ^ 0x7e4e);
-        let esp = match dice.below(4) {
+        let esp = match dice.below(6) {
             0 => "aes256gcm16-esn-x25519",
+            4 => "aes256gcm16-esn-x25519-ke1_mlkem768",
+            5 => "aes256gcm16-esn-x25519-ke1_mlkem768-ke2_ecp256",
             1 => "aes256gcm16",
             _ => "aes256gcm16-esn",
         };
+        let ike = match dice.below(3) {
+            0 => "aes256gcm16-prfsha256-x25519-ke1_mlkem768",
+            1 => "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_ecp256",
+            _ => "aes256gcm16-prfsha256-x25519",
+        };
         let mut with = |who| {
             let mut config = ConnectionConfig {
+                ike_proposals: ike.parse().into_iter().collect(),
                 esp_proposals: esp.parse().into_iter().collect(),
                 ..config(who)
             };

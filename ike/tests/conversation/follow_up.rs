@@ -1,0 +1,215 @@
+//! Additional key exchanges when SAs are replaced, one IKE_FOLLOWUP_KE each (RFC 9370 2.2.4).
+
+use std::time::Duration;
+
+use xvpn_ike::api::Rekey;
+use xvpn_ike::config::ConnectionConfig;
+use xvpn_ike::testing::{Faults, Host, Pair, Who};
+use xvpn_ike::wire::{ExchangeType, Header};
+
+use super::intermediate::{agreed, with};
+use super::rekey_child::rekey;
+use super::{LATER, SOON, count, kinds};
+
+const HYBRID: &str = "x25519-ke1_mlkem768-ke2_mlkem1024";
+
+fn hybrid(who: Who) -> ConnectionConfig {
+    ConnectionConfig {
+        esp_proposals: vec![format!("aes256gcm16-{HYBRID}-esn").parse().unwrap()],
+        ..with(who, &[HYBRID])
+    }
+}
+
+/// Both are connected, and what they said so far is forgotten.
+fn settled() -> Pair {
+    let mut pair = Pair::configured(hybrid(Who::Alice), hybrid(Who::Bob));
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    pair.alice.clear();
+    pair.bob.clear();
+    pair.net.tape.clear();
+    pair
+}
+
+fn exchanges(pair: &Pair) -> Vec<(ExchangeType, bool)> {
+    let header = |bytes: &[u8]| Header::parse(bytes).unwrap().0;
+    let headers = pair.net.tape.iter().map(|sent| header(&sent.bytes));
+    headers
+        .map(|header| (header.exchange, header.flags.response))
+        .collect()
+}
+
+fn esp_suite(host: &Host) -> Option<String> {
+    host.inbound.values().next().map(|sa| format!("{:?}", sa.suite))
+}
+
+fn in_turn() -> Vec<(ExchangeType, bool)> {
+    [
+        ExchangeType::CREATE_CHILD_SA,
+        ExchangeType::IKE_FOLLOWUP_KE,
+        ExchangeType::IKE_FOLLOWUP_KE,
+        ExchangeType::INFORMATIONAL,
+    ]
+    .into_iter()
+    .flat_map(|exchange| [(exchange, false), (exchange, true)])
+    .collect()
+}
+
+/// No SA is left that nobody uses.
+fn is_tidy(pair: &Pair) {
+    assert!(pair.has_settled());
+    assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 1));
+    assert_eq!(pair.bob.endpoint.spis_in_use(), (1, 1));
+    assert_eq!((pair.alice.failures(), pair.bob.failures()), (vec![], vec![]));
+}
+
+#[test]
+fn a_child_sa_is_made_when_the_last_is_done() {
+    for who in [Who::Alice, Who::Bob] {
+        let mut pair = settled();
+        let old = pair.alice.sending();
+        rekey(&mut pair, who, Rekey::Child);
+        pair.run_for(LATER);
+        assert_eq!(exchanges(&pair), in_turn());
+        is_tidy(&pair);
+        assert_ne!(pair.alice.sending(), old);
+        assert!(esp_suite(&pair.alice).is_some());
+        let (asker, answerer) = match who {
+            Who::Alice => (&pair.alice, &pair.bob),
+            Who::Bob => (&pair.bob, &pair.alice),
+        };
+        assert_eq!(
+            kinds(&asker.outputs)[..5],
+            [
+                "transmit",
+                "transmit",
+                "transmit",
+                "install inbound",
+                "install outbound"
+            ]
+        );
+        // It can be received on before the last answer leaves (RFC 7296 2.8).
+        assert_eq!(
+            kinds(&answerer.outputs)[..5],
+            [
+                "transmit",
+                "transmit",
+                "install inbound",
+                "transmit",
+                "install outbound"
+            ]
+        );
+    }
+}
+
+#[test]
+fn an_ike_sa_is_made_when_the_last_is_done() {
+    for who in [Who::Alice, Who::Bob] {
+        let mut pair = settled();
+        for _ in 0..3 {
+            pair.net.tape.clear();
+            rekey(&mut pair, who, Rekey::Ike);
+            pair.run_for(LATER);
+            assert_eq!(exchanges(&pair), in_turn());
+            assert_eq!(agreed(&pair.alice), HYBRID);
+            is_tidy(&pair);
+            rekey(&mut pair, who, Rekey::Child);
+            pair.run_for(LATER);
+            is_tidy(&pair);
+        }
+        assert_eq!(count(&pair.alice, "ike established"), 3);
+    }
+}
+
+#[test]
+fn who_has_the_lowest_nonce_does_not_go_on_when_both_begin() {
+    for seed in 0..20 {
+        for what in [Rekey::Child, Rekey::Ike] {
+            let endpoint = xvpn_ike::config::EndpointConfig::default();
+            let mut pair = Pair::with(seed, Faults::NONE, endpoint, hybrid(Who::Alice), hybrid(Who::Bob));
+            pair.up(Who::Alice);
+            assert!(pair.run_until(SOON, Pair::has_settled));
+            pair.net.tape.clear();
+            let old = pair.alice.sending();
+            rekey(&mut pair, Who::Alice, what);
+            rekey(&mut pair, Who::Bob, what);
+            pair.run_for(LATER);
+            is_tidy(&pair);
+            let follow_ups = exchanges(&pair)
+                .into_iter()
+                .filter(|(exchange, _)| *exchange == ExchangeType::IKE_FOLLOWUP_KE);
+            assert_eq!(follow_ups.count(), 4, "{seed} {what:?}");
+            assert_eq!(pair.alice.sending() == old, what == Rekey::Ike);
+        }
+    }
+}
+
+#[test]
+fn what_comes_while_ours_is_under_way_is_refused_for_now() {
+    for what in [Rekey::Child, Rekey::Ike] {
+        let mut pair = settled();
+        rekey(&mut pair, Who::Alice, what);
+        // Alice's IKE_FOLLOWUP_KE is on its way to Bob.
+        pair.run_until(SOON, |pair| pair.net.tape.len() == 3);
+        rekey(&mut pair, Who::Bob, what);
+        pair.run_for(LATER);
+        is_tidy(&pair);
+    }
+}
+
+#[test]
+fn what_the_peer_does_not_finish_is_forgotten_and_the_next_request_finds_no_state() {
+    for what in [Rekey::Child, Rekey::Ike] {
+        let mut pair = settled();
+        rekey(&mut pair, Who::Alice, what);
+        pair.run_until(SOON, |pair| pair.net.tape.len() == 3);
+        // Alice's IKE_FOLLOWUP_KE is held up for longer than Bob waits, and shorter than Alice does.
+        pair.net.clear();
+        pair.net.faults.loss = 100;
+        pair.run_for(Duration::from_secs(25));
+        let in_use = pair.bob.endpoint.spis_in_use();
+        assert_eq!(in_use, (1, 1), "{what:?}");
+        pair.net.faults.loss = 0;
+        pair.run_for(Duration::from_secs(60));
+        // It was begun anew, and done.
+        is_tidy(&pair);
+        let begun = exchanges(&pair)
+            .into_iter()
+            .filter(|asked| *asked == (ExchangeType::CREATE_CHILD_SA, false));
+        assert_eq!(begun.count(), 2, "{what:?}");
+    }
+}
+
+#[test]
+fn the_end_of_the_ike_sa_leaves_nothing_behind() {
+    for what in [Rekey::Child, Rekey::Ike] {
+        for who in [Who::Alice, Who::Bob] {
+            for sent in 1..8 {
+                let mut pair = settled();
+                rekey(&mut pair, Who::Alice, what);
+                pair.run_until(SOON, |pair| pair.net.tape.len() == sent);
+                pair.down(Who::Alice);
+                pair.down(who);
+                pair.run_for(Duration::from_secs(200));
+                assert!(pair.alice.is_bare() && pair.bob.is_bare());
+                assert_eq!(pair.alice.endpoint.spis_in_use(), (0, 0));
+                assert_eq!(pair.bob.endpoint.spis_in_use(), (0, 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_peer_without_ike_intermediate_is_not_offered_any() {
+    let both = [HYBRID, "x25519"];
+    let mut pair = Pair::configured(with(Who::Alice, &both), with(Who::Bob, &["x25519"]));
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    for who in [Who::Alice, Who::Bob] {
+        rekey(&mut pair, who, Rekey::Ike);
+        pair.run_for(LATER);
+        is_tidy(&pair);
+        assert_eq!(agreed(&pair.alice), "x25519");
+    }
+    assert_eq!(count(&pair.alice, "ike established"), 3);
+}
