@@ -4,7 +4,7 @@
 //! first to last and skips none.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -78,6 +78,15 @@ pub enum Command {
         /// Which SA of it.
         what: Rekey,
     },
+    /// Addresses or routes of this host have changed (RFC 4555 3.5): what stands follows if the peer speaks MOBIKE.
+    Addresses {
+        /// The connection.
+        connection: ConnectionId,
+        /// The address from which the peer is reached now; `None` if it is not.
+        local: Option<IpAddr>,
+        /// The other addresses at which the peer could reach us.
+        others: Vec<IpAddr>,
+    },
     /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
     Shutdown,
 }
@@ -126,6 +135,8 @@ pub enum Output {
         connection: ConnectionId,
         /// The new path.
         path: Path,
+        /// In UDP or not, from now on.
+        encapsulation: Encapsulation,
     },
     /// Something the operator or the program wants to know.
     Event(Event),
@@ -313,6 +324,15 @@ pub enum Event {
         connection: ConnectionId,
         /// Facts for the status.
         child: ChildFacts,
+    },
+    /// The SAs have moved to another path (RFC 4555, or a NAT that changed its mind).
+    Moved {
+        /// The connection.
+        connection: ConnectionId,
+        /// Facts for the status.
+        ike: IkeFacts,
+        /// In UDP or not, from now on.
+        encapsulation: Encapsulation,
     },
     /// A CHILD SA is gone.
     ChildClosed {

@@ -194,6 +194,10 @@ pub struct ConnectionConfig {
     pub retransmission: Retransmission,
     /// First and longest wait between attempts while the connection shall be up but is not.
     pub retry: (Duration, Duration),
+    /// Speak MOBIKE (RFC 4555): the SAs survive a change of addresses.
+    pub mobike: bool,
+    /// Our other addresses, by which the peer may reach us (RFC 4555 3.4).
+    pub other_addresses: Vec<IpAddr>,
     /// Send INITIAL_CONTACT when first connecting (RFC 7296 2.4).
     pub initial_contact: bool,
     /// How long the first CHILD SA is used.

@@ -120,6 +120,15 @@ impl Endpoint {
                     .into_iter()
                     .for_each(|connection| connection.rekey(&mut cx, what));
             }
+            Command::Addresses {
+                connection,
+                local,
+                others,
+            } => {
+                if let Some(connection) = connections.get_mut(&connection) {
+                    connection.on_addresses(&mut cx, local, &others);
+                }
+            }
             Command::Shutdown => {
                 connections
                     .values_mut()

@@ -288,6 +288,10 @@ pub enum Cause {
     Deleted,
     /// The peer began a negotiation and never finished it.
     Abandoned,
+    /// The peer answers, and does not receive at the address that it gives (RFC 4555 3.7).
+    NotReachable,
+    /// A NAT changes the addresses of our messages, and the peer forbids NATs (RFC 4555 3.9).
+    ForbiddenNat,
     /// The CHILD SA went away and nothing carries traffic any more.
     NoChild,
     /// The lifetime of an SA is over, and the peer did not agree to a new one.
@@ -338,11 +342,13 @@ impl Cause {
             | Self::SelectorMismatch { .. }
             | Self::WrongResponder { .. }
             | Self::NoPolicy
+            | Self::ForbiddenNat
             | Self::NoAddress => Blame::Operator,
             Self::CookieLoop
             | Self::PeerNotify { .. }
             | Self::Deleted
             | Self::Abandoned
+            | Self::NotReachable
             | Self::NoChild
             | Self::Expired
             | Self::BadPublicValue => Blame::Peer,
@@ -376,6 +382,7 @@ impl Cause {
             | Self::CredentialRefused { .. }
             | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),
             Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
+            Self::ForbiddenNat => Some(NotifyType::UNEXPECTED_NAT_DETECTED),
             Self::Internal { .. } => Some(NotifyType::TEMPORARY_FAILURE),
             Self::NoResponse { .. }
             | Self::RekeyRefused { .. }
@@ -383,6 +390,7 @@ impl Cause {
             | Self::PeerNotify { .. }
             | Self::Deleted
             | Self::Abandoned
+            | Self::NotReachable
             | Self::NoChild
             | Self::Expired
             | Self::NoAddress => None,

@@ -15,12 +15,13 @@ use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::{
     Cx, auth, collision, create_child, delete, follow_up, informational, init, intermediate, liveness,
-    rekey_child, rekey_ike,
+    mobike, rekey_child, rekey_ike,
 };
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::Limits;
+use crate::sa::mobility::Mobility;
 use crate::sa::window::{Overdue, Standing};
 use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
@@ -90,6 +91,8 @@ pub(crate) struct Established {
     pub(crate) pending: Vec<follow_up::Pending>,
     /// IKE SAs that an exchange on this one has made, for the connection to take.
     pub(crate) born: Vec<Born>,
+    /// Both sides' addresses.
+    pub(crate) mobility: Mobility,
     /// How long it may be used.
     pub(crate) limits: Limits,
     /// It is to be replaced, not before this time.
@@ -131,6 +134,8 @@ pub(crate) enum Request {
     RekeyIke(Box<rekey_ike::Sent>),
     /// An additional key exchange of either (RFC 9370).
     FollowUp(Box<follow_up::Sent>),
+    /// Where we are, where the peer is.
+    Mobike(Box<mobike::Sent>),
     /// The deletion of CHILD SAs, by our SPIs.
     DeleteChild(Vec<Spi>),
 }
@@ -183,6 +188,7 @@ impl Established {
             heirs: Vec::new(),
             pending: Vec::new(),
             born: Vec::new(),
+            mobility: authenticated.mobility,
             limits,
             worn: None,
             refusals: Refusals::default(),
@@ -211,10 +217,12 @@ impl Established {
             cx.output(Output::SetPath {
                 connection: self.config.id,
                 path,
+                encapsulation: self.ike.encapsulation,
             });
         }
         let ending = if opened.header().is_response() {
             self.ike.requests.answered();
+            self.note_detour(cx, path);
             self.on_response(cx, opened)
         } else {
             self.on_request(cx, path, opened)
@@ -226,6 +234,7 @@ impl Established {
         match self.in_flight.take() {
             // What is in the answer to a liveness check does not matter.
             Some(Request::Liveness) | None => None,
+            Some(Request::Mobike(sent)) => sent.finish(cx, self, opened),
             Some(Request::RekeyChild(sent)) => {
                 let ending = sent.finish(cx, self, opened);
                 ending.or_else(|| self.childless(Cause::NoChild))
@@ -257,7 +266,7 @@ impl Established {
     fn on_request(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
         let header = *opened.header();
         let asked = opened.chain().and_then(|chain| match header.exchange {
-            ExchangeType::INFORMATIONAL => informational::answer(cx, self, &chain),
+            ExchangeType::INFORMATIONAL => informational::answer(cx, self, path, &chain),
             ExchangeType::CREATE_CHILD_SA => {
                 let answer = create_child::answer(cx, self, &chain)?;
                 Ok(informational::Asked {
@@ -306,8 +315,8 @@ impl Established {
         match self.ike.requests.on_timeout(cx.now) {
             Overdue::No => {}
             Overdue::Resend { bytes, sent } => {
-                cx.transmit(self.ike.path, bytes);
-                let (connection, path) = (self.config.id, self.ike.path);
+                let (connection, path) = (self.config.id, self.path_of_try(sent));
+                cx.transmit(path, bytes);
                 cx.event(Event::Progress {
                     connection,
                     step: Step::Retransmission { sent },
@@ -337,6 +346,8 @@ impl Established {
         if wanted && self.ike.encapsulation == Encapsulation::Udp {
             let wait = self.config.nat_keepalive.max(SHORTEST_KEEPALIVE);
             self.timers.set(Reason::Keepalive, after(now, wait));
+        } else {
+            self.timers.clear(Reason::Keepalive);
         }
     }
 

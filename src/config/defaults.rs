@@ -67,6 +67,8 @@ pub const ESN: bool = true;
 pub const PATH_MTU: u16 = 1500;
 /// `clamp_mss`.
 pub const CLAMP_MSS: bool = true;
+/// `mobike` (RFC 4555).
+pub const MOBIKE: bool = true;
 /// `copy_dscp`.
 pub const COPY_DSCP: bool = true;
 /// An interface's name is this and the tunnel's name.

@@ -123,6 +123,8 @@ pub struct TunnelConfig {
     pub mtu: Option<u16>,
     /// Clamp the MSS of TCP.
     pub clamp_mss: bool,
+    /// The tunnel survives a change of addresses (MOBIKE).
+    pub mobike: bool,
     /// Copy DSCP from the inner to the outer header.
     pub copy_dscp: bool,
     /// Metric of the routes into the tunnel. `None`: the kernel's default.

@@ -28,7 +28,6 @@ pub struct Bridge {
 /// What the dataplane needs to know of a tunnel and `ike` does not say each time.
 struct Known {
     replay_window: u32,
-    encapsulation: dp::Encapsulation,
 }
 
 /// What an output asks of the dataplane.
@@ -40,7 +39,7 @@ pub enum Effect {
     /// Forget one half.
     Remove(ike::Remove),
     /// The peer is elsewhere.
-    SetPath(ConnectionId, ike::Path),
+    SetPath(ConnectionId, ike::Path, ike::Encapsulation),
 }
 
 /// Algorithms that the dataplane does not have. It has all that can be negotiated, so this is a defect.
@@ -79,7 +78,6 @@ impl Bridge {
         })?;
         let known = Known {
             replay_window: tunnel.replay_window,
-            encapsulation: dp::Encapsulation::Udp,
         };
         self.tunnels.insert(id, known);
         Ok(())
@@ -133,13 +131,7 @@ impl Bridge {
                     .map_or(1024, |known| known.replay_window);
                 dp::Command::InstallInbound(Box::new(inbound(sa, replay_window)?))
             }
-            Effect::InstallOutbound(sa) => {
-                let encapsulation = encapsulation(sa.encapsulation);
-                if let Some(known) = self.tunnels.get_mut(&sa.connection) {
-                    known.encapsulation = encapsulation;
-                }
-                dp::Command::InstallOutbound(Box::new(outbound(sa, &self.ports)?))
-            }
+            Effect::InstallOutbound(sa) => dp::Command::InstallOutbound(Box::new(outbound(sa, &self.ports)?)),
             Effect::Remove(ike::Remove {
                 connection,
                 direction,
@@ -150,12 +142,8 @@ impl Bridge {
                     dp::Command::RemoveOutbound(tunnel_id(connection), dp::Spi(spi.0))
                 }
             },
-            Effect::SetPath(connection, to) => {
-                let encapsulation = self
-                    .tunnels
-                    .get(&connection)
-                    .map_or(dp::Encapsulation::Udp, |known| known.encapsulation);
-                dp::Command::SetPath(tunnel_id(connection), path(to, encapsulation, &self.ports))
+            Effect::SetPath(connection, to, how) => {
+                dp::Command::SetPath(tunnel_id(connection), path(to, encapsulation(how), &self.ports))
             }
         })
     }

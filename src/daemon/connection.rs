@@ -94,6 +94,8 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         nat_keepalive: tunnel.keepalive,
         retransmission: tunnel.retransmission,
         retry: tunnel.retry,
+        mobike: tunnel.mobike,
+        other_addresses: Vec::new(),
         initial_contact: true,
         child_lifetime: tunnel.child_lifetime,
         more_children: Vec::new(),

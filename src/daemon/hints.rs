@@ -56,6 +56,7 @@ fn silent(event: &Event) -> Option<SocketAddr> {
         }
         Event::IkeEstablished { .. }
         | Event::ChildEstablished { .. }
+        | Event::Moved { .. }
         | Event::ChildClosed { .. }
         | Event::IkeClosed { .. }
         | Event::Ignored { .. } => None,

@@ -5,6 +5,7 @@ pub mod connection;
 pub mod hints;
 pub mod host;
 pub mod ledger;
+pub mod mobility;
 pub mod netlink;
 pub mod plan;
 pub mod privilege;

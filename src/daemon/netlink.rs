@@ -9,6 +9,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
@@ -17,7 +18,8 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
 };
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use tokio::sync::mpsc;
 
 use super::route::{Route, Via};
 
@@ -49,6 +51,45 @@ impl Netlink {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok(Self { handle })
+    }
+
+    /// Tells whoever listens which addresses the host has: now, and whenever addresses, links or routes have changed.
+    /// A task of the current runtime; it ends with the receiver.
+    pub fn watch(&self, found: mpsc::Sender<Vec<IpNet>>) -> io::Result<()> {
+        let (connection, _, mut changes) = rtnetlink::new_multicast_connection(&[
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Link,
+        ])?;
+        tokio::spawn(connection);
+        let netlink = self.clone();
+        tokio::spawn(async move {
+            loop {
+                match netlink.addresses().await {
+                    Ok(addresses) => {
+                        if found.send(addresses).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => tracing::debug!("cannot see which addresses this host has: {error}"),
+                }
+                if changes.next().await.is_none() {
+                    return;
+                }
+                // Changes come in flocks: one look when they have calmed down, or after a while.
+                let calm = tokio::time::sleep(CALM);
+                tokio::pin!(calm);
+                loop {
+                    tokio::select! {
+                        () = &mut calm => break,
+                        change = changes.next() => if change.is_none() { return },
+                    }
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Switches an interface on and sets its MTU.
@@ -301,6 +342,9 @@ impl NetlinkError {
         }
     }
 }
+
+/// Between the first sign of a change and the look at it.
+const CALM: Duration = Duration::from_millis(100);
 
 fn refused(what: impl Into<String>, error: rtnetlink::Error) -> NetlinkError {
     let source = match &error {

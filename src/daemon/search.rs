@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use xvpn_ike::api::{Command, Input};
-use xvpn_ike::config::ConnectionId;
+use xvpn_ike::config::{ConnectionConfig, ConnectionId};
 
 use super::connection::{self, Ends, Unlocated};
+use super::mobility;
 use super::supervisor::Supervisor;
 
 /// The ends of a tunnel, or why they are not known.
@@ -70,7 +71,11 @@ impl Supervisor {
                     again: None,
                     failures: 0,
                 };
-                let config = configure.then(|| connection::config(id, &tunnel.config, ends));
+                let others = mobility::others(tunnel, &self.addresses, &self.gateway.listen);
+                let config = configure.then(|| ConnectionConfig {
+                    other_addresses: others,
+                    ..connection::config(id, &tunnel.config, ends)
+                });
                 if let Some(config) = config {
                     self.handle(Input::Command(Command::Configure(Box::new(config))));
                 }

@@ -140,6 +140,7 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         progress,
         found: mpsc::channel(FOUND_KEPT),
         searches: BTreeMap::new(),
+        addresses: Vec::new(),
         ignored: BTreeMap::new(),
         hints: Hints::default(),
         ending: None,
@@ -189,7 +190,14 @@ async fn stand_up(
     })?;
     let endpoint = Endpoint::new(EndpointConfig::default(), Box::new(random));
     let (ask_sender, asks) = mpsc::channel(ASKS_KEPT);
-    let inputs = inputs(asks).map_err(|source| DaemonError::System {
+    let (network_sender, network) = mpsc::channel(1);
+    netlink
+        .watch(network_sender)
+        .map_err(|source| DaemonError::System {
+            what: "news of the network",
+            source,
+        })?;
+    let inputs = inputs(asks, network).map_err(|source| DaemonError::System {
         what: "its signals",
         source,
     })?;
@@ -248,9 +256,13 @@ fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
     Ok((bridge, sources))
 }
 
-fn inputs(asks: mpsc::Receiver<crate::admin::server::Ask>) -> io::Result<Inputs> {
+fn inputs(
+    asks: mpsc::Receiver<crate::admin::server::Ask>,
+    network: mpsc::Receiver<Vec<ipnet::IpNet>>,
+) -> io::Result<Inputs> {
     Ok(Inputs {
         asks,
+        network,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         hangup: signal(SignalKind::hangup())?,

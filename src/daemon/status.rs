@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use xvpn_ike::api::{ChildFacts, Encapsulation, Event, IkeFacts, Spi, Usage};
+use xvpn_ike::api::{ChildFacts, Encapsulation, Event, IkeFacts, Path, Spi, Usage};
 use xvpn_ike::config::ConnectionId;
 
 use super::words;
@@ -72,6 +72,11 @@ impl Tunnel {
         self.state
     }
 
+    /// The path of its IKE SA.
+    pub fn outer(&self) -> Option<Path> {
+        self.ike.as_ref().map(|(facts, _)| facts.path)
+    }
+
     /// It carries traffic.
     pub fn established(&self) -> bool {
         !self.children.is_empty()
@@ -132,6 +137,17 @@ impl Tunnel {
                 self.failure = None;
                 self.enter(TunnelState::Established, now);
                 Some(self.progress(words::child_established(child)))
+            }
+            Event::Moved {
+                ike, encapsulation, ..
+            } => {
+                if let Some((facts, _)) = &mut self.ike {
+                    facts.clone_from(ike);
+                }
+                for child in self.children.values_mut() {
+                    child.facts.encapsulation = *encapsulation;
+                }
+                Some(self.progress(words::moved(ike, *encapsulation)))
             }
             Event::ChildClosed { inbound_spi, .. } => {
                 self.children.remove(inbound_spi)?;
@@ -301,6 +317,7 @@ pub fn connection_of(event: &Event) -> Option<ConnectionId> {
         Event::Progress { connection, .. }
         | Event::IkeEstablished { connection, .. }
         | Event::ChildEstablished { connection, .. }
+        | Event::Moved { connection, .. }
         | Event::ChildClosed { connection, .. }
         | Event::IkeClosed { connection, .. } => Some(*connection),
         Event::Failed { connection, .. } => *connection,

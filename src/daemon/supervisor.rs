@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use tokio::signal::unix::Signal;
 use tokio::sync::{broadcast, mpsc};
 use xvpn_ike::Endpoint;
@@ -48,6 +49,8 @@ pub struct Supervisor {
     pub found: (mpsc::Sender<Found>, mpsc::Receiver<Found>),
     /// The search that is to be repeated, by tunnel.
     pub searches: BTreeMap<ConnectionId, Search>,
+    /// The host's addresses.
+    pub addresses: Vec<IpNet>,
     /// Datagrams that changed nothing.
     pub ignored: BTreeMap<&'static str, u64>,
     /// What ICMP says about peers that do not answer.
@@ -73,6 +76,8 @@ pub struct About {
 pub struct Inputs {
     /// Requests of operators.
     pub asks: mpsc::Receiver<Ask>,
+    /// The host's addresses, whenever they or its routes have changed.
+    pub network: mpsc::Receiver<Vec<IpNet>>,
     /// SIGTERM.
     pub terminate: Signal,
     /// SIGINT.
@@ -87,6 +92,7 @@ enum Wake {
     Deadline,
     Ask(Ask),
     Found(Found),
+    Network(Vec<IpNet>),
     Tick,
     End(&'static str),
     Reload,
@@ -124,6 +130,7 @@ impl Supervisor {
             () = tokio::time::sleep_until(deadline.into()) => Wake::Deadline,
             Some(ask) = inputs.asks.recv() => Wake::Ask(ask),
             Some(found) = self.found.1.recv() => Wake::Found(found),
+            Some(addresses) = inputs.network.recv() => Wake::Network(addresses),
             _ = tick.tick() => Wake::Tick,
             _ = inputs.terminate.recv() => Wake::End("SIGTERM"),
             _ = inputs.interrupt.recv() => Wake::End("SIGINT"),
@@ -156,6 +163,7 @@ impl Supervisor {
                 drop(answer.send(self.answer(request)));
             }
             Wake::Found(found) => self.on_found(found),
+            Wake::Network(addresses) => self.on_network(addresses),
             Wake::Tick => self.on_tick(),
             Wake::End(signal) => {
                 tracing::info!("ending ({signal})");
@@ -235,7 +243,14 @@ impl Supervisor {
                 self.fit_mtu(id).await;
             }
             Output::Remove(remove) => self.effect(Effect::Remove(remove)),
-            Output::SetPath { connection, path } => self.effect(Effect::SetPath(connection, path)),
+            Output::SetPath {
+                connection,
+                path,
+                encapsulation,
+            } => {
+                self.effect(Effect::SetPath(connection, path, encapsulation));
+                self.fit_mtu(connection).await;
+            }
             Output::Transmit(transmit) => self.transmit(&transmit),
             Output::Event(event) => self.on_event(&event),
         }
@@ -299,7 +314,7 @@ impl Supervisor {
             tunnel.amend(&progress);
             let loud = match event {
                 Event::IkeEstablished { .. } | Event::ChildEstablished { .. } | Event::Failed { .. } => true,
-                Event::IkeClosed { .. } => true,
+                Event::IkeClosed { .. } | Event::Moved { .. } => true,
                 Event::ChildClosed { .. } | Event::Progress { .. } | Event::Ignored { .. } => false,
             };
             self.publish(progress, loud);
@@ -314,6 +329,7 @@ impl Supervisor {
             Event::Progress { .. }
             | Event::IkeEstablished { .. }
             | Event::ChildEstablished { .. }
+            | Event::Moved { .. }
             | Event::ChildClosed { .. }
             | Event::IkeClosed { .. }
             | Event::Ignored { .. } => {}
@@ -398,7 +414,7 @@ pub fn mtu(tunnel: &crate::config::TunnelConfig, fits: u16) -> u16 {
     let ipv6 = tunnel
         .remote_networks
         .iter()
-        .any(|network| matches!(network, ipnet::IpNet::V6(_)));
+        .any(|network| matches!(network, IpNet::V6(_)));
     let fits = if ipv6 { fits.max(1280) } else { fits };
     tunnel.mtu.unwrap_or(fits)
 }

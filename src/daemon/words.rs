@@ -54,6 +54,16 @@ pub fn child_established(child: &ChildFacts) -> String {
     )
 }
 
+/// Its outer addresses have changed.
+pub fn moved(ike: &IkeFacts, encapsulation: Encapsulation) -> String {
+    let way = match encapsulation {
+        Encapsulation::Udp => "in UDP",
+        Encapsulation::None => "without UDP",
+    };
+    let (local, remote) = (ike.path.local.ip(), ike.path.remote);
+    format!("moved: now from {local} to the peer at {remote}, ESP {way}")
+}
+
 /// The IKE SA is gone.
 pub fn closed(reason: CloseReason) -> &'static str {
     match reason {
@@ -137,6 +147,8 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::PeerNotify { .. }
         | Cause::Deleted
         | Cause::Abandoned
+        | Cause::NotReachable
+        | Cause::ForbiddenNat
         | Cause::NoChild
         | Cause::Expired
         | Cause::Internal { .. } => {}
@@ -166,6 +178,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::CredentialRefused { .. }
         | Cause::SelectorMismatch { .. }
         | Cause::NoPolicy
+        | Cause::ForbiddenNat
         | Cause::UnsupportedCritical { .. }
         | Cause::NoAddress => true,
         Cause::NoResponse { .. }
@@ -175,6 +188,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::PeerNotify { .. }
         | Cause::Deleted
         | Cause::Abandoned
+        | Cause::NotReachable
         | Cause::NoChild
         | Cause::Expired
         | Cause::Internal { .. } => false,

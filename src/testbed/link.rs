@@ -152,6 +152,26 @@ pub fn plain_wire(name: &str) -> io::Result<()> {
         .try_for_each(|offload| sys::set_offload(&socket, name, offload, false))
 }
 
+/// Gives an interface this IPv4 address with its network in the place of the one it has, and the default route of
+/// that network's first address: what a DHCP server that changes its mind does.
+pub fn change_address(name: &str, address: IpNet, router: IpAddr) -> io::Result<()> {
+    let index = sys::interface_index(name)?;
+    let mut question = Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP);
+    question.put(&[0; ADDRESS_HEADER]);
+    for (_, body) in Netlink::route()?.dump(question)? {
+        if word(&body, 4) == index && body.first() == Some(&family(address.addr())) {
+            let mut message = Message::new(libc::RTM_DELADDR, libc::NLM_F_ACK);
+            message.put(&body);
+            Netlink::route()?.request(message)?;
+        }
+    }
+    add_address(name, address)?;
+    add_route(
+        IpNet::new_assert(std::net::Ipv4Addr::UNSPECIFIED.into(), 0),
+        router,
+    )
+}
+
 /// Takes all addresses from an interface, and IPv6 altogether: the kernel shall not answer on it any more.
 pub fn drop_addresses(name: &str) -> io::Result<()> {
     set_sysctl(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;

@@ -6,6 +6,7 @@ mod carriage;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod life;
+mod mobility;
 mod packet;
 mod refusal;
 mod rekey;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 27] = [
+    let tests: [(&str, Test); 29] = [
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
             carriage::carries_both_in_ipv4_through_nat,
@@ -106,6 +107,14 @@ fn tests() -> Vec<Job> {
             carriage::status_agrees,
         ),
         ("new_keys_lose_no_packet", rekey::new_keys_lose_no_packet),
+        (
+            "a_tunnel_follows_when_the_initiators_address_changes",
+            mobility::follows_the_initiator,
+        ),
+        (
+            "a_tunnel_follows_when_the_responders_address_changes",
+            mobility::follows_the_responder,
+        ),
     ];
     tests
         .iter()

@@ -1,11 +1,13 @@
 //! One IKE SA takes the place of another (RFC 7296 2.8, 2.8.2), and the operator's wish for it.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Connection;
 
 use crate::api::{CloseReason, Reason, Rekey, Usage};
-use crate::exchange::Cx;
+use crate::exchange::{Cx, mobike};
 use crate::message::Informational;
 use crate::state::{Born, Ending, Established, State, Succession};
 use crate::timers::after;
@@ -32,6 +34,22 @@ impl Connection {
         }
         let ending = established.tend(cx);
         self.after_step(cx, spi, established, ending);
+    }
+
+    /// Addresses of this host have changed (RFC 4555 3.5).
+    pub(crate) fn on_addresses(&mut self, cx: &mut Cx<'_>, local: Option<IpAddr>, others: &[IpAddr]) {
+        Arc::make_mut(&mut self.config).other_addresses = others.to_vec();
+        let spis: Vec<IkeSpi> = self.established().map(|(spi, _)| spi).collect();
+        for spi in spis {
+            if let Some(State::Established(mut established)) = self.sas.remove(&spi) {
+                established.on_addresses(cx, local, others);
+                if !established.is_current() {
+                    mobike::request_due(cx, &mut established);
+                }
+                let ending = established.tend(cx);
+                self.after_step(cx, spi, established, ending);
+            }
+        }
     }
 
     /// What the dataplane has seen.

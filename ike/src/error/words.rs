@@ -72,6 +72,10 @@ impl Cause {
             Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
             Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
             Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
+            Self::NotReachable => "the peer does not receive where its messages say it is: look at the NATs and firewalls between, or set \
+                     `mobike = false`"
+                .into(),
+            Self::ForbiddenNat => "take the NAT from the path, or let both sides speak NAT traversal".into(),
             Self::Deleted | Self::NoChild => "look at the peer's log: it ended the connection".into(),
             Self::Expired => "look at the peer's log: it did not replace the SA in time; let it accept rekeying, or make `child_lifetime` and \
                      `ike_lifetime` longer"
@@ -287,6 +291,12 @@ impl fmt::Display for Cause {
             }
             Self::PeerNotify { notify } => write!(f, "the peer answered {notify}"),
             Self::Deleted => f.write_str("the peer deleted the IKE SA"),
+            Self::NotReachable => {
+                f.write_str("the peer answers without receiving at the address that it gives")
+            }
+            Self::ForbiddenNat => {
+                f.write_str("a NAT on the path changes addresses that the peer wants to stay as they are")
+            }
             Self::Abandoned => f.write_str("the peer began and never finished"),
             Self::NoChild => f.write_str("the CHILD SA is gone"),
             Self::Expired => f.write_str("the lifetime of the SA is over and there is no new one"),

@@ -14,11 +14,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Cx;
 use super::init::{Exchanged, joined};
 use super::narrowed::without_key_exchange;
 use super::proof::{self, Shown};
-use crate::api::Spi;
+use super::{Cx, mobike};
+use crate::api::{Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::{AuthVerified, Means};
@@ -32,6 +32,7 @@ use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::{ChildKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
+use crate::sa::mobility::Mobility;
 use crate::sa::window::Overdue;
 use crate::wire::payload::{Body, IdType, Identification, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
@@ -62,6 +63,8 @@ pub(crate) struct Authenticated {
     pub(crate) child: Result<ChildSa, Failure>,
     /// The peer says that this is the only IKE SA between the two identities (RFC 7296 2.4).
     pub(crate) initial_contact: bool,
+    /// Both sides' addresses.
+    pub(crate) mobility: Mobility,
     /// When the negotiation began.
     pub(crate) begun: Instant,
     /// The proof.
@@ -116,7 +119,7 @@ pub(crate) fn request(
         certificates: proof.certificates,
         certificate_requests: proof::certificate_requests(remotes(), MOST_AUTHORITIES),
         initial_contact: sole && config.initial_contact,
-        mobike_supported: false,
+        mobike_supported: config.mobike,
         child: ChildOffer {
             sa: offer::esp_offer(&without_key_exchange(&config.esp_proposals), child_spi),
             tsi: to_payload(&config.local_selectors),
@@ -125,7 +128,10 @@ pub(crate) fn request(
             no_tfc_padding: false,
         },
         wants_configuration: false,
-        other: proof::announcement(remotes()).into_iter().collect(),
+        other: proof::announcement(remotes())
+            .into_iter()
+            .chain(further(&ike, &config, config.mobike))
+            .collect(),
     };
     let bytes = ike.seal_request(ExchangeType::IKE_AUTH, &message.emit(), cx.random);
     ike.requests.sent(bytes.clone(), cx.now);
@@ -210,7 +216,10 @@ impl Sent {
             .other
             .iter()
             .any(|notify| notify.kind == NotifyType::INITIAL_CONTACT);
+        self.ike.features.mobike = self.config.mobike && accepted.mobike_supported;
+        let mobility = mobility(&self.ike, &self.config, &accepted.other);
         Finished::Authenticated(Box::new(Authenticated {
+            mobility,
             config: self.config,
             ike: self.ike,
             remote_identity,
@@ -327,6 +336,25 @@ impl Sent {
         };
         Finished::Refuse(failure(cause), Box::new(self.ike), farewell)
     }
+}
+
+/// What either side says besides, of what it can do.
+pub(crate) fn further(ike: &IkeSa, config: &ConnectionConfig, mobike: bool) -> Vec<Notify> {
+    match mobike {
+        true => mobike::announce(ike, &config.other_addresses),
+        false => Vec::new(),
+    }
+}
+
+/// Both sides' addresses, as IKE_AUTH tells them.
+pub(crate) fn mobility(ike: &IkeSa, config: &ConnectionConfig, notifies: &[Notify]) -> Mobility {
+    let mut mobility = Mobility {
+        decides: ike.role == Role::Initiator,
+        own: config.other_addresses.clone(),
+        ..Mobility::default()
+    };
+    mobility.learn(mobike::addresses(notifies));
+    mobility
 }
 
 /// The CHILD SA whose keys come of the nonces of IKE_SA_INIT (RFC 7296 2.17).

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::auth::{Authenticated, failure, first_child_sa, identification, identity};
+use super::auth::{Authenticated, failure, first_child_sa, further, identification, identity, mobility};
 use super::narrowed::Narrowed;
 use super::proof::{Proof, Shown};
-use super::{Cx, proof};
+use super::{Cx, mobike, proof};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::signed::SignedOctets;
@@ -138,6 +138,9 @@ impl Awaited {
         };
         let verified = claim.and_then(|claim| {
             let (config, seen, child) = self.choose(cx, &claim, candidates)?;
+            if config.mobike && mobike::finds_forbidden_nat(&claim.message.other, path) {
+                return Err(Cause::ForbiddenNat);
+            }
             let ours = self.prove(&config, &claim)?;
             Ok((claim, config, seen, ours, child))
         });
@@ -161,6 +164,8 @@ impl Awaited {
             // The peer saw no reason to float (RFC 7296 2.23), and ESP in UDP exists on port 4500 only (RFC 3948 2.1).
             self.ike.encapsulation = Encapsulation::None;
         }
+        self.ike.features.mobike = config.mobike && claim.message.mobike_supported;
+        let mobility = mobility(&self.ike, &config, &claim.message.other);
         let (child, answer) = self.first_child(cx, &config, narrowed);
         self.ike.remote_means = Some(means);
         self.ike.local_means = Some(ours.means);
@@ -168,9 +173,9 @@ impl Awaited {
             idr: identification(&config.local_identity),
             auth: ours.auth,
             certificates: ours.certificates,
-            mobike_supported: false,
+            mobike_supported: self.ike.features.mobike,
             child: answer,
-            other: Vec::new(),
+            other: further(&self.ike, &config, self.ike.features.mobike),
         }));
         let bytes = self
             .ike
@@ -181,6 +186,7 @@ impl Awaited {
             remote_identity: claim.idi,
             child,
             initial_contact: claim.message.initial_contact,
+            mobility,
             begun: self.begun,
             proof,
         };

@@ -66,6 +66,9 @@ pub(crate) fn accepted(accepted: &InitAccepted) -> Features {
 
 fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
     Features {
+        nat_traversal: !notifies.nat_detection_source.is_empty()
+            && !notifies.nat_detection_destination.is_empty(),
+        mobike: false,
         xvpn: vendor_ids.iter().any(|id| id.0 == VENDOR_ID),
         intermediate: notifies.intermediate_supported,
         signature_hashes: understood(&notifies.signature_hash_algorithms),

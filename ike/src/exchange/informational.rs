@@ -1,6 +1,7 @@
 //! INFORMATIONAL, the side that is asked (RFC 7296 1.4): deletes, errors, signs of life.
 
-use super::{Cx, collision};
+use super::{Cx, collision, mobike};
+use crate::api::Path;
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::Informational;
 use crate::sa::child::ChildSa;
@@ -22,6 +23,7 @@ pub(crate) struct Asked {
 pub(crate) fn answer(
     cx: &mut Cx<'_>,
     established: &mut Established,
+    path: Path,
     chain: &Chain<'_>,
 ) -> Result<Asked, Malformed> {
     let message = Informational::parse(chain)?;
@@ -45,7 +47,11 @@ pub(crate) fn answer(
     }
     let (named, removed) = collision::deleted_by_peer(cx, established, &message.delete_esp);
     // RFC 7296 1.4.1: what is being deleted from both sides at once is in neither response.
-    let answer = Informational::delete_esp(named).emit();
+    let answer = Informational {
+        notifies: mobike::answer(cx, established, path, &message),
+        ..Informational::delete_esp(named)
+    };
+    let answer = answer.emit();
     let ending = (!removed.is_empty()).then_some(Ending::NoChild);
     Ok(Asked {
         answer,

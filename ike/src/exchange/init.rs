@@ -256,9 +256,11 @@ impl Sent {
             role: Role::Initiator,
             spi_i: self.spi_i,
             spi_r: header.responder_spi,
-            path: match encapsulation {
-                Encapsulation::Udp => float(self.path),
-                Encapsulation::None => self.path,
+            // RFC 4555 3.3: with MOBIKE even without a NAT, for there may be one on the next path.
+            path: if encapsulation == Encapsulation::Udp || (self.config.mobike && traversal.is_some()) {
+                float(self.path)
+            } else {
+                self.path
             },
             suite: chosen.suite,
             nonces: Nonces {

@@ -10,7 +10,7 @@ use crate::message::Informational;
 use crate::state::{Established, Request};
 use crate::timers::after;
 
-use super::Cx;
+use super::{Cx, mobike};
 
 /// Notes a sign of life.
 pub(crate) fn heard(established: &mut Established, now: Instant) {
@@ -31,7 +31,11 @@ pub(crate) fn arm(established: &mut Established) {
 /// The deadline has passed: asks, unless a request is on its way anyhow (which proves as much when it is answered).
 pub(crate) fn on_timeout(cx: &mut Cx<'_>, established: &mut Established) {
     if established.ike.requests.is_free() {
-        established.request(cx, Request::Liveness, &Informational::liveness());
+        if established.is_mobile() && established.mobility.decides && established.ike.nat.nat_local {
+            mobike::probe(cx, established);
+        } else {
+            established.request(cx, Request::Liveness, &Informational::liveness());
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod init;
 pub(crate) mod init_answer;
 pub(crate) mod intermediate;
 pub(crate) mod liveness;
+pub(crate) mod mobike;
 pub(crate) mod narrowed;
 pub(crate) mod new_child;
 pub(crate) mod proof;

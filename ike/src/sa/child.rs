@@ -150,6 +150,11 @@ impl ChildSa {
         self.agreement.outbound_spi
     }
 
+    /// ESP goes in UDP from now on, or no longer (RFC 4555 3.5).
+    pub(crate) fn encapsulate(&mut self, encapsulation: Encapsulation) {
+        self.agreement.encapsulation = encapsulation;
+    }
+
     /// Facts for the status.
     pub(crate) fn facts(&self) -> ChildFacts {
         let agreed = &self.agreement;

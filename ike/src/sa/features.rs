@@ -2,7 +2,7 @@
 
 use crate::auth::announcement::Announced;
 
-/// What both sides announced in IKE_SA_INIT. The successor of an IKE SA inherits it.
+/// What both sides announced in IKE_SA_INIT and IKE_AUTH. The successor of an IKE SA inherits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
     /// The peer is an xvpn, too.
@@ -13,4 +13,8 @@ pub(crate) struct Features {
     pub(crate) signature_hashes: Vec<u16>,
     /// How the responder would like the initiator to authenticate (RFC 9593).
     pub(crate) auth_methods: Option<Announced>,
+    /// NAT traversal (RFC 7296 2.23): both sides notify what they see of the path.
+    pub(crate) nat_traversal: bool,
+    /// MOBIKE (RFC 4555); announced in IKE_AUTH.
+    pub(crate) mobike: bool,
 }

@@ -247,7 +247,9 @@ impl IkeSa {
     /// came from. Our own end stays: a NAT before the peer cannot move it, but who is on the path can send a message on
     /// to our port 500, where ESP in UDP does not live. Whether the path changed.
     pub(crate) fn follow(&mut self, path: Path) -> bool {
-        if !self.nat.nat_remote || path == self.path || path.local != self.path.local {
+        // RFC 4555 3.8: with MOBIKE the peer says that it has moved.
+        if self.features.mobike || !self.nat.nat_remote || path == self.path || path.local != self.path.local
+        {
             return false;
         }
         self.path = path;

@@ -6,5 +6,6 @@ pub(crate) mod ike_sa;
 pub mod int_auth;
 pub mod keymat;
 pub(crate) mod lifetime;
+pub(crate) mod mobility;
 pub(crate) mod spis;
 pub(crate) mod window;

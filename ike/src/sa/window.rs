@@ -101,6 +101,15 @@ impl Requests {
             .is_some_and(|in_flight| in_flight.id == id)
     }
 
+    /// There is reason to believe that another path works: the request in flight is sent again at once, with fresh
+    /// patience.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        let wait = self.policy.initial.min(self.policy.cap);
+        if let Some(in_flight) = &mut self.in_flight {
+            (in_flight.sent, in_flight.wait, in_flight.due) = (0, wait, now);
+        }
+    }
+
     /// The awaited response came.
     pub(crate) fn answered(&mut self) {
         self.in_flight = None;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use super::{Ending, Established, Request, Succession};
 use crate::api::{Event, Reason, Spi, Usage};
 use crate::error::{Cause, Exchange, Failure};
-use crate::exchange::{Cx, collision, follow_up, liveness, rekey_child, rekey_ike};
+use crate::exchange::{Cx, collision, follow_up, liveness, mobike, rekey_child, rekey_ike};
 use crate::sa::child::{Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
+use crate::sa::mobility::Mobility;
 use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Payloads};
 
@@ -36,7 +37,10 @@ impl Established {
         let ours = match &self.in_flight {
             Some(Request::RekeyIke(_)) => true,
             Some(Request::FollowUp(sent)) => sent.series.is_ike(),
-            Some(Request::RekeyChild(_) | Request::DeleteChild(_) | Request::Liveness) | None => false,
+            Some(
+                Request::RekeyChild(_) | Request::DeleteChild(_) | Request::Liveness | Request::Mobike(_),
+            )
+            | None => false,
         };
         let theirs = self.pending.iter().any(|pending| pending.series.is_ike());
         ours || theirs || !self.heirs.is_empty() || !self.is_current()
@@ -47,7 +51,8 @@ impl Established {
         match &self.in_flight {
             Some(Request::RekeyChild(_)) => true,
             Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
-            Some(Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness) | None => false,
+            Some(Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness | Request::Mobike(_))
+            | None => false,
         }
     }
 
@@ -57,7 +62,11 @@ impl Established {
         match &self.in_flight {
             Some(Request::FollowUp(sent)) => sent.series.replaces() == replaced,
             Some(
-                Request::RekeyChild(_) | Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness,
+                Request::RekeyChild(_)
+                | Request::RekeyIke(_)
+                | Request::DeleteChild(_)
+                | Request::Liveness
+                | Request::Mobike(_),
             )
             | None => false,
         }
@@ -78,10 +87,15 @@ impl Established {
         let ours = match &self.in_flight {
             Some(Request::RekeyChild(_) | Request::DeleteChild(_)) => true,
             Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
-            Some(Request::RekeyIke(_) | Request::Liveness) | None => false,
+            Some(Request::RekeyIke(_) | Request::Liveness | Request::Mobike(_)) | None => false,
         };
         let theirs = self.pending.iter().any(|pending| !pending.series.is_ike());
         ours || theirs || self.children.values().any(|child| child.stage == Stage::Doomed)
+    }
+
+    /// No request of ours awaits its answer, and another may be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.ike.requests.is_free()
     }
 
     /// Sends a request. The caller has seen that none is in flight.
@@ -156,8 +170,13 @@ impl Established {
 
     /// The next request of ours, if one is wanted and may be sent (RFC 7296 2.3: one at a time).
     fn proceed(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
+        // Whatever else there is to say must find its way. If the peer has replaced this IKE SA already, the same is
+        // said on the new one.
+        if mobike::request_due(cx, self) {
+            return None;
+        }
         // While the peer replaces the IKE SA nothing is begun on the old one (RFC 7296 2.25.2).
-        if self.in_flight.is_some() || !self.ike.requests.is_free() || !self.heirs.is_empty() {
+        if !self.is_idle() || !self.heirs.is_empty() {
             return None;
         }
         // Nor while it makes any SA in several exchanges (RFC 9370 2.2.4).
@@ -224,6 +243,12 @@ impl Established {
             heirs: Vec::new(),
             pending: Vec::new(),
             born: Vec::new(),
+            mobility: Mobility {
+                update: false,
+                announce: false,
+                check: false,
+                ..self.mobility.clone()
+            },
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
             refusals: self.refusals.clone(),
@@ -239,6 +264,13 @@ impl Established {
         self.announced = std::mem::take(&mut old.announced);
         self.losing = old.losing;
         self.succession = Succession::Current;
+        // Both may have moved since the heir was made.
+        self.mobility = std::mem::take(&mut old.mobility);
+        if let Some(Request::Mobike(sent)) = &old.in_flight {
+            sent.renew(&mut self.mobility);
+        }
+        (self.ike.path, self.ike.nat, self.ike.encapsulation) =
+            (old.ike.path, old.ike.nat, old.ike.encapsulation);
         self.last_heard = cx.now;
         self.timers = Timers::default();
         liveness::arm(self);
@@ -272,7 +304,7 @@ impl Established {
             Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.begun.spi),
             Some(Request::RekeyIke(sent)) => cx.spis.release_ike(sent.spi, None),
             Some(Request::FollowUp(sent)) => sent.series.discard(cx),
-            Some(Request::Liveness | Request::DeleteChild(_)) | None => {}
+            Some(Request::Liveness | Request::DeleteChild(_) | Request::Mobike(_)) | None => {}
         }
         any
     }

@@ -83,8 +83,15 @@ impl Host {
                     self.order.retain(|spi| *spi != remove.spi);
                 }
             }
-            Output::SetPath { path, .. } => {
-                self.outbound.values_mut().for_each(|sa| sa.path = *path);
+            Output::SetPath {
+                path, encapsulation, ..
+            } => {
+                for sa in self.outbound.values_mut() {
+                    (sa.path, sa.encapsulation) = (*path, *encapsulation);
+                }
+                for sa in self.inbound.values_mut() {
+                    sa.encapsulation = *encapsulation;
+                }
             }
             Output::Transmit(_) | Output::Event(_) => {}
         }
@@ -136,6 +143,7 @@ fn failure(event: &Event) -> Option<Failure> {
         Event::Progress { .. }
         | Event::IkeEstablished { .. }
         | Event::ChildEstablished { .. }
+        | Event::Moved { .. }
         | Event::ChildClosed { .. }
         | Event::IkeClosed { .. }
         | Event::Ignored { .. } => None,
@@ -148,9 +156,14 @@ fn copy(output: &Output) -> Output {
         Output::Transmit(transmit) => Output::Transmit(transmit.clone()),
         Output::InstallOutbound(sa) => Output::InstallOutbound(sa.clone()),
         Output::Remove(remove) => Output::Remove(*remove),
-        Output::SetPath { connection, path } => Output::SetPath {
+        Output::SetPath {
+            connection,
+            path,
+            encapsulation,
+        } => Output::SetPath {
             connection: *connection,
             path: *path,
+            encapsulation: *encapsulation,
         },
         Output::Event(event) => Output::Event(event.clone()),
     }

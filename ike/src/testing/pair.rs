@@ -46,6 +46,8 @@ pub struct Pair {
     pub alice: Host,
     /// The other one.
     pub bob: Host,
+    /// Who is where; what is sent to other addresses is lost.
+    pub homes: Vec<(IpAddr, Who)>,
 }
 
 impl Pair {
@@ -78,6 +80,7 @@ impl Pair {
             net: Net::new(seed, faults),
             alice: Host::new(endpoint.clone(), seed.wrapping_mul(2).wrapping_add(0xA11CE)),
             bob: Host::new(endpoint, seed.wrapping_mul(2).wrapping_add(0xB0B)),
+            homes: vec![(ip(ALICE), Who::Alice), (ip(BOB), Who::Bob)],
         };
         for who in [Who::Alice, Who::Bob] {
             pair.input(who, Input::WallClock(WALL_CLOCK));
@@ -143,6 +146,24 @@ impl Pair {
         }
     }
 
+    /// One of them loses an address and gets another; what is on its way to the old one is lost.
+    pub fn moves(&mut self, who: Who, from: IpAddr, to: IpAddr) {
+        for home in self.homes.iter_mut().filter(|home| **home == (from, who)) {
+            home.0 = to;
+        }
+        self.addresses(who, Some(to), &[]);
+    }
+
+    /// The program tells one of them of its addresses.
+    pub fn addresses(&mut self, who: Who, local: Option<IpAddr>, others: &[IpAddr]) -> Vec<Output> {
+        let command = Command::Addresses {
+            connection: LINK,
+            local,
+            others: others.to_vec(),
+        };
+        self.command(who, command)
+    }
+
     /// Takes the next step: a datagram arrives or a deadline passes. False if that would be after `end`.
     pub fn step(&mut self, end: Instant) -> bool {
         let arrival = self.net.next_arrival();
@@ -160,8 +181,7 @@ impl Pair {
         let now = self.clock.now();
         if let Some(datagram) = self.net.receive(now) {
             let to = datagram.path.local.ip();
-            let hosts = [(ALICE, Who::Alice), (BOB, Who::Bob)];
-            if let Some((_, who)) = hosts.into_iter().find(|(address, _)| ip(address) == to) {
+            if let Some((_, who)) = self.homes.iter().copied().find(|(address, _)| *address == to) {
                 self.inject(who, datagram.path, &datagram.bytes);
             }
         } else if alice.is_some_and(|at| at <= now) {
@@ -250,6 +270,8 @@ pub fn config(who: Who) -> ConnectionConfig {
         nat_keepalive: Duration::from_secs(20),
         retransmission: Retransmission::default(),
         retry: (Duration::from_secs(1), Duration::from_secs(60)),
+        mobike: false,
+        other_addresses: Vec::new(),
         initial_contact: true,
         child_lifetime: Lifetime::default(),
         more_children: Vec::new(),

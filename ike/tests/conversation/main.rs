@@ -19,6 +19,7 @@ mod identity;
 mod impostor;
 mod intermediate;
 mod liveness;
+mod mobike;
 mod nat;
 #[path = "../pki/mod.rs"]
 mod pki;
@@ -73,6 +74,7 @@ fn event_kind(event: &Event) -> &'static str {
         },
         Event::IkeEstablished { .. } => "ike established",
         Event::ChildEstablished { .. } => "child established",
+        Event::Moved { .. } => "moved",
         Event::ChildClosed { .. } => "child closed",
         Event::IkeClosed { .. } => "ike closed",
         Event::Failed { .. } => "failed",

@@ -234,6 +234,7 @@ impl Resolver<'_> {
             path_mtu,
             mtu,
             clamp_mss: raw.clamp_mss.as_ref().map_or(defaults::CLAMP_MSS, |at| at.value),
+            mobike: raw.mobike.as_ref().map_or(defaults::MOBIKE, |at| at.value),
             copy_dscp: raw.copy_dscp.as_ref().map_or(defaults::COPY_DSCP, |at| at.value),
             metric: facts.metric,
             addresses,
