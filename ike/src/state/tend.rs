@@ -263,6 +263,8 @@ impl Established {
         self.children = std::mem::take(&mut old.children);
         self.announced = std::mem::take(&mut old.announced);
         self.losing = old.losing;
+        // The peer may have moved since this one was made (RFC 7296 2.23).
+        self.ike.path = old.ike.path;
         self.succession = Succession::Current;
         // Both may have moved since the heir was made.
         self.mobility = std::mem::take(&mut old.mobility);

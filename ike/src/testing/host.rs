@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::random::SeededRandom;
 use crate::Endpoint;
-use crate::api::{Direction, Event, Input, InstallInbound, InstallOutbound, Output, Spi};
+use crate::api::{Direction, Event, Input, InstallInbound, InstallOutbound, Output, Path, Spi};
 use crate::config::EndpointConfig;
 use crate::error::{Failure, Ignore};
 
@@ -100,6 +100,16 @@ impl Host {
     /// The outbound SA that is used: the one installed last of those that are left.
     pub fn sending(&self) -> Option<Spi> {
         self.order.last().copied()
+    }
+
+    /// The outbound SAs that are used: of those for the same networks the one installed last; and where they send to.
+    pub fn sending_each(&self) -> Vec<(Spi, Path)> {
+        let mut newest: Vec<&InstallOutbound> = Vec::new();
+        for sa in self.order.iter().filter_map(|spi| self.outbound.get(spi)) {
+            newest.retain(|other| (&other.local, &other.remote) != (&sa.local, &sa.remote));
+            newest.push(sa);
+        }
+        newest.into_iter().map(|sa| (sa.spi, sa.path)).collect()
     }
 
     /// All events so far.

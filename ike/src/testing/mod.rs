@@ -4,12 +4,14 @@
 
 mod clock;
 mod host;
+mod model;
 mod net;
 mod pair;
 mod random;
 
 pub use clock::Clock;
 pub use host::Host;
+pub use model::{Model, Operation};
 pub use net::{Faults, InTransit, Nat, Net};
 pub use pair::{ALICE, BOB, EVE, LINK, Pair, SECRET, WALL_CLOCK, Who, config, ip, name, path};
 pub use random::SeededRandom;

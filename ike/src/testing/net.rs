@@ -87,21 +87,31 @@ impl Net {
 
     /// Takes a datagram from a host.
     pub fn send(&mut self, now: Instant, transmit: &Transmit) {
-        let path = Path {
-            local: self.reached_at(transmit.path.remote),
-            remote: self.seen_as(transmit.path.local),
-        };
+        let path = self.arrives_as(transmit.path);
         let datagram = InTransit {
             path,
             bytes: transmit.bytes.clone(),
         };
         self.tape.push(datagram.clone());
-        if self.random.percent(self.faults.loss) {
+        if !self.delivers(transmit.path) || self.random.percent(self.faults.loss) {
             return;
         }
         self.enqueue(now, datagram.clone());
         if self.random.percent(self.faults.duplication) {
             self.enqueue(now, datagram);
+        }
+    }
+
+    /// Whether what is sent by this path can arrive: nothing comes in by a mapping that a NAT has forgotten.
+    pub fn delivers(&self, path: Path) -> bool {
+        matches!(self.arrives_as(path).local.port(), PORT_IKE | PORT_NAT_T)
+    }
+
+    /// The path as the receiver sees it.
+    fn arrives_as(&self, path: Path) -> Path {
+        Path {
+            local: self.reached_at(path.remote),
+            remote: self.seen_as(path.local),
         }
     }
 

@@ -221,6 +221,15 @@ impl Pair {
         reaches(&self.alice, &self.bob) && reaches(&self.bob, &self.alice)
     }
 
+    /// Whatever one sends on, the other receives on, with the same keys.
+    pub fn agree_on_all(&self) -> bool {
+        let reaches = |from: &Host, to: &Host| {
+            let mut outbound = from.outbound.values();
+            outbound.all(|out| to.inbound.get(&out.spi).is_some_and(|inb| mirrors(out, inb)))
+        };
+        reaches(&self.alice, &self.bob) && reaches(&self.bob, &self.alice)
+    }
+
     /// Both agree, and there is exactly one CHILD SA on each side.
     pub fn has_settled(&self) -> bool {
         let one = |host: &Host| host.inbound.len() == 1 && host.outbound.len() == 1;

@@ -164,3 +164,35 @@ fn a_peer_is_not_followed_to_another_port_of_ours() {
     let outputs = pair.inject(Who::Bob, elsewhere, &genuine.unwrap());
     assert!(!kinds(&outputs).contains(&"set path"), "{outputs:?}");
 }
+
+#[test]
+fn an_ike_sa_that_was_made_before_the_peer_moved_follows_it_too() {
+    let mut bob = config(Who::Bob);
+    bob.remote = Some((ip("203.0.113.1"), 500).into());
+    let mut pair = Pair::configured(config(Who::Alice), bob);
+    let behind = |port_shift| Nat {
+        inside: ip(ALICE),
+        outside: ip("203.0.113.1"),
+        port_shift,
+    };
+    pair.net.nat = Some(behind(7000));
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    let connection = LINK;
+    let what = xvpn_ike::api::Rekey::Ike;
+    pair.command(Who::Alice, Command::Rekey { connection, what });
+    // Bob has answered and has the heir; Alice deletes the old one from another port.
+    assert!(pair.run_until(SOON, |pair| pair.bob.endpoint.spis_in_use().0 == 2));
+    assert!(pair.run_until(SOON, |pair| pair.alice.endpoint.spis_in_use().0 == 2));
+    pair.net.clear();
+    pair.net.nat = Some(behind(9000));
+    pair.run_for(Duration::from_secs(10));
+    pair.command(Who::Bob, Command::Rekey { connection, what });
+    pair.run_for(Duration::from_secs(10));
+    assert!(pair.has_settled());
+    assert_eq!(
+        (pair.alice.endpoint.spis_in_use(), pair.bob.endpoint.spis_in_use()),
+        ((1, 1), (1, 1))
+    );
+    assert_eq!((pair.alice.failures(), pair.bob.failures()), (vec![], vec![]));
+}
