@@ -120,6 +120,11 @@ impl Admission {
         self.half_open.get(&spi)
     }
 
+    /// The same, to store fragments.
+    pub(crate) fn get_mut(&mut self, spi: IkeSpi) -> Option<&mut Awaited> {
+        self.half_open.get_mut(&spi)
+    }
+
     /// Takes a half-open SA out.
     pub(crate) fn take(&mut self, spi: IkeSpi) -> Option<Awaited> {
         self.half_open.remove(&spi)

@@ -95,6 +95,9 @@ impl Default for Lifetime {
 /// How long an IKE SA is used unless told otherwise.
 pub const IKE_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 
+/// The largest IP packet of an IKE message unless told otherwise: what every IPv6 path carries (RFC 7383 2.5.1).
+pub const FRAGMENT_SIZE: usize = 1280;
+
 /// What the endpoint is told about all of its connections together.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
@@ -192,6 +195,9 @@ pub struct ConnectionConfig {
     pub nat_keepalive: Duration,
     /// Patience with the peer.
     pub retransmission: Retransmission,
+    /// The largest IP packet that an IKE message makes: what is larger travels in fragments, if the peer knows them
+    /// (RFC 7383 2.5.1). At least 576.
+    pub fragment_size: usize,
     /// First and longest wait between attempts while the connection shall be up but is not.
     pub retry: (Duration, Duration),
     /// Speak MOBIKE (RFC 4555): the SAs survive a change of addresses.

@@ -12,10 +12,11 @@ use crate::api::{Command, Event, Input, Output, Path, Random, Reason};
 use crate::config::{ConnectionConfig, ConnectionId, EndpointConfig};
 use crate::connection::Connection;
 use crate::error::{Cause, Exchange, Failure, Ignore};
-use crate::exchange::auth_answer::{self, Awaited, Seen};
+use crate::exchange::auth_answer::{self, Awaited};
 use crate::exchange::{Cx, init_answer, intermediate};
 use crate::message::{InitRequest, InitResponse};
 use crate::sa::spis::{FirstMessage, Owner, Spis};
+use crate::sa::transmission::Seen;
 use crate::timers::after;
 use crate::wire::payload::NotifyType;
 use crate::wire::{Chain, ExchangeType, Fault, Header, IkeSpi, Malformed, Opened};
@@ -306,18 +307,20 @@ impl Endpoint {
         header: &Header,
         bytes: &[u8],
     ) -> Result<(), Ignore> {
-        let awaited = self.admission.get(spi).ok_or(Ignore::UnknownSpi)?;
-        let opened = match awaited.read(header, bytes)? {
-            Seen::Request(opened) => opened,
-            Seen::Intermediate(opened) => {
-                self.on_intermediate(now, path, spi, &opened);
-                return Ok(());
-            }
+        let (mut cx, _, admission) = self.split(now);
+        let awaited = admission.get_mut(spi).ok_or(Ignore::UnknownSpi)?;
+        let opened = match awaited.read(&mut cx, header, bytes)? {
+            Seen::Fresh(opened) => opened,
             Seen::Repeated(answer) => {
-                self.split(now).0.transmit(path, answer);
+                cx.transmit(path, answer);
                 return Ok(());
             }
+            Seen::Part => return Ok(()),
         };
+        if awaited.awaited() == ExchangeType::IKE_INTERMEDIATE {
+            self.on_intermediate(now, path, spi, &opened);
+            return Ok(());
+        }
         let suite = awaited.ike.suite;
         let mut candidates = self.candidates(path);
         candidates.retain(|config| init_answer::admits(config, &suite));

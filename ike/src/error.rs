@@ -29,6 +29,8 @@ pub enum Ignore {
     Malformed,
     /// A message ID outside the window of one (RFC 7296 2.3).
     OutOfWindow,
+    /// A fragment with impossible numbers, one that is there already, or one too many (RFC 7383 2.6).
+    Fragment,
     /// Our own message came back.
     Reflected,
     /// A response to no request of ours.
@@ -47,7 +49,7 @@ pub enum Ignore {
 
 impl Ignore {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Truncated,
         Self::NotIke,
         Self::WrongVersion,
@@ -56,6 +58,7 @@ impl Ignore {
         Self::BadIcv,
         Self::Malformed,
         Self::OutOfWindow,
+        Self::Fragment,
         Self::Reflected,
         Self::Unasked,
         Self::WrongPath,
@@ -76,6 +79,7 @@ impl Ignore {
             Self::BadIcv => "bad_icv",
             Self::Malformed => "malformed",
             Self::OutOfWindow => "out_of_window",
+            Self::Fragment => "fragment",
             Self::Reflected => "reflected",
             Self::Unasked => "unasked",
             Self::WrongPath => "wrong_path",

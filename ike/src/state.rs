@@ -22,7 +22,8 @@ use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
-use crate::sa::window::{Overdue, Standing};
+use crate::sa::transmission::Seen;
+use crate::sa::window::Overdue;
 use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
 
@@ -195,6 +196,7 @@ impl Established {
             in_flight: None,
             _proof: authenticated.proof,
         };
+        established.ike.trust();
         liveness::arm(&mut established);
         established.arm_keepalive(now);
         (established, failure)
@@ -205,9 +207,9 @@ impl Established {
         self.ask(cx, ExchangeType::INFORMATIONAL, &message.emit(), request);
     }
 
-    /// Looks at a message for our SPI. Changes nothing.
-    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
-        read(&self.ike, header, bytes)
+    /// Looks at a message for our SPI. Changes nothing, but fragments are stored.
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
+        read(&mut self.ike, cx, header, bytes)
     }
 
     /// The peer's fresh request or the awaited response: both are proof of life, and of where the peer is.
@@ -304,19 +306,19 @@ impl Established {
 
     /// RFC 7296 2.11: the answer goes where the request came from.
     fn respond(&mut self, cx: &mut Cx<'_>, path: Path, header: &Header, payloads: &Payloads) {
-        let bytes = self
+        let answer = self
             .ike
             .respond(header.exchange, header.message_id, payloads, cx.random);
-        cx.transmit(path, bytes);
+        cx.transmit(path, answer);
     }
 
     /// Whatever is due.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
-        match self.ike.requests.on_timeout(cx.now) {
+        match self.ike.on_timeout(cx.now, cx.random) {
             Overdue::No => {}
-            Overdue::Resend { bytes, sent } => {
+            Overdue::Resend { message, sent } => {
                 let (connection, path) = (self.config.id, self.path_of_try(sent));
-                cx.transmit(path, bytes);
+                cx.transmit(path, message);
                 cx.event(Event::Progress {
                     connection,
                     step: Step::Retransmission { sent },
@@ -364,34 +366,11 @@ impl Established {
     }
 }
 
-/// What a message for an IKE SA is.
-#[derive(Debug)]
-pub(crate) enum Seen {
-    /// The next request of the peer, or the response to ours.
-    Fresh(Opened),
-    /// The last request of the peer again: this was the answer.
-    Repeated(Vec<u8>),
-}
-
-/// RFC 7296 2.2, 2.3: the window, then the integrity check; nothing is done for a message that fails either.
-fn read(ike: &IkeSa, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
+fn read(ike: &mut IkeSa, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
     if header.exchange == ExchangeType::IKE_SA_INIT {
         return Err(Ignore::UnexpectedState);
     }
-    if header.is_response() {
-        if !ike.requests.awaits(header.message_id) {
-            return Err(Ignore::OutOfWindow);
-        }
-        return Ok(Seen::Fresh(ike.open(header, bytes)?));
-    }
-    match ike.responses.judge(header.message_id) {
-        Standing::Fresh => Ok(Seen::Fresh(ike.open(header, bytes)?)),
-        Standing::Repeated(answer) => {
-            ike.open(header, bytes)?;
-            Ok(Seen::Repeated(answer.to_vec()))
-        }
-        Standing::Outside => Err(Ignore::OutOfWindow),
-    }
+    ike.receive(cx.now, cx.random, header, bytes)
 }
 
 fn exchange_of(kind: ExchangeType) -> Exchange {

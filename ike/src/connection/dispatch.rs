@@ -8,7 +8,8 @@ use crate::error::{Failure, Ignore};
 use crate::exchange::init::{self, Answer};
 use crate::exchange::intermediate::{self, Next};
 use crate::exchange::{Cx, auth};
-use crate::state::{Closing, Seen, State};
+use crate::sa::transmission::Seen;
+use crate::state::{Closing, State};
 use crate::wire::{Header, IkeSpi};
 
 impl Connection {
@@ -25,22 +26,25 @@ impl Connection {
         match self.sas.remove(&spi) {
             None => cx.ignored(Ignore::UnknownSpi),
             Some(State::InitSent(sent)) => self.on_init_answer(cx, sent, header, path, bytes, sole),
-            Some(State::IntermediateSent(sent)) => match sent.read(header, bytes) {
-                Ok(opened) => {
+            Some(State::IntermediateSent(mut sent)) => match sent.read(cx, header, bytes) {
+                Ok(Seen::Fresh(opened)) => {
                     let path = sent.path();
                     let next = sent.finish(cx, &opened, sole);
                     self.proceed(cx, spi, path, next);
                 }
+                // Of a peer that is not authenticated no request was answered yet, so none is repeated.
+                Ok(Seen::Part | Seen::Repeated(_)) => self.put(spi, State::IntermediateSent(sent)),
                 Err(ignore) => self.keep(cx, spi, State::IntermediateSent(sent), ignore),
             },
-            Some(State::AuthSent(sent)) => match sent.read(header, bytes) {
-                Ok(opened) => {
+            Some(State::AuthSent(mut sent)) => match sent.read(cx, header, bytes) {
+                Ok(Seen::Fresh(opened)) => {
                     let finished = sent.finish(cx, &opened);
                     self.on_auth_answer(cx, spi, path, finished);
                 }
+                Ok(Seen::Part | Seen::Repeated(_)) => self.put(spi, State::AuthSent(sent)),
                 Err(ignore) => self.keep(cx, spi, State::AuthSent(sent), ignore),
             },
-            Some(State::Established(mut established)) => match established.read(header, bytes) {
+            Some(State::Established(mut established)) => match established.read(cx, header, bytes) {
                 Ok(Seen::Fresh(opened)) => {
                     self.inherit_if_used(cx, &mut established, &opened);
                     let ending = established.on_fresh(cx, path, &opened);
@@ -50,9 +54,10 @@ impl Connection {
                     cx.transmit(path, answer);
                     self.put(spi, State::Established(established));
                 }
+                Ok(Seen::Part) => self.put(spi, State::Established(established)),
                 Err(ignore) => self.keep(cx, spi, State::Established(established), ignore),
             },
-            Some(State::Closing(mut closing)) => match closing.read(header, bytes) {
+            Some(State::Closing(mut closing)) => match closing.read(cx, header, bytes) {
                 Ok(Seen::Fresh(opened)) => match closing.on_fresh(cx, path, &opened) {
                     Some(_) => self.closed(cx, spi, *closing),
                     None => self.put(spi, State::Closing(closing)),
@@ -61,6 +66,7 @@ impl Connection {
                     cx.transmit(path, answer);
                     self.put(spi, State::Closing(closing));
                 }
+                Ok(Seen::Part) => self.put(spi, State::Closing(closing)),
                 Err(ignore) => self.keep(cx, spi, State::Closing(closing), ignore),
             },
         }

@@ -18,6 +18,7 @@ use crate::api::{CloseReason, Event, Path, Reason, Role};
 use crate::error::Failure;
 use crate::exchange::auth::Authenticated;
 use crate::exchange::{Cx, delete};
+use crate::sa::datagrams::Datagrams;
 use crate::state::{Established, State};
 use crate::wire::IkeSpi;
 
@@ -40,7 +41,7 @@ impl Connection {
         &mut self,
         cx: &mut Cx<'_>,
         authenticated: Authenticated,
-        answer: Option<(Path, Vec<u8>)>,
+        answer: Option<(Path, Datagrams)>,
     ) {
         let contact = authenticated.initial_contact;
         let (mut new, refused) = Established::new(cx, authenticated);
@@ -81,13 +82,13 @@ impl Connection {
         &mut self,
         cx: &mut Cx<'_>,
         mut new: Established,
-        answer: Option<(Path, Vec<u8>)>,
+        answer: Option<(Path, Datagrams)>,
         failure: Failure,
     ) {
         let (spi, path) = (new.ike.local_spi(), new.ike.path);
         match answer {
-            Some((to, bytes)) => {
-                cx.transmit(to, bytes);
+            Some((to, message)) => {
+                cx.transmit(to, message);
                 new.timers.set(Reason::Expire, cx.now + PATIENCE);
                 self.put(spi, State::Established(Box::new(new)));
                 cx.event(Event::Failed {
@@ -247,7 +248,7 @@ fn overlaps(old_since: Instant, new_begun: Instant) -> bool {
 
 /// RFC 7296 2.8 and 1.2: the responder can receive before the peer learns that it may send; the initiator before it
 /// sends itself.
-fn install(cx: &mut Cx<'_>, new: &mut Established, answer: Option<(Path, Vec<u8>)>, inbound_only: bool) {
+fn install(cx: &mut Cx<'_>, new: &mut Established, answer: Option<(Path, Datagrams)>, inbound_only: bool) {
     let (id, path) = (new.config.id, new.ike.path);
     for child in new.children.values_mut() {
         child
@@ -255,8 +256,8 @@ fn install(cx: &mut Cx<'_>, new: &mut Established, answer: Option<(Path, Vec<u8>
             .into_iter()
             .for_each(|output| cx.output(output));
     }
-    if let Some((to, bytes)) = answer {
-        cx.transmit(to, bytes);
+    if let Some((to, message)) = answer {
+        cx.transmit(to, message);
     }
     for child in new.children.values_mut().filter(|_| !inbound_only) {
         child

@@ -33,6 +33,7 @@ use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::{ChildKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
+use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::wire::payload::{Body, IdType, Identification, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
@@ -133,9 +134,8 @@ pub(crate) fn request(
             .chain(further(&ike, &config, config.mobike))
             .collect(),
     };
-    let bytes = ike.seal_request(ExchangeType::IKE_AUTH, &message.emit(), cx.random);
-    ike.requests.sent(bytes.clone(), cx.now);
-    cx.transmit(ike.path, bytes);
+    let message = ike.request(cx.now, cx.random, ExchangeType::IKE_AUTH, &message.emit());
+    cx.transmit(ike.path, message);
     Ok(Sent {
         config,
         ike,
@@ -147,18 +147,15 @@ pub(crate) fn request(
 }
 
 impl Sent {
-    /// Looks at a message for our SPI. Changes nothing.
-    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
+    /// Looks at a message for our SPI. Changes nothing, but fragments are stored.
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
         if header.exchange == ExchangeType::IKE_SA_INIT {
             return Err(Ignore::Unasked);
         }
         if !header.flags.response || header.exchange != ExchangeType::IKE_AUTH {
             return Err(Ignore::UnexpectedState);
         }
-        if !self.ike.requests.awaits(header.message_id) {
-            return Err(Ignore::OutOfWindow);
-        }
-        self.ike.open(header, bytes)
+        self.ike.receive(cx.now, cx.random, header, bytes)
     }
 
     /// When something must happen.
@@ -168,10 +165,10 @@ impl Sent {
 
     /// Sends again or gives up.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<Option<u32>, Failure> {
-        match self.ike.requests.on_timeout(cx.now) {
+        match self.ike.on_timeout(cx.now, cx.random) {
             Overdue::No => Ok(None),
-            Overdue::Resend { bytes, sent } => {
-                cx.transmit(self.ike.path, bytes);
+            Overdue::Resend { message, sent } => {
+                cx.transmit(self.ike.path, message);
                 Ok(Some(sent))
             }
             Overdue::GiveUp { tries } => Err(failure(Cause::NoResponse { tries })),

@@ -20,7 +20,9 @@ use crate::negotiate::select::ChildExchange;
 use crate::negotiate::selector::to_payload;
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::child::ChildSa;
+use crate::sa::datagrams::Datagrams;
 use crate::sa::ike_sa::IkeSa;
+use crate::sa::transmission::Seen;
 use crate::sa::window::Standing;
 use crate::wire::payload::{Body, Notify, NotifyType};
 use crate::wire::{ExchangeType, Fault, Header, Malformed, Opened, PayloadType, Payloads};
@@ -46,23 +48,12 @@ pub(crate) struct Awaited {
     int_auth: Vec<u8>,
 }
 
-/// What a message for a half-open SA is.
-#[derive(Debug)]
-pub(crate) enum Seen {
-    /// The IKE_INTERMEDIATE request.
-    Intermediate(Opened),
-    /// The IKE_AUTH request.
-    Request(Opened),
-    /// The last request again: this was the answer.
-    Repeated(Vec<u8>),
-}
-
 /// What the responder made of the request.
 pub(crate) enum Answered {
     /// The peer has proven who it is. The answer is still to be sent, between the two halves of the CHILD SA.
-    Authenticated(Box<Authenticated>, Vec<u8>),
+    Authenticated(Box<Authenticated>, Datagrams),
     /// It has not, or cannot be served. The refusal is to be sent; the half-open SA stays to repeat it.
-    Refused(Box<Awaited>, Failure, Vec<u8>, Option<ConnectionId>),
+    Refused(Box<Awaited>, Failure, Datagrams, Option<ConnectionId>),
 }
 
 /// The connection the peer has proven to be of, the proof, and what its CHILD SA would be.
@@ -101,24 +92,29 @@ impl Awaited {
         }
     }
 
-    /// Looks at a message for our SPI. Changes nothing.
-    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
+    /// Looks at a message for our SPI. Changes nothing, but fragments are stored.
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
         if header.flags.response {
             return Err(Ignore::Unasked);
         }
-        match self.ike.responses.judge(header.message_id) {
-            Standing::Fresh if !self.refused => match (header.exchange, self.left.is_empty()) {
-                (ExchangeType::IKE_AUTH, true) => Ok(Seen::Request(self.ike.open(header, bytes)?)),
-                (ExchangeType::IKE_INTERMEDIATE, false) => {
-                    Ok(Seen::Intermediate(self.ike.open(header, bytes)?))
-                }
-                (_, _) => Err(Ignore::UnexpectedState),
-            },
-            Standing::Repeated(answer) => {
-                self.ike.open_repeated(header, bytes)?;
-                Ok(Seen::Repeated(answer.to_vec()))
+        if self.ike.responses.judge(header.message_id) == Standing::Fresh {
+            // What was refused is only refused again.
+            if self.refused {
+                return Err(Ignore::OutOfWindow);
             }
-            Standing::Fresh | Standing::Outside => Err(Ignore::OutOfWindow),
+            if header.exchange != self.awaited() {
+                return Err(Ignore::UnexpectedState);
+            }
+        }
+        self.ike.receive(cx.now, cx.random, header, bytes)
+    }
+
+    /// The exchange that comes next.
+    pub(crate) fn awaited(&self) -> ExchangeType {
+        if self.left.is_empty() {
+            ExchangeType::IKE_AUTH
+        } else {
+            ExchangeType::IKE_INTERMEDIATE
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) const VENDOR_ID: &[u8] = b"xvpn-ikev2-1";
 
 /// Adds what the initiator speaks to its request.
 pub(crate) fn announce(request: &mut InitRequest, config: &ConnectionConfig) {
+    request.notifies.fragmentation_supported = true;
     if signs(config) {
         request.notifies.signature_hash_algorithms = HASHES.to_vec();
     }
@@ -49,6 +50,7 @@ pub(crate) fn answer(
     candidates: &[Arc<ConnectionConfig>],
 ) -> Features {
     let features = common(&request.notifies, &request.vendor_ids);
+    accepted.notifies.fragmentation_supported = features.fragmentation;
     accepted.notifies.intermediate_supported = features.intermediate;
     if !features.signature_hashes.is_empty() && candidates.iter().any(|config| signs(config)) {
         accepted.notifies.signature_hash_algorithms = HASHES.to_vec();
@@ -70,6 +72,7 @@ fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
             && !notifies.nat_detection_destination.is_empty(),
         mobike: false,
         xvpn: vendor_ids.iter().any(|id| id.0 == VENDOR_ID),
+        fragmentation: notifies.fragmentation_supported,
         intermediate: notifies.intermediate_supported,
         signature_hashes: understood(&notifies.signature_hash_algorithms),
         auth_methods: proof::announced(&notifies.other),

@@ -225,8 +225,8 @@ impl Sent {
         }
         match self.requests.on_timeout(cx.now) {
             Overdue::No => Ok(None),
-            Overdue::Resend { bytes, sent } => {
-                cx.transmit(self.path, bytes);
+            Overdue::Resend { message, sent } => {
+                cx.transmit(self.path, message);
                 Ok(Some(sent))
             }
             Overdue::GiveUp { tries } => Err(Failure::new(Exchange::IkeSaInit, Cause::NoResponse { tries })),
@@ -271,7 +271,7 @@ impl Sent {
             encapsulation,
             features: extensions::accepted(accepted),
         };
-        let ike = IkeSa::new(agreed, shared, self.config.retransmission).ok_or_else(|| {
+        let ike = IkeSa::new(agreed, shared, &self.config).ok_or_else(|| {
             fail(Cause::Internal {
                 detail: "keys do not fit the algorithms",
             })

@@ -128,7 +128,7 @@ fn exchange_keys(
         encapsulation: encapsulation(traversal, config.encapsulation),
         features,
     };
-    let Some(ike) = IkeSa::new(agreed, &answer.shared, config.retransmission) else {
+    let Some(ike) = IkeSa::new(agreed, &answer.shared, config) else {
         cx.spis.release_ike(spi_r, None);
         return Err(internal("keys do not fit the algorithms"));
     };

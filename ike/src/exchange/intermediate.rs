@@ -21,6 +21,8 @@ use crate::crypto::kex::{self, KexError, KeyPair};
 use crate::error::{Cause, Exchange, Failure, Ignore, Side};
 use crate::message::{IntermediateRequest, IntermediateResponse};
 use crate::negotiate::transform::KeyExchangeMethod;
+use crate::sa::datagrams::Datagrams;
+use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::wire::payload::{KeyExchange, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
@@ -77,9 +79,8 @@ fn proceed(
     let ike = &mut exchanged.ike;
     let id = ike.requests.next_id();
     let request = ike.unencrypted(ExchangeType::IKE_INTERMEDIATE, false, id, &payloads);
-    let bytes = ike.seal_request(ExchangeType::IKE_INTERMEDIATE, &payloads, cx.random);
-    ike.requests.sent(bytes.clone(), cx.now);
-    cx.transmit(ike.path, bytes);
+    let message = ike.request(cx.now, cx.random, ExchangeType::IKE_INTERMEDIATE, &payloads);
+    cx.transmit(ike.path, message);
     Ok(Next::Intermediate(Box::new(Sent {
         exchanged,
         response,
@@ -95,18 +96,15 @@ impl Sent {
         self.exchanged.ike.path
     }
 
-    /// Looks at a message for our SPI. Changes nothing.
-    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
+    /// Looks at a message for our SPI. Changes nothing, but fragments are stored.
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
         if header.exchange == ExchangeType::IKE_SA_INIT {
             return Err(Ignore::Unasked);
         }
         if !header.flags.response || header.exchange != ExchangeType::IKE_INTERMEDIATE {
             return Err(Ignore::UnexpectedState);
         }
-        if !self.exchanged.ike.requests.awaits(header.message_id) {
-            return Err(Ignore::OutOfWindow);
-        }
-        self.exchanged.ike.open(header, bytes)
+        self.exchanged.ike.receive(cx.now, cx.random, header, bytes)
     }
 
     /// When something must happen.
@@ -117,10 +115,10 @@ impl Sent {
     /// Sends again or gives up.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<Option<u32>, Failure> {
         let ike = &mut self.exchanged.ike;
-        match ike.requests.on_timeout(cx.now) {
+        match ike.on_timeout(cx.now, cx.random) {
             Overdue::No => Ok(None),
-            Overdue::Resend { bytes, sent } => {
-                cx.transmit(ike.path, bytes);
+            Overdue::Resend { message, sent } => {
+                cx.transmit(ike.path, message);
                 Ok(Some(sent))
             }
             Overdue::GiveUp { tries } => Err(failure(Cause::NoResponse { tries })),
@@ -160,9 +158,9 @@ fn read(opened: &Opened) -> Result<(Vec<u8>, IntermediateResponse), Cause> {
 /// What the responder made of a request.
 pub(crate) enum Answered {
     /// The answer is to be sent; the next key exchange or IKE_AUTH is awaited.
-    Accepted(Box<Awaited>, Vec<u8>),
+    Accepted(Box<Awaited>, Datagrams),
     /// The refusal is to be sent; the half-open SA stays to repeat it.
-    Refused(Box<Awaited>, Failure, Vec<u8>, Option<ConnectionId>),
+    Refused(Box<Awaited>, Failure, Datagrams, Option<ConnectionId>),
 }
 
 /// The responder's part.
@@ -187,7 +185,7 @@ pub(crate) fn answer(mut awaited: Awaited, cx: &mut Cx<'_>, opened: &Opened) -> 
     }
 }
 
-fn exchange_keys(awaited: &mut Awaited, cx: &mut Cx<'_>, opened: &Opened) -> Result<Vec<u8>, Cause> {
+fn exchange_keys(awaited: &mut Awaited, cx: &mut Cx<'_>, opened: &Opened) -> Result<Datagrams, Cause> {
     let request = opened
         .chain()
         .and_then(|chain| IntermediateRequest::parse(&chain))

@@ -10,6 +10,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::api::{Datagram, Event, Output, Path, Random, Transmit};
 use crate::error::Ignore;
+use crate::sa::datagrams::Datagrams;
 use crate::sa::spis::Spis;
 
 pub(crate) mod auth;
@@ -58,13 +59,15 @@ impl Cx<'_> {
         self.output(Output::Event(event));
     }
 
-    /// Appends an IKE message.
-    pub(crate) fn transmit(&mut self, path: Path, bytes: Vec<u8>) {
-        self.output(Output::Transmit(Transmit {
-            path,
-            kind: Datagram::Ike,
-            bytes,
-        }));
+    /// Appends an IKE message, all of its fragments.
+    pub(crate) fn transmit(&mut self, path: Path, message: impl Into<Datagrams>) {
+        for bytes in message.into() {
+            self.output(Output::Transmit(Transmit {
+                path,
+                kind: Datagram::Ike,
+                bytes,
+            }));
+        }
     }
 
     /// Appends a NAT-keepalive (RFC 3948 4).

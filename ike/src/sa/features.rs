@@ -7,6 +7,8 @@ use crate::auth::announcement::Announced;
 pub(crate) struct Features {
     /// The peer is an xvpn, too.
     pub(crate) xvpn: bool,
+    /// Large messages travel in fragments (RFC 7383 2.3).
+    pub(crate) fragmentation: bool,
     /// IKE_INTERMEDIATE (RFC 9242), and with it additional key exchanges (RFC 9370).
     pub(crate) intermediate: bool,
     /// The hashes of signatures that the peer verifies (RFC 7427 4); none if it does not speak RFC 7427.

@@ -1,22 +1,22 @@
 //! An IKE SA: two SPIs, keys, two windows, a path (RFC 7296 1.2, 2.2, 2.14, 2.23).
 
 use std::fmt;
-use std::time::Instant;
 
-use crate::api::{Encapsulation, IkeFacts, Path, Random, Role};
+use crate::api::{Encapsulation, IkeFacts, Path, Role};
 use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
-use crate::config::Retransmission;
+use crate::config::{ConnectionConfig, Retransmission};
 use crate::crypto::aead::SkCipher;
-use crate::error::Ignore;
 use crate::negotiate::nat::NatStatus;
 use crate::negotiate::proposal::IkeSuite;
 use crate::sa::features::Features;
 use crate::sa::int_auth::IntAuth;
 use crate::sa::keymat::{IkeKeys, Seeds, SharedSecrets};
+use crate::sa::reassembly::Reassembly;
 use crate::sa::spis::FirstMessage;
+use crate::sa::transmission::{FIRST_LIMIT, Ivs};
 use crate::sa::window::{Requests, Responses};
-use crate::wire::sealed::{OpenError, Opened, Protect, open, seal, unencrypted};
+use crate::wire::sealed::unencrypted;
 use crate::wire::{ExchangeType, Flags, Header, IkeSpi, MessageId, Payloads};
 
 /// An IKE SA whose keys exist. Whether its peer is authenticated is for the state that owns it to know.
@@ -53,11 +53,31 @@ pub(crate) struct IkeSa {
     pub(crate) first: Option<FirstMessage>,
     /// What was said in IKE_INTERMEDIATE.
     pub(crate) int_auth: IntAuth,
-    outbound: SkCipher,
-    inbound: SkCipher,
-    /// The one before, while the peer may still repeat a request that was protected by it.
-    inbound_before: Option<SkCipher>,
-    next_iv: u64,
+    /// The largest IP packet that a message of ours shall make.
+    pub(super) fragment_size: usize,
+    pub(super) reassembly: Reassembly,
+    pub(super) reassembly_limit: usize,
+    pub(super) ciphers: Ciphers,
+    /// The ones before, while the peer may still repeat a request that was protected by them.
+    pub(super) ciphers_before: Option<Ciphers>,
+    pub(super) ivs: Ivs,
+}
+
+/// What protects the messages of an IKE SA.
+pub(super) struct Ciphers {
+    pub(super) outbound: SkCipher,
+    pub(super) inbound: SkCipher,
+}
+
+impl Ciphers {
+    fn new(role: Role, keys: &IkeKeys, suite: &IkeSuite) -> Option<Self> {
+        let (initiator, responder) = keys.ciphers(suite).ok()?;
+        let (outbound, inbound) = match role {
+            Role::Initiator => (initiator, responder),
+            Role::Responder => (responder, initiator),
+        };
+        Some(Self { outbound, inbound })
+    }
 }
 
 /// Ni and Nr.
@@ -101,7 +121,7 @@ pub(crate) struct InitAgreement {
 
 impl IkeSa {
     /// Derives the keys. `None` only if algorithms and keys do not fit, which is a defect of ours.
-    pub(crate) fn new(agreed: InitAgreement, shared: &[u8], policy: Retransmission) -> Option<Self> {
+    pub(crate) fn new(agreed: InitAgreement, shared: &[u8], config: &ConnectionConfig) -> Option<Self> {
         let seeds = Seeds {
             nonce_i: &agreed.nonces.initiator,
             nonce_r: &agreed.nonces.responder,
@@ -114,7 +134,7 @@ impl IkeSa {
             Role::Initiator => (1, 0),
             Role::Responder => (0, 1),
         };
-        Self::with_keys(agreed, keys, ids, policy)
+        Self::with_keys(agreed, keys, ids, (config.retransmission, config.fragment_size))
     }
 
     /// The successor of `old` (RFC 7296 2.18): its keys come of SK_d of the old one, and both sides count from 0.
@@ -131,9 +151,10 @@ impl IkeSa {
             spi_r: agreed.spi_r.0,
         };
         let keys = IkeKeys::rekey(old.suite.prf, &old.keys.sk_d, &agreed.suite, secrets, seeds).ok()?;
-        let mut successor = Self::with_keys(agreed, keys, (0, 0), policy)?;
+        let mut successor = Self::with_keys(agreed, keys, (0, 0), (policy, old.fragment_size))?;
         // RFC 7296 2.8.3: nobody authenticates again.
         (successor.local_means, successor.remote_means) = (old.local_means, old.remote_means);
+        successor.trust();
         Some(successor)
     }
 
@@ -141,13 +162,9 @@ impl IkeSa {
         agreed: InitAgreement,
         keys: IkeKeys,
         (requests, responses): (u32, u32),
-        policy: Retransmission,
+        (policy, fragment_size): (Retransmission, usize),
     ) -> Option<Self> {
-        let (initiator, responder) = keys.ciphers(&agreed.suite).ok()?;
-        let (outbound, inbound) = match agreed.role {
-            Role::Initiator => (initiator, responder),
-            Role::Responder => (responder, initiator),
-        };
+        let ciphers = Ciphers::new(agreed.role, &keys, &agreed.suite)?;
         Some(Self {
             role: agreed.role,
             spi_i: agreed.spi_i,
@@ -165,10 +182,12 @@ impl IkeSa {
             responses: Responses::starting_at(responses),
             first: None,
             int_auth: IntAuth::default(),
-            outbound,
-            inbound,
-            inbound_before: None,
-            next_iv: 0,
+            fragment_size,
+            reassembly: Reassembly::default(),
+            reassembly_limit: FIRST_LIMIT,
+            ciphers,
+            ciphers_before: None,
+            ivs: Ivs::new(agreed.suite.encryption),
         })
     }
 
@@ -178,22 +197,6 @@ impl IkeSa {
             Role::Initiator => self.spi_i,
             Role::Responder => self.spi_r,
         }
-    }
-
-    /// Checks the ICV and decrypts. Anyone can make it fail: a failure changes nothing.
-    pub(crate) fn open(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
-        if header.initiator_spi != self.spi_i || header.responder_spi != self.spi_r {
-            return Err(Ignore::UnknownSpi);
-        }
-        open(bytes, &self.inbound).map_err(unopened)
-    }
-
-    /// The same for a request that is answered already, perhaps with keys that were replaced since.
-    pub(crate) fn open_repeated(&self, header: &Header, bytes: &[u8]) -> Result<Opened, Ignore> {
-        self.open(header, bytes).or_else(|ignore| {
-            let before = self.inbound_before.as_ref().ok_or(ignore)?;
-            open(bytes, before).map_err(unopened)
-        })
     }
 
     /// Replaces all keys after an additional key exchange (RFC 9370 2.2.2). `None` only if algorithms and keys do not fit,
@@ -206,41 +209,10 @@ impl IkeSa {
             spi_r: self.spi_r.0,
         };
         let keys = self.keys.update(&self.suite, shared, seeds).ok()?;
-        let (initiator, responder) = keys.ciphers(&self.suite).ok()?;
-        let (outbound, inbound) = match self.role {
-            Role::Initiator => (initiator, responder),
-            Role::Responder => (responder, initiator),
-        };
+        let ciphers = Ciphers::new(self.role, &keys, &self.suite)?;
         self.keys = keys;
-        self.outbound = outbound;
-        self.inbound_before = Some(std::mem::replace(&mut self.inbound, inbound));
+        self.ciphers_before = Some(std::mem::replace(&mut self.ciphers, ciphers));
         Some(())
-    }
-
-    /// Seals our next request, to be sent and remembered by the caller.
-    pub(crate) fn seal_request(
-        &mut self,
-        exchange: ExchangeType,
-        payloads: &Payloads,
-        random: &mut dyn Random,
-    ) -> Vec<u8> {
-        let id = self.requests.next_id();
-        self.seal(exchange, false, id, payloads, random)
-    }
-
-    /// Seals the response to the peer's request `id`, which from then on counts as answered.
-    pub(crate) fn respond(
-        &mut self,
-        exchange: ExchangeType,
-        id: MessageId,
-        payloads: &Payloads,
-        random: &mut dyn Random,
-    ) -> Vec<u8> {
-        // The last request that may come again is the one that is answered here.
-        self.inbound_before = None;
-        let bytes = self.seal(exchange, true, id, payloads, random);
-        self.responses.answered(bytes.clone());
-        bytes
     }
 
     /// RFC 7296 2.23: a peer behind a NAT is followed to the address that its last fresh, authenticated message
@@ -273,11 +245,6 @@ impl IkeSa {
         }
     }
 
-    /// When the request in flight is to be sent again.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.requests.due()
-    }
-
     /// What IntAuth covers of a message of ours.
     pub(crate) fn unencrypted(
         &self,
@@ -289,7 +256,7 @@ impl IkeSa {
         unencrypted(&self.header(exchange, response, id), payloads)
     }
 
-    fn header(&self, exchange: ExchangeType, response: bool, message_id: MessageId) -> Header {
+    pub(super) fn header(&self, exchange: ExchangeType, response: bool, message_id: MessageId) -> Header {
         let flags = Flags {
             initiator: self.role == Role::Initiator,
             version: false,
@@ -302,38 +269,6 @@ impl IkeSa {
             flags,
             message_id,
         }
-    }
-
-    fn seal(
-        &mut self,
-        exchange: ExchangeType,
-        response: bool,
-        message_id: MessageId,
-        payloads: &Payloads,
-        random: &mut dyn Random,
-    ) -> Vec<u8> {
-        let header = self.header(exchange, response, message_id);
-        let iv = self.next_iv(random);
-        seal(&header, payloads, &self.outbound, &iv)
-    }
-
-    /// RFC 5282 3.1: an AEAD's IV never repeats, so it counts. RFC 7296 3.14: a CBC's IV is unpredictable.
-    fn next_iv(&mut self, random: &mut dyn Random) -> Vec<u8> {
-        if self.suite.encryption.is_aead() {
-            let iv = self.next_iv;
-            self.next_iv = self.next_iv.wrapping_add(1);
-            return iv.to_be_bytes().to_vec();
-        }
-        let mut iv = vec![0; self.outbound.iv_len()];
-        random.fill(&mut iv);
-        iv
-    }
-}
-
-fn unopened(error: OpenError) -> Ignore {
-    match error {
-        OpenError::Malformed(_) => Ignore::Malformed,
-        OpenError::NotEncrypted | OpenError::Length | OpenError::NotAuthentic => Ignore::BadIcv,
     }
 }
 

@@ -6,7 +6,9 @@
 use std::time::{Duration, Instant};
 
 use crate::config::Retransmission;
+use crate::sa::datagrams::Datagrams;
 use crate::timers::after;
+use crate::wire::Plain;
 
 /// Our requests.
 #[derive(Debug)]
@@ -20,7 +22,9 @@ pub(crate) struct Requests {
 #[derive(Debug)]
 struct InFlight {
     id: u32,
-    bytes: Vec<u8>,
+    message: Datagrams,
+    /// What is in it, if it may have to be cut into smaller pieces (RFC 7383 2.5.2).
+    plain: Option<Plain>,
     sent: u32,
     tries: u32,
     wait: Duration,
@@ -32,10 +36,10 @@ struct InFlight {
 pub(crate) enum Overdue {
     /// Nothing: no request is due.
     No,
-    /// Send these octets again; they were now sent so many times.
+    /// Send this again; it was now sent so many times.
     Resend {
-        /// The identical message (RFC 7296 2.1).
-        bytes: Vec<u8>,
+        /// The identical message (RFC 7296 2.1), all of its fragments.
+        message: Datagrams,
         /// How often, this time included.
         sent: u32,
     },
@@ -67,17 +71,29 @@ impl Requests {
         self.in_flight.is_none() && self.next_id < u32::MAX
     }
 
-    /// Notes that a request with `next_id` leaves now.
-    pub(crate) fn sent(&mut self, bytes: Vec<u8>, now: Instant) {
-        self.sent_with_tries(bytes, self.policy.tries, now);
+    /// How often a request is sent.
+    pub(crate) fn tries(&self) -> u32 {
+        self.policy.tries
     }
 
-    /// The same with another patience: a delete is not worth long waiting.
-    pub(crate) fn sent_with_tries(&mut self, bytes: Vec<u8>, tries: u32, now: Instant) {
+    /// Notes that a request with `next_id` leaves now.
+    pub(crate) fn sent(&mut self, message: impl Into<Datagrams>, now: Instant) {
+        self.sent_with_tries(message.into(), None, self.policy.tries, now);
+    }
+
+    /// The same with another patience, and with what is in it.
+    pub(crate) fn sent_with_tries(
+        &mut self,
+        message: Datagrams,
+        plain: Option<Plain>,
+        tries: u32,
+        now: Instant,
+    ) {
         let wait = self.policy.initial.min(self.policy.cap);
         self.in_flight = Some(InFlight {
             id: self.next_id,
-            bytes,
+            message,
+            plain,
             sent: 1,
             tries,
             wait,
@@ -88,10 +104,27 @@ impl Requests {
 
     /// Replaces the request in flight under the same ID, with fresh patience: only IKE_SA_INIT is ever replaced, when
     /// the responder asks for a cookie or another group (RFC 7296 2.6, 1.2: the message ID stays 0).
-    pub(crate) fn replace(&mut self, bytes: Vec<u8>, now: Instant) {
+    pub(crate) fn replace(&mut self, message: impl Into<Datagrams>, now: Instant) {
         let id = self.in_flight.as_ref().map_or(0, |in_flight| in_flight.id);
         self.next_id = id;
-        self.sent(bytes, now);
+        self.sent(message, now);
+    }
+
+    /// The request in flight, if it may be cut into smaller pieces.
+    pub(crate) fn in_flight(&self) -> Option<(Plain, &Datagrams)> {
+        let in_flight = self.in_flight.as_ref()?;
+        Some((in_flight.plain.clone()?, &in_flight.message))
+    }
+
+    /// The request in flight was cut into smaller pieces, which leave now. RFC 7383 2.5.2: the waits start over.
+    pub(crate) fn refragmented(&mut self, message: Datagrams, now: Instant) {
+        let wait = self.policy.initial.min(self.policy.cap);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.message = message;
+            in_flight.plain = None;
+            in_flight.wait = wait;
+            in_flight.due = after(now, wait);
+        }
     }
 
     /// Whether a response with this ID is the one awaited.
@@ -136,7 +169,7 @@ impl Requests {
             (in_flight.wait.saturating_mul(policy.factor_percent.max(100)) / 100).min(policy.cap);
         in_flight.due = after(now, in_flight.wait);
         Overdue::Resend {
-            bytes: in_flight.bytes.clone(),
+            message: in_flight.message.clone(),
             sent: in_flight.sent,
         }
     }
@@ -146,16 +179,25 @@ impl Requests {
 #[derive(Debug)]
 pub(crate) struct Responses {
     expected_id: u32,
-    last: Option<Vec<u8>>,
+    last: Option<Kept>,
+}
+
+/// The response to the last request.
+#[derive(Debug)]
+struct Kept {
+    message: Datagrams,
+    /// What is in it, if it may have to be cut into smaller pieces (RFC 7383 2.4).
+    plain: Option<Plain>,
+    repeats: u32,
 }
 
 /// How a request of the peer stands to the window.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Standing<'a> {
+pub(crate) enum Standing {
     /// The next one.
     Fresh,
     /// The last one again: the answer is at hand and is sent again, octet for octet.
-    Repeated(&'a [u8]),
+    Repeated(Datagrams),
     /// Neither: to be ignored (RFC 7296 2.3).
     Outside,
 }
@@ -170,20 +212,47 @@ impl Responses {
     }
 
     /// Judges the ID of a request.
-    pub(crate) fn judge(&self, id: u32) -> Standing<'_> {
+    pub(crate) fn judge(&self, id: u32) -> Standing {
         if id == self.expected_id {
             return Standing::Fresh;
         }
         match &self.last {
-            Some(response) if self.expected_id.checked_sub(1) == Some(id) => Standing::Repeated(response),
+            Some(kept) if self.expected_id.checked_sub(1) == Some(id) => {
+                Standing::Repeated(kept.message.clone())
+            }
             Some(_) | None => Standing::Outside,
         }
     }
 
     /// The fresh request was answered with this message.
-    pub(crate) fn answered(&mut self, response: Vec<u8>) {
+    pub(crate) fn answered(&mut self, message: Datagrams, plain: Option<Plain>) {
         self.expected_id = self.expected_id.saturating_add(1);
-        self.last = Some(response);
+        self.last = Some(Kept {
+            message,
+            plain,
+            repeats: 0,
+        });
+    }
+
+    /// The last request came again: how often it has.
+    pub(crate) fn repeated(&mut self) -> u32 {
+        self.last.as_mut().map_or(0, |kept| {
+            kept.repeats = kept.repeats.saturating_add(1);
+            kept.repeats
+        })
+    }
+
+    /// What is in the last response, if it may be cut into smaller pieces.
+    pub(crate) fn plain(&self) -> Option<Plain> {
+        self.last.as_ref()?.plain.clone()
+    }
+
+    /// The last response was cut into smaller pieces.
+    pub(crate) fn refragmented(&mut self, message: Datagrams) {
+        if let Some(kept) = &mut self.last {
+            kept.message = message;
+            kept.plain = None;
+        }
     }
 }
 
@@ -214,7 +283,7 @@ mod tests {
         assert_eq!(
             requests.on_timeout(at(1)),
             Overdue::Resend {
-                bytes: vec![7],
+                message: vec![7].into(),
                 sent: 2
             }
         );
@@ -222,14 +291,14 @@ mod tests {
         assert_eq!(
             requests.on_timeout(at(3)),
             Overdue::Resend {
-                bytes: vec![7],
+                message: vec![7].into(),
                 sent: 3
             }
         );
         assert_eq!(
             requests.on_timeout(at(6)),
             Overdue::Resend {
-                bytes: vec![7],
+                message: vec![7].into(),
                 sent: 4
             }
         );
@@ -266,10 +335,10 @@ mod tests {
         let mut responses = Responses::starting_at(0);
         assert_eq!(responses.judge(0), Standing::Fresh);
         assert_eq!(responses.judge(1), Standing::Outside);
-        responses.answered(vec![9]);
-        assert_eq!(responses.judge(0), Standing::Repeated(&[9]));
+        responses.answered(vec![9].into(), None);
+        assert_eq!(responses.judge(0), Standing::Repeated(vec![9].into()));
         assert_eq!(responses.judge(1), Standing::Fresh);
-        responses.answered(vec![8]);
+        responses.answered(vec![8].into(), None);
         assert_eq!(responses.judge(0), Standing::Outside);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Ending, Seen, read};
+use super::{Ending, read};
 use crate::api::{CloseReason, Path, Spi};
 use crate::config::ConnectionConfig;
 use crate::error::Ignore;
@@ -11,6 +11,7 @@ use crate::exchange::{Cx, create_child, follow_up};
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
+use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::wire::{ExchangeType, Header, Opened};
 
@@ -60,9 +61,9 @@ impl Closing {
         closing
     }
 
-    /// Looks at a message for our SPI. Changes nothing.
-    pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
-        read(&self.ike, header, bytes)
+    /// Looks at a message for our SPI. Changes nothing, but fragments are stored.
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
+        read(&mut self.ike, cx, header, bytes)
     }
 
     /// The peer's fresh request or the awaited response.
@@ -96,10 +97,10 @@ impl Closing {
 
     /// Sends again or gives up.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
-        match self.ike.requests.on_timeout(cx.now) {
+        match self.ike.on_timeout(cx.now, cx.random) {
             Overdue::No => None,
-            Overdue::Resend { bytes, .. } => {
-                cx.transmit(self.ike.path, bytes);
+            Overdue::Resend { message, .. } => {
+                cx.transmit(self.ike.path, message);
                 None
             }
             // A peer that does not answer is as good as one that has deleted.
@@ -112,13 +113,14 @@ impl Closing {
         let Some(farewell) = self.farewell.take() else {
             return;
         };
-        let bytes = self
-            .ike
-            .seal_request(ExchangeType::INFORMATIONAL, &farewell.emit(), cx.random);
-        self.ike
-            .requests
-            .sent_with_tries(bytes.clone(), FAREWELL_TRIES, cx.now);
-        cx.transmit(self.ike.path, bytes);
+        let message = self.ike.request_with_tries(
+            cx.now,
+            cx.random,
+            ExchangeType::INFORMATIONAL,
+            &farewell.emit(),
+            FAREWELL_TRIES,
+        );
+        cx.transmit(self.ike.path, message);
     }
 }
 

@@ -106,10 +106,9 @@ impl Established {
         payloads: &Payloads,
         request: Request,
     ) {
-        let bytes = self.ike.seal_request(exchange, payloads, cx.random);
-        self.ike.requests.sent(bytes.clone(), cx.now);
+        let message = self.ike.request(cx.now, cx.random, exchange, payloads);
         self.in_flight = Some(request);
-        cx.transmit(self.ike.path, bytes);
+        cx.transmit(self.ike.path, message);
     }
 
     /// The end, if no CHILD SA is left and none is on its way.

@@ -65,6 +65,8 @@ pub struct Net {
     pub faults: Faults,
     /// The NAT, if there is one; may be changed any time.
     pub nat: Option<Nat>,
+    /// Datagrams with more octets vanish: all of them, or those that a host sends.
+    pub largest: Option<(Option<IpAddr>, usize)>,
     random: SeededRandom,
     queue: BTreeMap<(Instant, u64), InTransit>,
     serial: u64,
@@ -78,6 +80,7 @@ impl Net {
         Self {
             faults,
             nat: None,
+            largest: None,
             random: SeededRandom::new(seed),
             queue: BTreeMap::new(),
             serial: 0,
@@ -93,7 +96,10 @@ impl Net {
             bytes: transmit.bytes.clone(),
         };
         self.tape.push(datagram.clone());
-        if !self.delivers(transmit.path) || self.random.percent(self.faults.loss) {
+        let too_large = self.largest.is_some_and(|(from, largest)| {
+            from.is_none_or(|from| from == transmit.path.local.ip()) && transmit.bytes.len() > largest
+        });
+        if too_large || !self.delivers(transmit.path) || self.random.percent(self.faults.loss) {
             return;
         }
         self.enqueue(now, datagram.clone());

@@ -10,8 +10,8 @@ use crate::api::{Command, Input, InstallInbound, InstallOutbound, Output, Path, 
 use crate::auth::identity::Identity;
 use crate::auth::method::shared;
 use crate::config::{
-    ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, IKE_LIFETIME, Lifetime,
-    Retransmission, Secret,
+    ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, FRAGMENT_SIZE, IKE_LIFETIME,
+    Lifetime, Retransmission, Secret,
 };
 
 /// The address of Alice's host.
@@ -278,6 +278,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         liveness: Some(Duration::from_secs(30)),
         nat_keepalive: Duration::from_secs(20),
         retransmission: Retransmission::default(),
+        fragment_size: FRAGMENT_SIZE,
         retry: (Duration::from_secs(1), Duration::from_secs(60)),
         mobike: false,
         other_addresses: Vec::new(),

@@ -148,6 +148,8 @@ pub struct Header {
 }
 
 impl Header {
+    /// Where the type of the first payload is.
+    pub(super) const NEXT_PAYLOAD_AT: usize = 16;
     /// Octets of a header.
     pub const LEN: usize = 28;
     /// Where its last field begins, the length.

@@ -6,6 +6,7 @@
 //! identities and notifies are kept as they came, so that the rooms above can.
 
 pub mod chain;
+pub mod fragment;
 pub mod header;
 pub mod malformed;
 pub mod payload;
@@ -18,5 +19,5 @@ pub use header::{ExchangeType, Flags, Header, IkeSpi, MessageId};
 pub use malformed::{Fault, Malformed};
 pub use payload::Body;
 pub use reader::Reader;
-pub use sealed::{NotAuthentic, OpenError, Opened, Protect};
+pub use sealed::{NotAuthentic, OpenError, Opened, Plain, Protect};
 pub use writer::Writer;

@@ -68,7 +68,7 @@ impl std::error::Error for NotAuthentic {}
 pub enum OpenError {
     /// The octets outside the encryption are no IKE message.
     Malformed(Malformed),
-    /// There is no SK payload where one must be (a fragment, RFC 7383, counts as none: we never agree to them).
+    /// There is no SK payload where one must be. (Fragments: [`super::fragment`].)
     NotEncrypted,
     /// The SK payload is too short for an IV, a block and an ICV, or is not made of whole blocks.
     Length,
@@ -107,6 +107,23 @@ impl fmt::Debug for Opened {
 }
 
 impl Opened {
+    /// A message put together from fragments. `plaintext` ends with a pad length.
+    pub(super) fn assembled(
+        header: Header,
+        outside: Result<(), Malformed>,
+        clear: Vec<u8>,
+        first: PayloadType,
+        plaintext: Zeroizing<Vec<u8>>,
+    ) -> Self {
+        Self {
+            header,
+            outside,
+            clear,
+            first,
+            plaintext,
+        }
+    }
+
     /// The header of the message.
     pub fn header(&self) -> &Header {
         &self.header
@@ -162,36 +179,83 @@ fn adjusted(mut clear: Vec<u8>, inside: &[u8]) -> Vec<u8> {
     clear
 }
 
-/// Writes a message with all its payloads inside one SK payload.
-///
-/// `iv` is as long as `protect` asks for: unpredictable for CBC (RFC 7296 3.14), never repeated for an AEAD
-/// (RFC 5282 3.1).
+/// A message before it is sealed, whole or in fragments.
+#[derive(Clone)]
+pub struct Plain {
+    header: Header,
+    first: PayloadType,
+    inside: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plain({:?}, {} octets)", self.header, self.inside.len())
+    }
+}
+
+impl Plain {
+    /// A message with these payloads.
+    pub fn new(header: Header, payloads: &Payloads) -> Self {
+        let mut inside = Writer::new();
+        payloads.emit(&mut inside);
+        Self {
+            header,
+            first: payloads.first(),
+            inside: Zeroizing::new(inside.into_bytes()),
+        }
+    }
+
+    /// The header, as all fragments have it, too.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The type of the first payload inside.
+    pub fn first(&self) -> PayloadType {
+        self.first
+    }
+
+    /// The chain of payloads.
+    pub fn inside(&self) -> &[u8] {
+        &self.inside
+    }
+
+    /// The octets of the message with all payloads inside one SK payload.
+    pub fn sealed_len(&self, protect: &dyn Protect) -> usize {
+        let text = padded_len(self.inside.len(), protect.block_len());
+        Header::LEN.saturating_add(payload_len(text, protect))
+    }
+
+    /// Writes the message with all its payloads inside one SK payload.
+    ///
+    /// `iv` is as long as `protect` asks for: unpredictable for CBC (RFC 7296 3.14), never repeated for an AEAD
+    /// (RFC 5282 3.1).
+    pub fn seal(&self, protect: &dyn Protect, iv: &[u8]) -> Vec<u8> {
+        let mut text = self.inside.to_vec();
+        pad(&mut text, protect.block_len());
+
+        // The length fields are part of what the ICV covers: they are right before anything is sealed.
+        let payload = payload_len(text.len(), protect);
+        let mut out = Writer::new();
+        self.header.emit(
+            PayloadType::SK,
+            saturating_u32(payload.saturating_add(Header::LEN)),
+            &mut out,
+        );
+        out.u8(self.first.0);
+        out.reserved(1);
+        out.u16(saturating_u16(payload));
+
+        protect.seal(iv, out.as_slice(), &mut text);
+        out.bytes(iv);
+        out.bytes(&text);
+        out.into_bytes()
+    }
+}
+
+/// Writes a message with all its payloads inside one SK payload: [`Plain::seal`].
 pub fn seal(header: &Header, payloads: &Payloads, protect: &dyn Protect, iv: &[u8]) -> Vec<u8> {
-    let mut inside = Writer::new();
-    payloads.emit(&mut inside);
-    let mut text = inside.into_bytes();
-    pad(&mut text, protect.block_len());
-
-    // The length fields are part of what the ICV covers: they are right before anything is sealed.
-    let body = iv
-        .len()
-        .saturating_add(text.len())
-        .saturating_add(protect.icv_len());
-    let payload = body.saturating_add(GENERIC_HEADER);
-    let mut out = Writer::new();
-    header.emit(
-        PayloadType::SK,
-        saturating_u32(payload.saturating_add(Header::LEN)),
-        &mut out,
-    );
-    out.u8(payloads.first().0);
-    out.reserved(1);
-    out.u16(saturating_u16(payload));
-
-    protect.seal(iv, out.as_slice(), &mut text);
-    out.bytes(iv);
-    out.bytes(&text);
-    out.into_bytes()
+    Plain::new(*header, payloads).seal(protect, iv)
 }
 
 /// Checks and decrypts a message. The octets are not changed: AUTH and retransmission may need them (RFC 7296 2.15).
@@ -202,10 +266,23 @@ pub fn open(datagram: &[u8], protect: &dyn Protect) -> Result<Opened, OpenError>
     let sk = encrypted(&outside)?;
 
     let aad = datagram.get(..sk.offset).ok_or(OpenError::Length)?;
-    let (iv, sealed) = sk
-        .body
-        .split_at_checked(protect.iv_len())
-        .ok_or(OpenError::Length)?;
+    let plaintext = decrypt(protect, aad, sk.body)?;
+    Ok(Opened {
+        header,
+        outside: outside.refuse_unknown_critical(),
+        clear: aad.to_vec(),
+        first: sk.next,
+        plaintext,
+    })
+}
+
+/// Checks the ICV of the body of an SK or SKF payload, and decrypts.
+pub(super) fn decrypt(
+    protect: &dyn Protect,
+    aad: &[u8],
+    body: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let (iv, sealed) = body.split_at_checked(protect.iv_len()).ok_or(OpenError::Length)?;
     let text_len = sealed
         .len()
         .checked_sub(protect.icv_len())
@@ -220,13 +297,7 @@ pub fn open(datagram: &[u8], protect: &dyn Protect) -> Result<Opened, OpenError>
         .open(iv, aad, &mut plaintext)
         .map_err(|NotAuthentic| OpenError::NotAuthentic)?;
     plaintext.truncate(length);
-    Ok(Opened {
-        header,
-        outside: outside.refuse_unknown_critical(),
-        clear: aad.to_vec(),
-        first: sk.next,
-        plaintext,
-    })
+    Ok(plaintext)
 }
 
 /// RFC 7296 3.14: if there is an SK payload it is the last one.
@@ -238,20 +309,28 @@ fn encrypted<'c, 'a>(outside: &'c Chain<'a>) -> Result<&'c Payload<'a>, OpenErro
 }
 
 /// Appends the least padding that fills the last block, and the pad length octet.
-fn pad(text: &mut Vec<u8>, block_len: usize) {
-    let block_len = block_len.max(1);
-    let used = text.len().saturating_add(1) % block_len;
-    let padding = if used == 0 {
-        0
-    } else {
-        block_len.saturating_sub(used)
-    };
-    text.resize(text.len().saturating_add(padding), 0);
+pub(super) fn pad(text: &mut Vec<u8>, block_len: usize) {
+    let padded = padded_len(text.len(), block_len).saturating_sub(1);
+    let padding = padded.saturating_sub(text.len());
+    text.resize(padded, 0);
     text.push(saturating_u8(padding));
 }
 
+/// The octets of a text with padding and pad length.
+fn padded_len(text: usize, block_len: usize) -> usize {
+    text.saturating_add(1).next_multiple_of(block_len.max(1))
+}
+
+/// The octets of an SK payload around a padded text.
+fn payload_len(text: usize, protect: &dyn Protect) -> usize {
+    GENERIC_HEADER
+        .saturating_add(protect.iv_len())
+        .saturating_add(text)
+        .saturating_add(protect.icv_len())
+}
+
 /// The recipient accepts any padding (RFC 7296 3.14); that the blocks are whole was checked before opening.
-fn strip_padding(plaintext: &[u8]) -> Result<&[u8], Malformed> {
+pub(super) fn strip_padding(plaintext: &[u8]) -> Result<&[u8], Malformed> {
     let Some((&pad_length, padded)) = plaintext.split_last() else {
         return Err(Reader::new(plaintext).fault(Fault::Truncated {
             what: "the pad length",

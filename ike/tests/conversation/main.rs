@@ -12,6 +12,7 @@ mod cookie;
 mod critical;
 mod eve;
 mod follow_up;
+mod fragmentation;
 mod group;
 mod handshake;
 mod hostile;
