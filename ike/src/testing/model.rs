@@ -323,6 +323,7 @@ impl Model {
                     | Event::IkeEstablished { .. }
                     | Event::ChildEstablished { .. }
                     | Event::ChildClosed { .. }
+                    | Event::Moved { .. }
                     | Event::Ignored { .. },
                 )
                 | Output::InstallInbound(_)
