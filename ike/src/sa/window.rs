@@ -116,12 +116,16 @@ impl Requests {
         Some((in_flight.plain.clone()?, &in_flight.message))
     }
 
-    /// The request in flight was cut into smaller pieces, which leave now. RFC 7383 2.5.2: the waits start over.
+    /// The request in flight was cut into smaller pieces, which leave now. RFC 7383 2.5.2: the waits start over, and so
+    /// does the patience, or a slow peer would be given up earlier than without.
     pub(crate) fn refragmented(&mut self, message: Datagrams, now: Instant) {
         let wait = self.policy.initial.min(self.policy.cap);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.message = message;
             in_flight.plain = None;
+            in_flight.tries = in_flight
+                .tries
+                .saturating_add(in_flight.sent.saturating_sub(1));
             in_flight.wait = wait;
             in_flight.due = after(now, wait);
         }
