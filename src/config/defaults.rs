@@ -84,5 +84,7 @@ pub const PSK_MIN_OCTETS: usize = 16;
 pub const PSK_MIN_VARIETY: usize = 8;
 /// How long a `psk.command` may take.
 pub const PSK_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// A PEM file larger than this is a wrong file.
+pub const PEM_MAX_OCTETS: usize = 1 << 20;
 /// A secret longer than this is a wrong file.
 pub const PSK_MAX_OCTETS: usize = 4096;

@@ -4,6 +4,7 @@
 //! contradiction refused). Whatever is wrong comes back as a list of diagnostics with file, line, column, cause
 //! and remedy: all of them, not only the first.
 
+mod credential;
 pub mod defaults;
 pub mod diagnostic;
 mod network;

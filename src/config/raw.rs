@@ -38,6 +38,16 @@ pub(super) struct RawEnd {
     pub(super) address: Option<At<String>>,
     pub(super) port: Option<At<u32>>,
     pub(super) networks: Option<At<Vec<At<String>>>>,
+    /// `local` only.
+    pub(super) certificate: Option<At<String>>,
+    /// `local` only.
+    pub(super) key: Option<At<String>>,
+    /// `local` only.
+    pub(super) signature: Option<At<String>>,
+    /// `remote` only.
+    pub(super) ca: Option<At<Vec<At<String>>>>,
+    /// `remote` only.
+    pub(super) public_key: Option<At<Vec<At<String>>>>,
 }
 
 /// `psk`.
@@ -196,7 +206,7 @@ impl RawTunnel {
 
 impl RawEnd {
     fn read(mut section: Section<'_, '_>, remote: bool, out: &mut Report) -> Self {
-        let end = Self {
+        let mut end = Self {
             span: section.span.clone(),
             keys: section.keys(),
             id: section.string("id", out),
@@ -207,7 +217,20 @@ impl RawEnd {
                 None
             },
             networks: section.strings("networks", out),
+            certificate: None,
+            key: None,
+            signature: None,
+            ca: None,
+            public_key: None,
         };
+        if remote {
+            end.ca = section.strings("ca", out);
+            end.public_key = section.strings("public_key", out);
+        } else {
+            end.certificate = section.string("certificate", out);
+            end.key = section.string("key", out);
+            end.signature = section.string("signature", out);
+        }
         section.finish(out);
         end
     }

@@ -254,13 +254,13 @@ fn read_limited(from: &mut impl Read) -> io::Result<Zeroizing<String>> {
 }
 
 /// Relative names are meant beside the file that has them.
-fn beside(span: &Span, path: &Path, out: &Report) -> PathBuf {
+pub(super) fn beside(span: &Span, path: &Path, out: &Report) -> PathBuf {
     let folder = out.sources.get(span).and_then(|source| source.path.parent());
     folder.map_or_else(|| path.to_owned(), |folder| folder.join(path))
 }
 
 /// An error in the system's words, without Rust's `(os error 2)`.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text
         .split_once(" (os error")
@@ -273,4 +273,4 @@ fn plain(error: &io::Error) -> String {
 }
 
 /// Any permission for group or others.
-const OTHERS: u32 = 0o077;
+pub(super) const OTHERS: u32 = 0o077;

@@ -9,6 +9,7 @@
 
 pub mod guest;
 pub mod pair;
+pub mod pki;
 pub mod runner;
 pub mod scenario;
 pub mod strongswan;

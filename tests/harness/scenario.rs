@@ -13,6 +13,7 @@ use xvpn::testbed::{
 };
 
 use super::pair::{Folder, PATIENCE, XVPN, ping_between, tunnel};
+use super::pki::Pki;
 use super::runner::{Failure, Outcome, check};
 use super::strongswan::{Kind, Peer};
 
@@ -40,6 +41,11 @@ pub struct Scenario {
     pub rekey: bool,
     /// Once it stands, our log says this within the first minute, and the tunnel goes on.
     pub warns: Option<String>,
+    /// The certificates of both sides.
+    pub pki: Option<Pki>,
+    /// Further lines of strongSwan's own settings (strongswan.conf).
+    #[serde(default)]
+    pub strongswan: String,
     /// What is to come of it.
     pub expect: Expect,
 }
@@ -78,6 +84,10 @@ pub enum Expect {
         encapsulation: Option<String>,
         /// The peer's networks as negotiated.
         remote: Option<Vec<String>>,
+        /// By what we proved who we are.
+        local_auth: Option<String>,
+        /// By what the peer did.
+        remote_auth: Option<String>,
     },
     /// No tunnel.
     Refused {
@@ -133,12 +143,17 @@ impl Stage<'_> {
     pub fn play(&mut self, scenario: &Scenario, initiator: Side) -> Outcome {
         let path = Path::new(FOLDER).join(&scenario.name);
         let base = fs::read_to_string(Path::new(FOLDER).join("base.conf"))?;
+        let folder = Folder::new()?;
+        fs::create_dir(folder.0.join("conf.d"))?;
+        self.peer.set(&scenario.strongswan)?;
+        let theirs = self.peer.empty()?;
+        if let Some(pki) = &scenario.pki {
+            pki.write(&folder.0.join("conf.d"), &theirs)?;
+        }
         self.peer.load(&[
             ("base.conf", base),
             ("swanctl.conf", fs::read_to_string(path.join("swanctl.conf"))?),
         ])?;
-        let folder = Folder::new()?;
-        fs::create_dir(folder.0.join("conf.d"))?;
         write_secret(
             &folder.0.join("conf.d/scenario.toml"),
             &fs::read(path.join("xvpn.toml"))?,
@@ -369,6 +384,8 @@ fn agrees(expect: &Expect, tunnel: &TunnelStatus) -> Outcome {
         esp,
         encapsulation,
         remote,
+        local_auth,
+        remote_auth,
     } = expect
     else {
         return Ok(());
@@ -388,6 +405,13 @@ fn agrees(expect: &Expect, tunnel: &TunnelStatus) -> Outcome {
         "the IKE suite",
         ike,
         tunnel.ike.as_ref().map_or("none", |ike| &ike.suite),
+    )?;
+    let ike = tunnel.ike.as_ref();
+    same("our proof", local_auth, ike.map_or("none", |ike| &ike.local_auth))?;
+    same(
+        "the peer's proof",
+        remote_auth,
+        ike.map_or("none", |ike| &ike.remote_auth),
     )?;
     same("the ESP suite", esp, &child.suite)?;
     same("the encapsulation", encapsulation, &child.encapsulation)?;

@@ -98,6 +98,35 @@ impl<'a> Peer<'a> {
         })
     }
 
+    /// Adds to its own settings, for the next negotiation.
+    pub fn set(&mut self, settings: &str) -> Outcome {
+        let path = self.folder.join("etc/strongswan.conf");
+        let have = fs::read_to_string(&path)?;
+        let base = have.split(ADDED).next().unwrap_or_default();
+        let want = if settings.is_empty() {
+            base.to_owned()
+        } else {
+            format!("{base}{ADDED}{settings}")
+        };
+        if want == have {
+            return Ok(());
+        }
+        fs::write(&path, want)?;
+        let (done, said) = self.swanctl("--reload-settings")?;
+        check(done, format!("strongSwan does not read its settings:\n{said}"))
+    }
+
+    /// Removes the certificates and keys of the last scenario. The folder for those of the next.
+    pub fn empty(&self) -> Result<PathBuf, Failure> {
+        let etc = self.folder.join("etc");
+        for part in PARTS {
+            for entry in fs::read_dir(etc.join(part))? {
+                fs::remove_file(entry?.path())?;
+            }
+        }
+        Ok(etc)
+    }
+
     /// Forgets all SAs and connections, and loads these.
     pub fn load(&mut self, files: &[(&str, String)]) -> Outcome {
         for (name, text) in files {
@@ -235,6 +264,8 @@ fn socket(folder: &Path) -> String {
     format!("unix://{}", folder.join("vici").display())
 }
 
+/// What stands before the settings of a scenario.
+const ADDED: &str = "# of the scenario\n";
 /// How a listed SA begins: with the name of the connection.
 const CONNECTION: &str = "site:";
 

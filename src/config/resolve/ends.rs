@@ -17,6 +17,7 @@ impl Resolver<'_> {
     pub(super) fn local(
         &mut self,
         raw: &RawTunnel,
+        certified: Option<Identity>,
         facts: &mut Facts,
     ) -> (Option<IpAddr>, Option<Identity>, Vec<Network>) {
         let end = raw.local.as_ref();
@@ -32,7 +33,9 @@ impl Resolver<'_> {
         }
         let identity = match end.and_then(|end| end.id.as_ref()) {
             Some(id) => self.identity(id),
-            None => self.default_id.clone().or(address.map(Identity::from)),
+            None => certified
+                .or_else(|| self.default_id.clone())
+                .or(address.map(Identity::from)),
         };
         let unread = end.map_or_else(|| has(&raw.keys, "local"), |end| has(&end.keys, "id"));
         if identity.is_none() && !unread {

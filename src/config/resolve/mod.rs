@@ -1,5 +1,6 @@
 //! From what is written to what is meant: defaults filled in, every value judged. Goes on after an error, to find them all.
 
+mod auth;
 mod ends;
 mod lifetimes;
 mod settings;
@@ -8,7 +9,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use xvpn_ike::auth::identity::{Identity, IdentityError};
-use xvpn_ike::auth::method::shared;
 use xvpn_ike::config::Retransmission;
 
 use super::diagnostic::{Diagnostic, Report, Severity};
@@ -167,14 +167,16 @@ impl Resolver<'_> {
     fn tunnel(&mut self, raw: &RawTunnel, facts: &mut Facts) -> Option<TunnelConfig> {
         let name = self.name(raw, facts);
         let interface = self.interface(raw, name.as_deref(), facts);
-        let (local_address, local_identity, local_networks) = self.local(raw, facts);
+        let own = self.own_credential(raw);
+        let (local_address, local_identity, local_networks) =
+            self.local(raw, own.identity(self.default_id.as_ref()), facts);
         let remote_address = self.remote_address(raw, local_address, facts);
         let remote_identity = self.remote_identity(raw, remote_address.as_ref(), facts);
         let remote_networks = self.networks(raw.remote.as_ref(), "remote", raw);
+        let auth = self.auth(raw, own, local_identity.as_ref(), remote_identity.as_ref());
         facts.local = local_networks;
         facts.remote = remote_networks;
         facts.metric = raw.metric.as_ref().map(|at| at.value);
-        let psk = self.psk(raw);
         let legacy = raw.legacy.as_ref().is_some_and(|at| at.value);
         let esn = raw.esn.as_ref().map_or(defaults::ESN, |at| at.value);
         let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, self.out);
@@ -191,7 +193,7 @@ impl Resolver<'_> {
             .unwrap_or(defaults::PATH_MTU);
         let mtu = self.mtu(raw, path_mtu, facts);
         let nets = |networks: &[Network]| networks.iter().map(|n| n.net).collect::<Vec<_>>();
-        let (local_auth, remote_auth) = shared(psk?);
+        let auth = auth?;
         Some(TunnelConfig {
             name: name?,
             interface: interface?,
@@ -206,8 +208,8 @@ impl Resolver<'_> {
                 .unwrap_or(xvpn_ike::api::PORT_IKE),
             remote_identity: remote_identity?,
             remote_networks: nets(&facts.remote),
-            local_auth,
-            remote_auth,
+            local_auth: auth.local,
+            remote_auth: auth.remote,
             legacy,
             ike_proposals,
             esp_proposals,
