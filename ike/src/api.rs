@@ -245,6 +245,8 @@ pub struct InstallInbound {
     pub encapsulation: Encapsulation,
     /// The outer path.
     pub path: Path,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    pub resource: Option<u32>,
 }
 
 /// The outbound half of a new CHILD SA.
@@ -268,6 +270,8 @@ pub struct InstallOutbound {
     pub encapsulation: Encapsulation,
     /// The outer path.
     pub path: Path,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    pub resource: Option<u32>,
 }
 
 /// Which half of a CHILD SA.
@@ -340,6 +344,17 @@ pub enum Event {
         connection: ConnectionId,
         /// Our SPI of it.
         inbound_spi: Spi,
+    },
+    /// A CHILD SA could not be made, or reached its end. The IKE SA and its other CHILD SAs stand.
+    ChildFailed {
+        /// The connection.
+        connection: ConnectionId,
+        /// The operator's name for the CHILD SA.
+        child: String,
+        /// What went wrong and who must act.
+        failure: Failure,
+        /// When the next attempt is made, if one is.
+        retry_in: Option<Duration>,
     },
     /// The IKE SA, and with it every CHILD SA, is gone.
     IkeClosed {
@@ -431,6 +446,10 @@ pub struct IkeFacts {
 /// What is known of a CHILD SA. No secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildFacts {
+    /// The operator's name for it.
+    pub name: String,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    pub resource: Option<u32>,
     /// Our SPI.
     pub inbound_spi: Spi,
     /// The peer's SPI.

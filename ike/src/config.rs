@@ -132,6 +132,9 @@ pub struct ChildConfig {
     pub remote_selectors: Vec<TrafficSelector>,
     /// How long an SA for it is used.
     pub lifetime: Lifetime,
+    /// How many SAs there are for single resources, such as CPUs or queues, beside the first, which is for any
+    /// (RFC 9611).
+    pub resources: u32,
 }
 
 /// Which of a connection's CHILD SAs: 0 is the first, which IKE_AUTH makes.
@@ -153,6 +156,9 @@ pub struct ChildPolicy<'a> {
     pub remote_selectors: &'a [TrafficSelector],
     /// How long an SA for it is used.
     pub lifetime: Lifetime,
+    /// How many SAs there are for single resources, such as CPUs or queues, beside the first, which is for any
+    /// (RFC 9611).
+    pub resources: u32,
 }
 
 /// One connection: an IKE SA with one peer and the CHILD SAs it is there for.
@@ -208,6 +214,8 @@ pub struct ConnectionConfig {
     pub initial_contact: bool,
     /// How long the first CHILD SA is used.
     pub child_lifetime: Lifetime,
+    /// How many SAs for single resources the first CHILD SA has beside it (RFC 9611).
+    pub child_resources: u32,
     /// The CHILD SAs beside the first, which CREATE_CHILD_SA makes (RFC 7296 1.3.1).
     pub more_children: Vec<ChildConfig>,
     /// Replace the first CHILD SA soon after it was made, to see whether the peer agrees to that.
@@ -227,6 +235,7 @@ impl ConnectionConfig {
             local_selectors: &child.local_selectors,
             remote_selectors: &child.remote_selectors,
             lifetime: child.lifetime,
+            resources: child.resources,
         }))
     }
 
@@ -244,6 +253,7 @@ impl ConnectionConfig {
             local_selectors: &self.local_selectors,
             remote_selectors: &self.remote_selectors,
             lifetime: self.child_lifetime,
+            resources: self.child_resources,
         }
     }
 }

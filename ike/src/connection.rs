@@ -130,6 +130,7 @@ impl Connection {
         self.intent = Intent::Up;
         self.failures = 0;
         self.finish_announcements(cx);
+        self.make_children(cx);
         if !self.stands() && !self.is_trying() {
             self.initiate(cx);
         }

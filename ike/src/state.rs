@@ -3,6 +3,7 @@
 mod closing;
 mod refusals;
 mod tend;
+mod wants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::{
-    Cx, auth, collision, create_child, delete, follow_up, informational, init, intermediate, liveness,
-    mobike, rekey_child, rekey_ike,
+    Cx, add_child, auth, collision, create_child, delete, follow_up, informational, init, intermediate,
+    liveness, mobike, rekey_child, rekey_ike,
 };
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
@@ -30,6 +31,7 @@ use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
 pub(crate) use closing::Closing;
 pub(crate) use refusals::Refusals;
 pub(crate) use tend::Born;
+pub(crate) use wants::Want;
 
 /// An IKE SA of a connection. (A half-open SA of a responder belongs to no connection yet: `admission`.)
 pub(crate) enum State {
@@ -80,6 +82,10 @@ pub(crate) struct Established {
     pub(crate) last_heard: Instant,
     /// Liveness, keepalive, expiry.
     pub(crate) timers: Timers,
+    /// The CHILD SAs that it shall have.
+    pub(crate) wants: Vec<Want>,
+    /// The operator wants it up: what is missing of them is made.
+    pub(crate) wanted: bool,
     /// The operator was told of it.
     pub(crate) announced: bool,
     /// Another IKE SA of the connection is kept, and the peer is expected to delete this one.
@@ -129,6 +135,8 @@ pub(crate) struct Heir {
 pub(crate) enum Request {
     /// Are you there?
     Liveness,
+    /// Another CHILD SA.
+    AddChild(Box<add_child::Sent>),
     /// A new CHILD SA in the place of another.
     RekeyChild(Box<rekey_child::Sent>),
     /// A new IKE SA in the place of this one.
@@ -183,6 +191,8 @@ impl Established {
             since: now,
             last_heard: now,
             timers: Timers::default(),
+            wants: Vec::new(),
+            wanted: false,
             announced: false,
             losing: false,
             succession: Succession::Current,
@@ -197,6 +207,7 @@ impl Established {
             _proof: authenticated.proof,
         };
         established.ike.trust();
+        established.wish(cx, (authenticated.single_pair, authenticated.additional_ts));
         liveness::arm(&mut established);
         established.arm_keepalive(now);
         (established, failure)
@@ -241,6 +252,7 @@ impl Established {
                 let ending = sent.finish(cx, self, opened);
                 ending.or_else(|| self.childless(Cause::NoChild))
             }
+            Some(Request::AddChild(sent)) => sent.finish(cx, self, opened),
             Some(Request::RekeyIke(sent)) => sent.finish(cx, self, opened),
             Some(Request::FollowUp(sent)) => {
                 let is_ike = sent.series.is_ike();
@@ -267,10 +279,12 @@ impl Established {
 
     fn on_request(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
         let header = *opened.header();
+        let mut young = None;
         let asked = opened.chain().and_then(|chain| match header.exchange {
             ExchangeType::INFORMATIONAL => informational::answer(cx, self, path, &chain),
             ExchangeType::CREATE_CHILD_SA => {
-                let answer = create_child::answer(cx, self, &chain)?;
+                let (answer, added) = create_child::answer(cx, self, &chain)?;
+                young = added;
                 Ok(informational::Asked {
                     answer,
                     removed: Vec::new(),
@@ -288,6 +302,10 @@ impl Established {
             Ok(asked) => {
                 self.respond(cx, path, &header, &asked.answer);
                 delete::remove(cx, self, asked.removed);
+                if let Some(spi) = young {
+                    collision::promote(cx, self, spi);
+                    collision::retire_twins(cx, self, spi);
+                }
                 asked.ending
             }
             Err(malformed) => {

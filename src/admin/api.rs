@@ -318,6 +318,18 @@ pub struct TunnelStatus {
     pub ike: Option<IkeStatus>,
     /// Its CHILD SAs.
     pub children: Vec<ChildStatus>,
+    /// CHILD SAs of the configuration that an IKE SA has not got, or not yet.
+    #[serde(default)]
+    pub missing: Vec<MissingChild>,
+}
+
+/// A CHILD SA that is not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MissingChild {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Why the last attempt came to nothing, if there was one.
+    pub failure: Option<FailureReport>,
 }
 
 /// An IKE SA.
@@ -352,6 +364,12 @@ pub struct IkeStatus {
 /// A CHILD SA: a pair of ESP SAs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildStatus {
+    /// Its name in the configuration.
+    #[serde(default)]
+    pub name: String,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    #[serde(default)]
+    pub resource: Option<u32>,
     /// Our SPI, 8 hexadecimal digits.
     pub spi_in: String,
     /// The peer's SPI.

@@ -81,6 +81,7 @@ fn an_outbound_sa_crosses_with_every_field() {
             local: "192.0.2.1:4500".parse().unwrap(),
             remote: "198.51.100.7:1027".parse().unwrap(),
         },
+        resource: None,
     };
     let spec = outbound(sa, &PORTS).unwrap();
     assert_eq!(

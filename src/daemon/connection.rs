@@ -99,6 +99,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         other_addresses: Vec::new(),
         initial_contact: true,
         child_lifetime: tunnel.child_lifetime,
+        child_resources: 0,
         more_children: Vec::new(),
         rekey_probe: tunnel.rekey_probe,
         ike_lifetime: tunnel.ike_lifetime,

@@ -7,7 +7,9 @@ use xvpn_ike::api::{ChildFacts, Encapsulation, Event, IkeFacts, Path, Spi, Usage
 use xvpn_ike::config::ConnectionId;
 
 use super::words;
-use crate::admin::api::{ChildStatus, FailureReport, IkeStatus, Progress, TunnelState, TunnelStatus};
+use crate::admin::api::{
+    ChildStatus, FailureReport, IkeStatus, MissingChild, Progress, TunnelState, TunnelStatus,
+};
 use crate::config::{RemoteAddress, Start, TunnelConfig};
 
 /// One tunnel as it is now.
@@ -26,6 +28,7 @@ pub struct Tunnel {
     failure: Option<(FailureReport, Option<Instant>)>,
     ike: Option<(IkeFacts, Instant)>,
     children: BTreeMap<Spi, Child>,
+    missing: BTreeMap<String, (FailureReport, Option<Instant>)>,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,7 @@ impl Tunnel {
             failure: None,
             ike: None,
             children: BTreeMap::new(),
+            missing: BTreeMap::new(),
         };
         tunnel.state = tunnel.idle();
         tunnel
@@ -134,6 +138,7 @@ impl Tunnel {
                     usage: None,
                 };
                 self.children.insert(child.inbound_spi, child_entry);
+                self.missing.remove(&child.name);
                 self.failure = None;
                 self.enter(TunnelState::Established, now);
                 Some(self.progress(words::child_established(child)))
@@ -157,8 +162,21 @@ impl Tunnel {
                 self.enter(self.idle(), now);
                 Some(self.progress("carries no traffic any more: its CHILD SA is gone".to_owned()))
             }
+            Event::ChildFailed {
+                child,
+                failure,
+                retry_in,
+                ..
+            } => {
+                let report = words::child_failure(failure, unix_ms());
+                let message = format!("CHILD SA {child}: {}; {}", report.message, report.remedy);
+                let retry = retry_in.map(|wait| now + wait);
+                self.missing.insert(child.clone(), (report, retry));
+                Some(self.progress(message))
+            }
             Event::IkeClosed { reason, .. } => {
                 self.ike = None;
+                self.missing.clear();
                 self.children.clear();
                 if self.failure.is_none() || self.state != TunnelState::Failed {
                     self.enter(self.idle(), now);
@@ -222,7 +240,26 @@ impl Tunnel {
                 .as_ref()
                 .map(|(facts, since)| ike_status(facts, now.saturating_duration_since(*since))),
             children: self.children.values().map(|child| child.status(now)).collect(),
+            missing: self.missing(now),
         }
+    }
+
+    /// The CHILD SAs that the configuration has and the tunnel has not, while there is an IKE SA.
+    fn missing(&self, now: Instant) -> Vec<MissingChild> {
+        if self.ike.is_none() {
+            return Vec::new();
+        }
+        let stands = |name: &str| self.children.values().any(|child| child.facts.name == name);
+        let missing = self.config.child_names().filter(|name| !stands(name));
+        missing
+            .map(|name| MissingChild {
+                name: name.to_owned(),
+                failure: self.missing.get(name).map(|(report, retry)| FailureReport {
+                    retry_in_ms: retry.map(|at| ms(at.saturating_duration_since(now))),
+                    ..report.clone()
+                }),
+            })
+            .collect()
     }
 
     /// Something to tell the operator that changes nothing.
@@ -290,6 +327,8 @@ impl Child {
         let bytes = count(|usage| usage.inbound_bytes.max(usage.outbound_bytes));
         let packets = count(|usage| usage.inbound_packets.max(usage.outbound_packets));
         ChildStatus {
+            name: facts.name.clone(),
+            resource: facts.resource,
             spi_in: facts.inbound_spi.to_string(),
             spi_out: facts.outbound_spi.to_string(),
             suite: facts.suite.clone(),
@@ -319,6 +358,7 @@ pub fn connection_of(event: &Event) -> Option<ConnectionId> {
         | Event::ChildEstablished { connection, .. }
         | Event::Moved { connection, .. }
         | Event::ChildClosed { connection, .. }
+        | Event::ChildFailed { connection, .. }
         | Event::IkeClosed { connection, .. } => Some(*connection),
         Event::Failed { connection, .. } => *connection,
         Event::Ignored { .. } => None,

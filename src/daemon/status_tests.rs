@@ -73,6 +73,8 @@ fn ike() -> Event {
 fn child() -> Event {
     let net = |text: &str| vec![text.parse::<ipnet::IpNet>().unwrap().into()];
     let child = ChildFacts {
+        name: "net".into(),
+        resource: None,
         inbound_spi: Spi(0x1111_2222),
         outbound_spi: Spi(0x3333_4444),
         suite: "aes256gcm16-esn".into(),

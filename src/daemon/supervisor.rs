@@ -313,7 +313,10 @@ impl Supervisor {
             self.hints.add_to(&mut progress, event);
             tunnel.amend(&progress);
             let loud = match event {
-                Event::IkeEstablished { .. } | Event::ChildEstablished { .. } | Event::Failed { .. } => true,
+                Event::IkeEstablished { .. }
+                | Event::ChildEstablished { .. }
+                | Event::ChildFailed { .. }
+                | Event::Failed { .. } => true,
                 Event::IkeClosed { .. } | Event::Moved { .. } => true,
                 Event::ChildClosed { .. } | Event::Progress { .. } | Event::Ignored { .. } => false,
             };
@@ -331,6 +334,7 @@ impl Supervisor {
             | Event::ChildEstablished { .. }
             | Event::Moved { .. }
             | Event::ChildClosed { .. }
+            | Event::ChildFailed { .. }
             | Event::IkeClosed { .. }
             | Event::Ignored { .. } => {}
         }

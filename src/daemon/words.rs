@@ -108,6 +108,19 @@ pub fn failure(failure: &Failure, path: &Path, at_ms: u64) -> FailureReport {
     }
 }
 
+/// What went wrong with one CHILD SA of a tunnel that stands.
+pub fn child_failure(failure: &Failure, at_ms: u64) -> FailureReport {
+    FailureReport {
+        step: failure.exchange.to_string(),
+        actor: actor(failure),
+        message: failure.cause.to_string(),
+        remedy: failure.remedy(),
+        permanent: permanent(&failure.cause),
+        at_ms,
+        retry_in_ms: None,
+    }
+}
+
 /// What kept a negotiation from beginning.
 pub fn not_begun(message: String, remedy: String, at_ms: u64) -> FailureReport {
     let step = "start".to_owned();

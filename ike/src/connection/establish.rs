@@ -48,9 +48,13 @@ impl Connection {
         let spi = new.ike.local_spi();
         cx.spis.adopt(spi, self.id());
         self.shed(cx);
-        if let Some(failure) = refused {
-            return self.without_child(cx, new, answer, failure);
-        }
+        new.wanted = self.intent == Intent::Up;
+        let refused = match refused {
+            Some(failure) if !new.outlives_children() => {
+                return self.without_child(cx, new, answer, failure);
+            }
+            refused => refused,
+        };
         if self.intent == Intent::Down {
             return self.close_unwanted(cx, new);
         }
@@ -72,7 +76,11 @@ impl Connection {
         } else {
             announce(cx, &mut new);
             self.stood_since.get_or_insert(cx.now);
-            self.put(spi, State::Established(Box::new(new)));
+            if let Some(failure) = refused {
+                new.first_refused(cx, failure);
+            }
+            let ending = new.tend(cx);
+            self.after_step(cx, spi, Box::new(new), ending);
         }
     }
 
@@ -209,7 +217,9 @@ impl Connection {
             State::Established(established) => Some(established),
             State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Closing(_) => None,
         });
-        let Some(established) = losing.filter(|established| !established.children.is_empty()) else {
+        let Some(established) =
+            losing.filter(|established| !established.children.is_empty() || established.outlives_children())
+        else {
             return;
         };
         established.losing = false;
@@ -229,8 +239,9 @@ impl Connection {
 
 /// What becomes of `old` now that there is `new`.
 fn fate(old: &Established, new: &Established, contact: bool) -> Fate {
-    let both_at_once =
-        old.ike.role != new.ike.role && overlaps(old.since, new.begun) && !old.children.is_empty();
+    let both_at_once = old.ike.role != new.ike.role
+        && overlaps(old.since, new.begun)
+        && (!old.children.is_empty() || old.outlives_children());
     if both_at_once {
         return match (old.ike.nonces.lowest() < new.ike.nonces.lowest(), old.ike.role) {
             (true, Role::Initiator) => Fate::Deleted,
@@ -276,7 +287,7 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
         child.announced = true;
         cx.event(Event::ChildEstablished {
             connection,
-            child: child.facts(),
+            child: child.facts(&established.config),
         });
     }
     established.probe(cx);

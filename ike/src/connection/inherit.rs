@@ -52,6 +52,18 @@ impl Connection {
         }
     }
 
+    /// The operator wants it up: CHILD SAs that are missing are made from now on.
+    pub(super) fn make_children(&mut self, cx: &mut Cx<'_>) {
+        let spis: Vec<IkeSpi> = self.established().map(|(spi, _)| spi).collect();
+        for spi in spis {
+            if let Some(State::Established(mut established)) = self.sas.remove(&spi) {
+                established.wanted = true;
+                let ending = established.tend(cx);
+                self.after_step(cx, spi, established, ending);
+            }
+        }
+    }
+
     /// What the dataplane has seen.
     pub(crate) fn on_usage(&mut self, cx: &mut Cx<'_>, usage: &Usage) {
         let owner = self

@@ -62,6 +62,10 @@ pub(crate) struct Authenticated {
     pub(crate) remote_identity: Identity,
     /// The first CHILD SA, or why there is none.
     pub(crate) child: Result<ChildSa, Failure>,
+    /// The peer wants a CHILD SA for each pair of selectors (SINGLE_PAIR_REQUIRED, RFC 7296 2.9).
+    pub(crate) single_pair: bool,
+    /// The rest of what we asked for may be had in another CHILD SA (ADDITIONAL_TS_POSSIBLE, RFC 7296 2.9).
+    pub(crate) additional_ts: bool,
     /// The peer says that this is the only IKE SA between the two identities (RFC 7296 2.4).
     pub(crate) initial_contact: bool,
     /// Both sides' addresses.
@@ -209,10 +213,13 @@ impl Sent {
                 Err(failure(cause))
             }
         };
-        let initial_contact = accepted
-            .other
-            .iter()
-            .any(|notify| notify.kind == NotifyType::INITIAL_CONTACT);
+        let single_pair = match &accepted.child {
+            ChildAnswer::Refused(notify) => notify.kind == NotifyType::SINGLE_PAIR_REQUIRED,
+            ChildAnswer::Accepted(_) => false,
+        };
+        let says = |kind| accepted.other.iter().any(|notify| notify.kind == kind);
+        let initial_contact = says(NotifyType::INITIAL_CONTACT);
+        let additional_ts = says(NotifyType::ADDITIONAL_TS_POSSIBLE);
         self.ike.features.mobike = self.config.mobike && accepted.mobike_supported;
         let mobility = mobility(&self.ike, &self.config, &accepted.other);
         Finished::Authenticated(Box::new(Authenticated {
@@ -221,6 +228,8 @@ impl Sent {
             ike: self.ike,
             remote_identity,
             child,
+            single_pair,
+            additional_ts,
             initial_contact,
             begun: self.begun,
             proof,
@@ -278,6 +287,7 @@ impl Sent {
         }
         let agreement = ChildAgreement {
             id: ChildId(0),
+            resource: None,
             inbound_spi: self.child_spi,
             outbound_spi: chosen.spi,
             suite: chosen.suite,

@@ -162,6 +162,8 @@ impl Awaited {
         }
         self.ike.features.mobike = config.mobike && claim.message.mobike_supported;
         let mobility = mobility(&self.ike, &config, &claim.message.other);
+        let mut other = narrowed.as_ref().map_or_else(|_| Vec::new(), Narrowed::notifies);
+        other.extend(further(&self.ike, &config, self.ike.features.mobike));
         let (child, answer) = self.first_child(cx, &config, narrowed);
         self.ike.remote_means = Some(means);
         self.ike.local_means = Some(ours.means);
@@ -171,7 +173,7 @@ impl Awaited {
             certificates: ours.certificates,
             mobike_supported: self.ike.features.mobike,
             child: answer,
-            other: further(&self.ike, &config, self.ike.features.mobike),
+            other,
         }));
         let bytes = self
             .ike
@@ -181,6 +183,8 @@ impl Awaited {
             ike: self.ike,
             remote_identity: claim.idi,
             child,
+            single_pair: false,
+            additional_ts: false,
             initial_contact: claim.message.initial_contact,
             mobility,
             begun: self.begun,

@@ -9,8 +9,9 @@
 
 use std::time::Duration;
 
+use super::narrowed::same;
 use super::{Cx, delete};
-use crate::api::{Event, Spi};
+use crate::api::{Event, Role, Spi};
 use crate::error::Cause;
 use crate::sa::child::{ChildSa, Stage};
 use crate::sa::lifetime::Wear;
@@ -101,6 +102,119 @@ pub(crate) fn made_by_us(
     }
 }
 
+/// We have answered the peer's request for another CHILD SA: receive with it, before the answer leaves. What is to be
+/// promoted once it has left, which is all of it unless we have asked for the same.
+pub(crate) fn added_by_peer(
+    cx: &mut Cx<'_>,
+    established: &mut Established,
+    mut child: ChildSa,
+) -> Option<Spi> {
+    let (connection, path) = (established.config.id, established.ike.path);
+    child
+        .install_inbound(connection, path)
+        .into_iter()
+        .for_each(|output| cx.output(output));
+    let rivals = established.note_addition(&child);
+    child.enter(Stage::Young, rivals.then_some(cx.now + SWITCH_WAIT));
+    let spi = child.inbound_spi();
+    established.children.insert(spi, child);
+    (!rivals).then_some(spi)
+}
+
+/// The peer has answered our request for another CHILD SA. If it asked for the same meanwhile: as when both replace one
+/// (RFC 7296 2.8.1).
+pub(crate) fn added_by_us(
+    cx: &mut Cx<'_>,
+    established: &mut Established,
+    mut child: ChildSa,
+    rivals: &[Vec<u8>],
+) {
+    let (connection, path) = (established.config.id, established.ike.path);
+    let lowest = child.origin.as_ref().map(|origin| origin.lowest.clone());
+    let loses = |lowest: &Vec<u8>| rivals.iter().any(|theirs| lowest < theirs);
+    child
+        .install_inbound(connection, path)
+        .into_iter()
+        .for_each(|output| cx.output(output));
+    let spi = child.inbound_spi();
+    if lowest.as_ref().is_some_and(loses) {
+        child.enter(Stage::Doomed, None);
+        established.children.insert(spi, child);
+        return;
+    }
+    established.children.insert(spi, child);
+    promote(cx, established, spi);
+    let of_rival = |child: &ChildSa| {
+        let origin = child.origin.as_ref();
+        origin.is_some_and(|origin| rivals.contains(&origin.lowest))
+    };
+    for rival in established
+        .children
+        .values_mut()
+        .filter(|rival| rival.lives() && of_rival(rival))
+    {
+        rival
+            .remove_outbound(connection)
+            .into_iter()
+            .for_each(|output| cx.output(output));
+        rival.enter(Stage::Redundant, Some(cx.now + PATIENCE));
+    }
+}
+
+/// The peer asked for a CHILD SA that there was already: one of the two goes. If ours was made a moment ago, the peer
+/// had not heard of it, and the nonces tell which (RFC 7296 2.8.1); otherwise the peer has its reasons, and the old
+/// one goes.
+pub(crate) fn retire_twins(cx: &mut Cx<'_>, established: &mut Established, spi: Spi) {
+    let connection = established.config.id;
+    let Some(new) = established.children.get(&spi) else {
+        return;
+    };
+    let lowest = new.origin.as_ref().map(|origin| origin.lowest.clone());
+    let twins: Vec<Spi> = established
+        .children
+        .values()
+        .filter(|old| old.lives() && old.inbound_spi() != spi && is_twin(old, new))
+        .map(ChildSa::inbound_spi)
+        .collect();
+    let crossed = |old: &ChildSa| {
+        old.origin.as_ref().is_some_and(|origin| {
+            origin.role == Role::Initiator
+                && origin.replaced.is_none()
+                && cx.now.saturating_duration_since(origin.at) < CROSSING
+                && lowest.as_ref().is_some_and(|lowest| *lowest < origin.lowest)
+        })
+    };
+    let keeps_old = twins
+        .iter()
+        .filter_map(|twin| established.children.get(twin))
+        .any(crossed);
+    let (losers, stage, deadline) = if keeps_old {
+        (vec![spi], Stage::Redundant, Some(cx.now + PATIENCE))
+    } else {
+        (twins, Stage::Doomed, None)
+    };
+    for loser in losers {
+        if let Some(child) = established.children.get_mut(&loser) {
+            child
+                .remove_outbound(connection)
+                .into_iter()
+                .for_each(|output| cx.output(output));
+            child.enter(stage, deadline);
+        }
+    }
+}
+
+/// They carry the same, and neither was made in the place of the other.
+fn is_twin(old: &ChildSa, new: &ChildSa) -> bool {
+    let (one, other) = (old.selectors(), new.selectors());
+    old.id() == new.id()
+        && old.resource() == new.resource()
+        && same(one.0, other.0)
+        && same(one.1, other.1)
+        && !new.replaces(old.inbound_spi())
+        && !old.replaces(new.inbound_spi())
+}
+
 /// The peer has shown that it receives on it: send with it from now on.
 pub(crate) fn promote(cx: &mut Cx<'_>, established: &mut Established, spi: Spi) {
     let (connection, path) = (established.config.id, established.ike.path);
@@ -118,7 +232,7 @@ pub(crate) fn promote(cx: &mut Cx<'_>, established: &mut Established, spi: Spi) 
         .for_each(|output| cx.output(output));
     if established.announced {
         child.announced = true;
-        let child = child.facts();
+        let child = child.facts(&established.config);
         cx.event(Event::ChildEstablished { connection, child });
     }
     // Who replaced another by this one is done with it, even if its delete is still to come.
@@ -155,6 +269,9 @@ pub(crate) fn deleted_by_peer(
     spis: &[u32],
 ) -> (Vec<u32>, Vec<ChildSa>) {
     let named = delete::named(established, spis);
+    for spi in &named {
+        established.child_lost(cx, *spi);
+    }
     for spi in &named {
         succeed(cx, established, *spi);
     }
@@ -239,6 +356,7 @@ pub(crate) fn age(cx: &mut Cx<'_>, established: &mut Established) -> Option<Endi
         }
     }
     let replaced: Vec<Spi> = replaced(established);
+    let mut over = Vec::new();
     for (spi, child) in established.children.iter_mut().filter(|(_, child)| child.lives()) {
         match child.limits.by_time(cx.now) {
             Wear::Fresh => {}
@@ -247,10 +365,11 @@ pub(crate) fn age(cx: &mut Cx<'_>, established: &mut Established) -> Option<Endi
                 child.worn.get_or_insert(cx.now);
             }
             Wear::Over if replaced.contains(spi) => {}
-            Wear::Over => return Some(established.expired()),
+            Wear::Over => over.push(*spi),
         }
     }
-    None
+    over.into_iter()
+        .find_map(|spi| established.child_expired(cx, spi))
 }
 
 /// The CHILD SA whose turn it is to be replaced by us.
@@ -291,7 +410,9 @@ fn replaced(established: &Established) -> Vec<Spi> {
 }
 
 /// CHILD SAs of an IKE SA at most, those that drain included.
-const MOST_CHILDREN: usize = 16;
+const MOST_CHILDREN: usize = 256;
+/// A request of the peer that is older than this one of ours was not sent before the peer had our request.
+const CROSSING: Duration = Duration::from_secs(30);
 /// Longer than the peer goes on asking: after that it is a peer that does not delete what it replaced.
 const SWITCH_WAIT: Duration = Duration::from_secs(60);
 /// How long the peer may take to delete what is for it to delete.

@@ -1,24 +1,25 @@
 //! CREATE_CHILD_SA (RFC 7296 1.3), the side that is asked: which of its three uses is it?
 
-use super::{Cx, rekey_child, rekey_ike};
+use super::{Cx, add_child, rekey_child, rekey_ike};
+use crate::api::Spi;
 use crate::message::{CreateChildRequest, CreateChildResponse};
 use crate::state::Established;
 use crate::wire::payload::{Notify, NotifyType};
 use crate::wire::{Chain, Malformed, Payloads};
 
-/// Answers a request. A CHILD SA beside the first is refused with NO_ADDITIONAL_SAS (RFC 7296 1.3).
+/// Answers a request. What is given besides is a CHILD SA that may send once the answer has left.
 pub(crate) fn answer(
     cx: &mut Cx<'_>,
     established: &mut Established,
     chain: &Chain<'_>,
-) -> Result<Payloads, Malformed> {
+) -> Result<(Payloads, Option<Spi>), Malformed> {
     Ok(match CreateChildRequest::parse(chain)? {
         CreateChildRequest::Child {
             rekeyed: Some(spi),
             child,
-        } => rekey_child::answer(cx, established, spi, &child),
-        CreateChildRequest::Child { rekeyed: None, .. } => refusal(NotifyType::NO_ADDITIONAL_SAS),
-        CreateChildRequest::RekeyIke(wanted) => rekey_ike::answer(cx, established, &wanted),
+        } => (rekey_child::answer(cx, established, spi, &child), None),
+        CreateChildRequest::Child { rekeyed: None, child } => add_child::answer(cx, established, &child),
+        CreateChildRequest::RekeyIke(wanted) => (rekey_ike::answer(cx, established, &wanted), None),
     })
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn answer(
         ..Informational::delete_esp(named)
     };
     let answer = answer.emit();
-    let ending = (!removed.is_empty()).then_some(Ending::NoChild);
+    let ending = (!removed.is_empty() && !established.outlives_children()).then_some(Ending::NoChild);
     Ok(Asked {
         answer,
         removed,

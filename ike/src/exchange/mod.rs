@@ -13,6 +13,7 @@ use crate::error::Ignore;
 use crate::sa::datagrams::Datagrams;
 use crate::sa::spis::Spis;
 
+pub(crate) mod add_child;
 pub(crate) mod auth;
 pub(crate) mod auth_answer;
 pub(crate) mod collision;

@@ -1,15 +1,18 @@
 //! What both sides want of a CHILD SA that the peer asks for: which of ours it is, its suite and its traffic selectors
 //! (RFC 7296 2.7, 2.9).
 
+use super::new_child::resource_info;
 use crate::api::Spi;
 use crate::config::{ChildId, ChildPolicy, ConnectionConfig};
 use crate::error::{Cause, Negotiated, Side};
 use crate::message::ChildOffer;
+use crate::negotiate::additional::AdditionalChoices;
 use crate::negotiate::proposal::EspProposal;
 use crate::negotiate::select::{ChildExchange, ChosenEsp, select_esp};
 use crate::negotiate::selector::{TrafficSelector, from_payload, narrow};
 use crate::sa::child::ChildAgreement;
 use crate::sa::ike_sa::IkeSa;
+use crate::wire::payload::{Notify, NotifyType};
 
 /// What both sides want of a CHILD SA.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(crate) struct Narrowed {
     pub(crate) remote: Vec<TrafficSelector>,
     /// The peer asked for exactly these.
     pub(crate) whole: bool,
+    /// Another of our CHILD SAs could carry more of what the peer asked for.
+    pub(crate) more: bool,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    pub(crate) resource: Option<u32>,
 }
 
 impl Narrowed {
@@ -60,6 +67,8 @@ impl Narrowed {
                 whole: same(&local, &offered_local) && same(&remote, &offered_remote),
                 local,
                 remote,
+                more: false,
+                resource: None,
             }),
             (Err(_), _) | (_, Err(_)) => Err(Cause::SelectorMismatch {
                 refused_by: Side::Us,
@@ -79,9 +88,17 @@ impl Narrowed {
     ) -> Result<Self, Cause> {
         let mut best: Option<((bool, bool), Self)> = None;
         let mut refusal: Option<Cause> = None;
+        let mut all: Vec<(Vec<TrafficSelector>, Vec<TrafficSelector>)> = Vec::new();
         for policy in config.children() {
+            // Additional key exchanges come with rekeying only, in IKE_FOLLOWUP_KE.
+            let esp_proposals = &first_exchange_only(policy.esp_proposals);
+            let policy = ChildPolicy {
+                esp_proposals,
+                ..policy
+            };
             match Self::agree(policy, wanted, exchange) {
                 Ok(narrowed) => {
+                    all.push((narrowed.local.clone(), narrowed.remote.clone()));
                     let rank = (!narrowed.whole, stands(&narrowed));
                     if best.as_ref().is_none_or(|(have, _)| rank < *have) {
                         best = Some((rank, narrowed));
@@ -91,16 +108,29 @@ impl Narrowed {
             }
         }
         match (best, refusal) {
-            (Some((_, narrowed)), _) => Ok(narrowed),
+            (Some((_, narrowed)), _) => {
+                // RFC 7296 2.9: part of it needs another CHILD SA.
+                let more = all.iter().any(|(local, remote)| {
+                    !within(local, &narrowed.local) || !within(remote, &narrowed.remote)
+                });
+                Ok(Self { more, ..narrowed })
+            }
             (None, Some(cause)) => Err(cause),
             (None, None) => Err(Cause::NoPolicy),
         }
+    }
+
+    /// What the answer says besides.
+    pub(crate) fn notifies(&self) -> Vec<Notify> {
+        let more = self.more.then(|| Notify::new(NotifyType::ADDITIONAL_TS_POSSIBLE));
+        more.into_iter().chain(self.resource.map(resource_info)).collect()
     }
 
     /// As an agreement, with our SPI.
     pub(crate) fn agreement(self, inbound_spi: Spi, ike: &IkeSa) -> ChildAgreement {
         ChildAgreement {
             id: self.id,
+            resource: self.resource,
             inbound_spi,
             outbound_spi: self.chosen.spi,
             suite: self.chosen.suite,
@@ -116,9 +146,25 @@ pub(crate) fn without_key_exchange(proposals: &[EspProposal]) -> Vec<EspProposal
     proposals.iter().map(EspProposal::without_key_exchange).collect()
 }
 
+/// Proposals as a CHILD SA beside the others is negotiated: without additional key exchanges (RFC 9370). When it is
+/// replaced for the first time, it gets them.
+pub(crate) fn first_exchange_only(proposals: &[EspProposal]) -> Vec<EspProposal> {
+    let only = |proposal: &EspProposal| EspProposal {
+        additional: AdditionalChoices::none(),
+        ..proposal.clone()
+    };
+    proposals.iter().map(only).collect()
+}
+
 /// Each list has what the other has, in whatever order.
 pub(crate) fn same(one: &[TrafficSelector], other: &[TrafficSelector]) -> bool {
     one.len() == other.len() && one.iter().all(|selector| other.contains(selector))
+}
+
+fn within(inner: &[TrafficSelector], outer: &[TrafficSelector]) -> bool {
+    inner
+        .iter()
+        .all(|selector| outer.iter().any(|wide| wide.contains(selector)))
 }
 
 /// Of two reasons why none of our CHILD SAs fits: the selectors of all of them, or else the first.

@@ -1,14 +1,17 @@
 //! What the two uses of CREATE_CHILD_SA that make a CHILD SA have in common (RFC 7296 1.3.1, 1.3.3, 2.9, 2.17).
 
+use std::time::Instant;
+
 use super::Cx;
 use super::init::{NONCE_LEN, key_pair};
 use super::narrowed::Narrowed;
 use crate::api::{Role, Spi};
-use crate::config::{ChildId, ConnectionConfig};
+use crate::config::ChildId;
 use crate::crypto::kex::{self, KeyPair};
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::{ChildOffer, NewChild};
 use crate::negotiate::offer;
+use crate::negotiate::proposal::EspProposal;
 use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{TrafficSelector, check_answer, from_payload, to_payload};
 use crate::negotiate::transform::{AdditionalMethods, KeyExchangeMethod};
@@ -23,6 +26,8 @@ use crate::wire::payload::{KeyExchange, Nonce, Notify, NotifyType};
 pub(crate) struct Wish {
     /// Which of the connection's CHILD SAs.
     pub(crate) id: ChildId,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    pub(crate) resource: Option<u32>,
     /// The networks behind us.
     pub(crate) local: Vec<TrafficSelector>,
     /// The networks behind the peer.
@@ -36,6 +41,7 @@ pub(crate) struct Begun {
     pub(crate) spi: Spi,
     /// What it shall be.
     pub(crate) wish: Wish,
+    proposals: Vec<EspProposal>,
     nonce: Vec<u8>,
     key: Option<KeyPair>,
 }
@@ -44,11 +50,10 @@ impl Begun {
     /// Makes an offer. `method`: the group the peer asked for.
     pub(crate) fn offer(
         cx: &mut Cx<'_>,
-        config: &ConnectionConfig,
+        proposals: Vec<EspProposal>,
         wish: Wish,
         method: Option<KeyExchangeMethod>,
     ) -> Result<(Self, NewChild), Failure> {
-        let proposals = config.child(wish.id).esp_proposals;
         let first = proposals
             .iter()
             .flat_map(|proposal| &proposal.key_exchange)
@@ -61,7 +66,7 @@ impl Begun {
         let nonce = cx.random_octets(NONCE_LEN);
         let message = NewChild {
             offer: ChildOffer {
-                sa: offer::esp_offer(proposals, spi),
+                sa: offer::esp_offer(&proposals, spi),
                 tsi: to_payload(&wish.local),
                 tsr: to_payload(&wish.remote),
                 transport_mode: false,
@@ -69,11 +74,12 @@ impl Begun {
             },
             nonce: Nonce(nonce.clone()),
             ke: key.as_ref().map(public),
-            other: Vec::new(),
+            other: wish.resource.map(resource_info).into_iter().collect(),
         };
         let begun = Self {
             spi,
             wish,
+            proposals,
             nonce,
             key,
         };
@@ -87,8 +93,7 @@ impl Begun {
         answer: &NewChild,
         replaced: Option<Spi>,
     ) -> Result<(Unfinished, SharedSecrets), Cause> {
-        let proposals = established.config.child(self.wish.id).esp_proposals;
-        let chosen = accept_esp(proposals, &answer.offer.sa, ChildExchange::CreateChildSa)
+        let chosen = accept_esp(&self.proposals, &answer.offer.sa, ChildExchange::CreateChildSa)
             .map_err(|bad| invalid(&bad.to_string()))?;
         let secrets = match (chosen.suite.key_exchange, self.key, &answer.ke) {
             (None, _, _) => SharedSecrets::none(),
@@ -106,6 +111,7 @@ impl Begun {
         }
         let agreement = ChildAgreement {
             id: self.wish.id,
+            resource: self.wish.resource,
             inbound_spi: self.spi,
             outbound_spi: chosen.spi,
             suite: chosen.suite,
@@ -123,14 +129,9 @@ impl Begun {
     }
 
     /// The group that INVALID_KE_PAYLOAD wants, if it is one of ours (RFC 7296 1.3).
-    pub(crate) fn other_group(
-        &self,
-        config: &ConnectionConfig,
-        notify: &Notify,
-    ) -> Option<KeyExchangeMethod> {
-        let proposals = config.child(self.wish.id).esp_proposals;
+    pub(crate) fn other_group(&self, notify: &Notify) -> Option<KeyExchangeMethod> {
         wanted_group(notify).filter(|method| {
-            proposals
+            self.proposals
                 .iter()
                 .any(|proposal| proposal.key_exchange.contains(method))
         })
@@ -172,6 +173,7 @@ pub(crate) fn agree(
         transport_mode: false,
         no_tfc_padding: false,
     };
+    let other = narrowed.notifies();
     let agreement = narrowed.agreement(spi, &established.ike);
     let unfinished = Unfinished {
         agreement,
@@ -183,7 +185,7 @@ pub(crate) fn agree(
         offer,
         nonce: Nonce(nonce),
         ke,
-        other: Vec::new(),
+        other,
     };
     Ok((unfinished, secrets, answer))
 }
@@ -210,9 +212,11 @@ impl Unfinished {
     }
 
     /// How it came to be.
-    pub(crate) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self, at: Instant) -> Origin {
         Origin {
             replaced: self.replaced,
+            role: self.role,
+            at,
             lowest: self.lowest(),
         }
     }
@@ -229,7 +233,7 @@ impl Unfinished {
         established: &Established,
         secrets: &SharedSecrets,
     ) -> Result<ChildSa, Cause> {
-        let (ike, origin) = (&established.ike, self.origin());
+        let (ike, origin) = (&established.ike, self.origin(cx.now));
         let nonces = (self.nonces.0.as_slice(), self.nonces.1.as_slice());
         let suite = &self.agreement.suite;
         // The peer may have made another while this one waited for its key exchanges.
@@ -264,6 +268,11 @@ fn uses(established: &Established, outbound_spi: Spi) -> bool {
         .children
         .values()
         .any(|child| child.outbound_spi() == outbound_spi)
+}
+
+/// SA_RESOURCE_INFO: what we call the resource (RFC 9611 5.1).
+pub(super) fn resource_info(resource: u32) -> Notify {
+    Notify::with_data(NotifyType::SA_RESOURCE_INFO, resource.to_be_bytes().to_vec())
 }
 
 /// The notify that tells the peer of a cause.

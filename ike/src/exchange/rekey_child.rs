@@ -57,10 +57,12 @@ pub(crate) fn request(
     let (local, remote) = child.selectors();
     let wish = Wish {
         id: child.id(),
+        resource: child.resource(),
         local: local.to_vec(),
         remote: remote.to_vec(),
     };
-    let (begun, child) = Begun::offer(cx, &established.config, wish, method)?;
+    let proposals = established.config.child(wish.id).esp_proposals.to_vec();
+    let (begun, child) = Begun::offer(cx, proposals, wish, method)?;
     let message = CreateChildRequest::Child {
         // RFC 7296 1.3.3: the SPI that the sender of the request receives on.
         rekeyed: Some(old.0),
@@ -127,7 +129,7 @@ impl Sent {
         let old = self.old;
         if notify.kind == NotifyType::INVALID_KE_PAYLOAD
             && self.detours < MOST_DETOURS
-            && let Some(method) = self.begun.other_group(&established.config, notify)
+            && let Some(method) = self.begun.other_group(notify)
         {
             let again = request(cx, established, old, Some(method), self.detours + 1);
             return again.err().map(Ending::Expired);
@@ -171,10 +173,12 @@ fn made_for_peer(
 ) -> Result<NewChild, Notify> {
     let old = collision::rekeyable(cx, established, rekeyed)?;
     let config = std::sync::Arc::clone(&established.config);
-    let id = established.children.get(&old).map_or(ChildId(0), ChildSa::id);
+    let child = established.children.get(&old);
+    let id = child.map_or(ChildId(0), ChildSa::id);
+    let resource = child.and_then(ChildSa::resource);
     let policy = config.child(id);
     let narrowed = match Narrowed::agree(policy, &wanted.offer, ChildExchange::CreateChildSa) {
-        Ok(narrowed) => narrowed,
+        Ok(narrowed) => Narrowed { resource, ..narrowed },
         Err(cause) => {
             let notify = refusal(&cause);
             let cause = rekey_refused::child_by_us(&policy, notify.kind, cause);
@@ -196,7 +200,7 @@ fn made_for_peer(
         let made = replacement.make_for_peer(cx, established, &secrets);
         made.map_err(Notify::new)?;
     } else {
-        established.note_rival(&replacement.unfinished.origin());
+        established.note_rival(&replacement.unfinished.origin(cx.now));
         let series = Series::new(Wanted::Child(replacement), secrets, additional);
         let link = follow_up::keep(cx, established, series);
         answer.other.push(message::link_notify(link));

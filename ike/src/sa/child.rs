@@ -6,7 +6,7 @@ use crate::api::{
     ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove,
     Role, SaKeys, Spi,
 };
-use crate::config::{ChildId, ConnectionId};
+use crate::config::{ChildId, ConnectionConfig, ConnectionId};
 use crate::negotiate::proposal::EspSuite;
 use crate::negotiate::selector::TrafficSelector;
 use crate::sa::keymat::ChildKeys;
@@ -17,6 +17,8 @@ use crate::sa::lifetime::Limits;
 pub(crate) struct ChildAgreement {
     /// Which of the connection's CHILD SAs it is.
     pub(crate) id: ChildId,
+    /// The queue or CPU that it is for; `None`: any (RFC 9611).
+    pub(crate) resource: Option<u32>,
     /// Our SPI.
     pub(crate) inbound_spi: Spi,
     /// The peer's SPI.
@@ -77,6 +79,10 @@ pub(crate) enum Stage {
 pub(crate) struct Origin {
     /// Our SPI of the one in whose place it was made, if it was made by rekeying.
     pub(crate) replaced: Option<Spi>,
+    /// Our side of the exchange.
+    pub(crate) role: Role,
+    /// When it was.
+    pub(crate) at: Instant,
     /// The lower of its two nonces (RFC 7296 2.8.1).
     pub(crate) lowest: Vec<u8>,
 }
@@ -135,6 +141,11 @@ impl ChildSa {
         self.agreement.id
     }
 
+    /// The queue or CPU that it is for; `None`: any.
+    pub(crate) fn resource(&self) -> Option<u32> {
+        self.agreement.resource
+    }
+
     /// The networks of both sides: ours, the peer's.
     pub(crate) fn selectors(&self) -> (&[TrafficSelector], &[TrafficSelector]) {
         (&self.agreement.local, &self.agreement.remote)
@@ -156,9 +167,11 @@ impl ChildSa {
     }
 
     /// Facts for the status.
-    pub(crate) fn facts(&self) -> ChildFacts {
+    pub(crate) fn facts(&self, config: &ConnectionConfig) -> ChildFacts {
         let agreed = &self.agreement;
         ChildFacts {
+            name: config.child(agreed.id).name.to_owned(),
+            resource: agreed.resource,
             inbound_spi: agreed.inbound_spi,
             outbound_spi: agreed.outbound_spi,
             suite: agreed.suite.to_string(),
@@ -182,6 +195,7 @@ impl ChildSa {
             remote: agreed.remote.clone(),
             encapsulation: agreed.encapsulation,
             path,
+            resource: agreed.resource,
         }))
     }
 
@@ -200,6 +214,7 @@ impl ChildSa {
             remote: agreed.remote.clone(),
             encapsulation: agreed.encapsulation,
             path,
+            resource: agreed.resource,
         }))
     }
 

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::wants::serves;
 use super::{Ending, Established, Request, Succession};
 use crate::api::{Event, Reason, Spi, Usage};
 use crate::error::{Cause, Exchange, Failure};
-use crate::exchange::{Cx, collision, follow_up, liveness, mobike, rekey_child, rekey_ike};
-use crate::sa::child::{Origin, Stage};
+use crate::exchange::{Cx, add_child, collision, follow_up, liveness, mobike, rekey_child, rekey_ike};
+use crate::sa::child::{ChildSa, Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
 use crate::sa::mobility::Mobility;
@@ -38,7 +39,11 @@ impl Established {
             Some(Request::RekeyIke(_)) => true,
             Some(Request::FollowUp(sent)) => sent.series.is_ike(),
             Some(
-                Request::RekeyChild(_) | Request::DeleteChild(_) | Request::Liveness | Request::Mobike(_),
+                Request::RekeyChild(_)
+                | Request::AddChild(_)
+                | Request::DeleteChild(_)
+                | Request::Liveness
+                | Request::Mobike(_),
             )
             | None => false,
         };
@@ -51,7 +56,13 @@ impl Established {
         match &self.in_flight {
             Some(Request::RekeyChild(_)) => true,
             Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
-            Some(Request::RekeyIke(_) | Request::DeleteChild(_) | Request::Liveness | Request::Mobike(_))
+            Some(
+                Request::RekeyIke(_)
+                | Request::AddChild(_)
+                | Request::DeleteChild(_)
+                | Request::Liveness
+                | Request::Mobike(_),
+            )
             | None => false,
         }
     }
@@ -63,6 +74,7 @@ impl Established {
             Some(Request::FollowUp(sent)) => sent.series.replaces() == replaced,
             Some(
                 Request::RekeyChild(_)
+                | Request::AddChild(_)
                 | Request::RekeyIke(_)
                 | Request::DeleteChild(_)
                 | Request::Liveness
@@ -82,10 +94,22 @@ impl Established {
         }
     }
 
-    /// RFC 7296 2.25.1: we are replacing or deleting a CHILD SA.
+    /// The peer has made a CHILD SA. Whether we are about to make the same, so that the nonces will tell.
+    pub(crate) fn note_addition(&mut self, child: &ChildSa) -> bool {
+        let Some(Request::AddChild(sent)) = &mut self.in_flight else {
+            return false;
+        };
+        let rivals = serves(child, &sent.begun.wish) && sent.rivals.len() < MOST_RIVALS;
+        if let Some(origin) = child.origin.as_ref().filter(|_| rivals) {
+            sent.rivals.push(origin.lowest.clone());
+        }
+        rivals
+    }
+
+    /// RFC 7296 2.25.1: we are making, replacing or deleting a CHILD SA.
     pub(crate) fn changes_children(&self) -> bool {
         let ours = match &self.in_flight {
-            Some(Request::RekeyChild(_) | Request::DeleteChild(_)) => true,
+            Some(Request::RekeyChild(_) | Request::AddChild(_) | Request::DeleteChild(_)) => true,
             Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
             Some(Request::RekeyIke(_) | Request::Liveness | Request::Mobike(_)) | None => false,
         };
@@ -114,7 +138,8 @@ impl Established {
     /// The end, if no CHILD SA is left and none is on its way.
     pub(crate) fn childless(&mut self, cause: Cause) -> Option<Ending> {
         let any = self.rekeys_child() || self.children.values().any(|child| child.lives());
-        (!any).then(|| Ending::Expired(Failure::new(Exchange::CreateChildSa, cause)))
+        (!any && !self.outlives_children())
+            .then(|| Ending::Expired(Failure::new(Exchange::CreateChildSa, cause)))
     }
 
     /// The end because of a hard limit; what the peer said last is the reason.
@@ -137,8 +162,11 @@ impl Established {
             // RFC 7296 2.8: who sends on it receives on it.
             collision::promote(cx, self, usage.inbound_spi);
         }
-        if wear == Wear::Over && lives {
-            return Some(self.expired());
+        if wear == Wear::Over
+            && lives
+            && let Some(ending) = self.child_expired(cx, usage.inbound_spi)
+        {
+            return Some(ending);
         }
         self.tend(cx)
     }
@@ -152,6 +180,7 @@ impl Established {
         let ending = collision::age(cx, self)
             .or_else(|| self.age(cx))
             .or_else(|| self.proceed(cx));
+        self.await_children(cx.now);
         self.arm(cx.now);
         ending
     }
@@ -190,6 +219,11 @@ impl Established {
                 .err()
                 .map(Ending::Expired);
         }
+        if let Some(wish) = self.next_wish(cx.now) {
+            return add_child::request(cx, self, wish, None, 0)
+                .err()
+                .map(Ending::Expired);
+        }
         let calm = self.children.values().all(|child| match child.stage {
             Stage::Current | Stage::Draining => true,
             Stage::Young | Stage::Redundant | Stage::Doomed | Stage::Deleting => false,
@@ -216,6 +250,7 @@ impl Established {
             .chain(self.limits.moments())
             .chain(self.pending.iter().map(|pending| pending.expires))
             .chain(self.worn)
+            .chain(self.next_attempts())
             .filter(|at| *at > now)
             .min();
         match next {
@@ -236,6 +271,8 @@ impl Established {
             since: self.since,
             last_heard: cx.now,
             timers,
+            wants: Vec::new(),
+            wanted: self.wanted,
             announced: false,
             losing: false,
             succession: Succession::Heir(self.ike.local_spi()),
@@ -260,6 +297,8 @@ impl Established {
     /// RFC 7296 2.8: the CHILD SAs of `old` belong to this one from now on.
     pub(crate) fn inherit(&mut self, cx: &mut Cx<'_>, old: &mut Self) {
         self.children = std::mem::take(&mut old.children);
+        self.wants = std::mem::take(&mut old.wants);
+        self.wanted = old.wanted;
         self.announced = std::mem::take(&mut old.announced);
         self.losing = old.losing;
         // The peer may have moved since this one was made (RFC 7296 2.23).
@@ -302,6 +341,7 @@ impl Established {
         let request = self.in_flight.take();
         let any = request.is_some();
         match request {
+            Some(Request::AddChild(sent)) => cx.spis.release_esp(sent.begun.spi),
             Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.begun.spi),
             Some(Request::RekeyIke(sent)) => cx.spis.release_ike(sent.spi, None),
             Some(Request::FollowUp(sent)) => sent.series.discard(cx),

@@ -155,6 +155,7 @@ fn failure(event: &Event) -> Option<Failure> {
         | Event::ChildEstablished { .. }
         | Event::Moved { .. }
         | Event::ChildClosed { .. }
+        | Event::ChildFailed { .. }
         | Event::IkeClosed { .. }
         | Event::Ignored { .. } => None,
     }

@@ -323,6 +323,7 @@ impl Model {
                     | Event::IkeEstablished { .. }
                     | Event::ChildEstablished { .. }
                     | Event::ChildClosed { .. }
+                    | Event::ChildFailed { .. }
                     | Event::Moved { .. }
                     | Event::Ignored { .. },
                 )

@@ -284,6 +284,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         other_addresses: Vec::new(),
         initial_contact: true,
         child_lifetime: Lifetime::default(),
+        child_resources: 0,
         more_children: Vec::new(),
         rekey_probe: false,
         ike_lifetime: IKE_LIFETIME,

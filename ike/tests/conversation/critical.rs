@@ -3,6 +3,8 @@
 use xvpn_ike::error::{Cause, Side};
 use xvpn_ike::message::{CreateChildRequest, Informational, InitRequest, NewChild, build_plain, only_notify};
 use xvpn_ike::negotiate::offer::ike_offer;
+use xvpn_ike::negotiate::selector::{TrafficSelector, to_payload};
+use xvpn_ike::testing::ip;
 use xvpn_ike::testing::{Who, config, path};
 use xvpn_ike::wire::payload::{KeyExchange, Nonce, Notify, NotifyType};
 use xvpn_ike::wire::{Chain, ExchangeType, Header, IkeSpi, Opened, PayloadType};
@@ -112,10 +114,12 @@ fn unknown_notifies_are_ignored_in_every_exchange() {
 }
 
 #[test]
-fn a_request_for_another_sa_is_declined_and_the_connection_stays() {
+fn a_request_for_networks_of_nobody_is_declined_and_the_connection_stays() {
     let mut by_hand = ByHand::established();
+    let mut offer = by_hand.auth_request().child;
+    offer.tsr = to_payload(&[TrafficSelector::range(ip("172.16.0.1"), ip("172.16.0.9")).unwrap()]);
     let child = NewChild {
-        offer: by_hand.auth_request().child,
+        offer,
         nonce: Nonce(vec![1; 32]),
         ke: None,
         other: Vec::new(),
@@ -124,7 +128,7 @@ fn a_request_for_another_sa_is_declined_and_the_connection_stays() {
         ExchangeType::CREATE_CHILD_SA,
         &CreateChildRequest::Child { rekeyed: None, child }.emit(),
     );
-    assert_eq!(notify(&answer), Some(Notify::new(NotifyType::NO_ADDITIONAL_SAS)));
+    assert_eq!(notify(&answer), Some(Notify::new(NotifyType::TS_UNACCEPTABLE)));
     assert_eq!(kinds(&by_hand.pair.bob.outputs), ["transmit"]);
 }
 

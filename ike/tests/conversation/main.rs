@@ -7,6 +7,7 @@
 mod by_hand;
 mod certificate;
 mod chaos;
+mod children;
 mod closing;
 mod cookie;
 mod critical;
@@ -77,6 +78,7 @@ fn event_kind(event: &Event) -> &'static str {
         Event::ChildEstablished { .. } => "child established",
         Event::Moved { .. } => "moved",
         Event::ChildClosed { .. } => "child closed",
+        Event::ChildFailed { .. } => "child failed",
         Event::IkeClosed { .. } => "ike closed",
         Event::Failed { .. } => "failed",
         Event::Ignored { .. } => "ignored",

@@ -157,6 +157,8 @@ notify_types! {
     CHILD_SA_NOT_FOUND = 44;
     /// RFC 9370 2.2.4: an additional key exchange came without its state.
     STATE_NOT_FOUND = 47;
+    /// RFC 9611 5.2: no further SA for a resource.
+    TS_MAX_QUEUE = 48;
 
     /// RFC 7296 2.4.
     INITIAL_CONTACT = 16384;
@@ -234,6 +236,8 @@ notify_types! {
     ADDITIONAL_KEY_EXCHANGE = 16441;
     /// RFC 9593. Data: announcements.
     SUPPORTED_AUTH_METHODS = 16443;
+    /// RFC 9611 5.1: the CHILD SA is for one resource, such as a CPU. Data: whatever identifies it to the sender.
+    SA_RESOURCE_INFO = 16444;
 }
 
 impl fmt::Debug for NotifyType {
