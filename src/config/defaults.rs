@@ -53,6 +53,8 @@ pub const LIVENESS: Duration = Duration::from_secs(30);
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// `child_lifetime`.
 pub const CHILD_LIFETIME: Duration = Duration::from_secs(3600);
+/// `per_resource`: the dataplane does not use SAs for single queues yet.
+pub const PER_RESOURCE: u32 = 0;
 /// `rekey_probe`.
 pub const REKEY_PROBE: bool = false;
 /// `ike_lifetime`.

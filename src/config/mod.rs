@@ -78,7 +78,7 @@ pub struct TunnelConfig {
     pub local_address: Option<IpAddr>,
     /// Who we say we are.
     pub local_identity: Identity,
-    /// The networks behind us, never empty, without host bits.
+    /// The networks behind us, those of all its CHILD SAs, never empty, without host bits.
     pub local_networks: Vec<IpNet>,
     /// Where the peer is.
     pub remote_address: RemoteAddress,
@@ -86,7 +86,7 @@ pub struct TunnelConfig {
     pub remote_port: u16,
     /// Who the peer must prove to be.
     pub remote_identity: Identity,
-    /// The networks behind the peer, never empty, without host bits.
+    /// The networks behind the peer, those of all its CHILD SAs, never empty, without host bits.
     pub remote_networks: Vec<IpNet>,
     /// How we prove who we are.
     pub local_auth: LocalAuth,
@@ -96,8 +96,8 @@ pub struct TunnelConfig {
     pub legacy: bool,
     /// What may protect the IKE SA, most wanted first; never empty.
     pub ike_proposals: Vec<IkeProposal>,
-    /// What may protect the CHILD SA, most wanted first; never empty.
-    pub esp_proposals: Vec<EspProposal>,
+    /// Its CHILD SAs; never empty, names unique. The first is made with the IKE SA.
+    pub children: Vec<ChildConfig>,
     /// When ESP is put into UDP.
     pub encapsulation: EncapsulationPolicy,
     /// What the daemon does with it when it starts.
@@ -106,8 +106,6 @@ pub struct TunnelConfig {
     pub liveness: Option<Duration>,
     /// Between NAT-keepalives.
     pub keepalive: Duration,
-    /// A CHILD SA is replaced before it is this old, or has carried so much.
-    pub child_lifetime: Lifetime,
     /// The first CHILD SA is replaced soon, to see whether the peer agrees to that.
     pub rekey_probe: bool,
     /// An IKE SA is replaced before it is this old.
@@ -132,6 +130,30 @@ pub struct TunnelConfig {
     pub metric: Option<u32>,
     /// Inner addresses of the interface, with their prefix lengths (host bits allowed).
     pub addresses: Vec<IpNet>,
+}
+
+impl TunnelConfig {
+    /// The names of its CHILD SAs.
+    pub fn child_names(&self) -> impl Iterator<Item = &str> {
+        self.children.iter().map(|child| child.name.as_str())
+    }
+}
+
+/// One CHILD SA of a tunnel.
+#[derive(Clone, Debug)]
+pub struct ChildConfig {
+    /// Its name, unique within the tunnel.
+    pub name: String,
+    /// The networks behind us, never empty.
+    pub local_networks: Vec<IpNet>,
+    /// The networks behind the peer, never empty.
+    pub remote_networks: Vec<IpNet>,
+    /// What may protect it, most wanted first; never empty.
+    pub esp_proposals: Vec<EspProposal>,
+    /// It is replaced before it is this old.
+    pub lifetime: Lifetime,
+    /// SAs for single resources beside the one for any (RFC 9611).
+    pub resources: u32,
 }
 
 /// Where a peer is.

@@ -93,6 +93,21 @@ pub(super) struct RawTunnel {
     pub(super) copy_dscp: Option<At<bool>>,
     pub(super) metric: Option<At<u32>>,
     pub(super) address: Option<At<Vec<At<String>>>>,
+    pub(super) per_resource: Option<At<u32>>,
+    pub(super) children: Vec<RawChild>,
+}
+
+/// `[[tunnel.child]]`.
+pub(super) struct RawChild {
+    pub(super) span: Span,
+    /// The keys that are there, readable or not.
+    pub(super) keys: Vec<String>,
+    pub(super) name: Option<At<String>>,
+    pub(super) local: Option<At<Vec<At<String>>>>,
+    pub(super) remote: Option<At<Vec<At<String>>>>,
+    pub(super) esp_proposals: Option<At<Vec<At<String>>>>,
+    pub(super) lifetime: Option<At<Option<std::time::Duration>>>,
+    pub(super) per_resource: Option<At<u32>>,
 }
 
 impl Raw {
@@ -198,9 +213,32 @@ impl RawTunnel {
             copy_dscp: s.boolean("copy_dscp", out),
             metric: s.integer("metric", 0..=u32::MAX, out),
             address: s.strings("address", out),
+            per_resource: s.integer("per_resource", 0..=MOST_RESOURCES, out),
+            children: s
+                .sections("child", "[[tunnel.child]]", out)
+                .into_iter()
+                .map(|child| RawChild::read(child, out))
+                .collect(),
         };
         section.finish(out);
         tunnel
+    }
+}
+
+impl RawChild {
+    fn read(mut section: Section<'_, '_>, out: &mut Report) -> Self {
+        let child = Self {
+            span: section.span.clone(),
+            keys: section.keys(),
+            name: section.string("name", out),
+            local: section.strings("local", out),
+            remote: section.strings("remote", out),
+            esp_proposals: section.strings("esp_proposals", out),
+            lifetime: section.duration("child_lifetime", false, out),
+            per_resource: section.integer("per_resource", 0..=MOST_RESOURCES, out),
+        };
+        section.finish(out);
+        child
     }
 }
 
@@ -279,3 +317,6 @@ fn read_psk_source(mut section: Section<'_, '_>, out: &mut Report) -> Option<Raw
     }
     None
 }
+
+/// A gateway with more queues than this has fewer SAs than queues.
+const MOST_RESOURCES: u32 = 64;

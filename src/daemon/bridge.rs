@@ -151,7 +151,8 @@ impl Bridge {
 
 /// The longest inner packet whichever of its proposals a tunnel gets, in UDP: for its interface before there is an SA.
 pub fn worst_inner_mtu(tunnel: &TunnelConfig, outer_ipv6: bool) -> Option<u16> {
-    let proposals = tunnel.esp_proposals.iter().flat_map(|proposal| {
+    let all = tunnel.children.iter().flat_map(|child| &child.esp_proposals);
+    let proposals = all.flat_map(|proposal| {
         let integrity = proposal
             .integrity
             .iter()

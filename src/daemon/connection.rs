@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use xvpn_ike::api::Random;
-use xvpn_ike::config::{ConnectionConfig, ConnectionId};
+use xvpn_ike::config::{ChildConfig, ConnectionConfig, ConnectionId, Lifetime};
 
 use super::{plan, sources};
-use crate::config::{RemoteAddress, TunnelConfig};
+use crate::config::{self, RemoteAddress, TunnelConfig};
 
 /// The two ends of a tunnel's outer path, as far as they are known before anything is negotiated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +74,16 @@ pub fn check_pinned(tunnel: &TunnelConfig, ends: &Ends, pinned: &[IpAddr]) -> Re
 
 /// What `ike` is told about a tunnel.
 pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> ConnectionConfig {
+    let mut children = tunnel.children.iter().map(child);
+    // There is one: the configuration sees to that.
+    let first = children.next().unwrap_or_else(|| ChildConfig {
+        name: tunnel.name.clone(),
+        esp_proposals: Vec::new(),
+        local_selectors: Vec::new(),
+        remote_selectors: Vec::new(),
+        lifetime: Lifetime::default(),
+        resources: 0,
+    });
     ConnectionConfig {
         id,
         name: tunnel.name.clone(),
@@ -85,10 +95,10 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         remote_auth: tunnel.remote_auth.clone(),
         legacy_signatures: tunnel.legacy,
         ike_proposals: tunnel.ike_proposals.clone(),
-        child_name: tunnel.name.clone(),
-        esp_proposals: tunnel.esp_proposals.clone(),
-        local_selectors: tunnel.local_networks.iter().copied().map(Into::into).collect(),
-        remote_selectors: tunnel.remote_networks.iter().copied().map(Into::into).collect(),
+        child_name: first.name,
+        esp_proposals: first.esp_proposals,
+        local_selectors: first.local_selectors,
+        remote_selectors: first.remote_selectors,
         encapsulation: tunnel.encapsulation,
         liveness: tunnel.liveness,
         nat_keepalive: tunnel.keepalive,
@@ -98,11 +108,23 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         mobike: tunnel.mobike,
         other_addresses: Vec::new(),
         initial_contact: true,
-        child_lifetime: tunnel.child_lifetime,
-        child_resources: 0,
-        more_children: Vec::new(),
+        child_lifetime: first.lifetime,
+        child_resources: first.resources,
+        more_children: children.collect(),
         rekey_probe: tunnel.rekey_probe,
         ike_lifetime: tunnel.ike_lifetime,
+    }
+}
+
+fn child(of: &config::ChildConfig) -> ChildConfig {
+    let selectors = |networks: &[ipnet::IpNet]| networks.iter().copied().map(Into::into).collect();
+    ChildConfig {
+        name: of.name.clone(),
+        esp_proposals: of.esp_proposals.clone(),
+        local_selectors: selectors(&of.local_networks),
+        remote_selectors: selectors(&of.remote_networks),
+        lifetime: of.lifetime,
+        resources: of.resources,
     }
 }
 

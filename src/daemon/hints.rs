@@ -58,6 +58,7 @@ fn silent(event: &Event) -> Option<SocketAddr> {
         | Event::ChildEstablished { .. }
         | Event::Moved { .. }
         | Event::ChildClosed { .. }
+        | Event::ChildFailed { .. }
         | Event::IkeClosed { .. }
         | Event::Ignored { .. } => None,
     }

@@ -210,6 +210,7 @@ impl Scene {
             remote_networks: vec!["10.2.0.0/16".into()],
             ike: None,
             children: vec![],
+            missing: vec![],
         });
         StatusReport {
             version: "9.9.9".into(),

@@ -127,6 +127,7 @@ fn if_both_sides_want_them_there_are_no_more() {
 
 #[test]
 fn asked_for_by_both_at_once_one_is_left() {
+    let mut crossed = 0;
     for seed in 0..40 {
         let one = |who| with(who, &[child(who, "voice", ("10.11.0.0/16", "10.12.0.0/16"))]);
         let mut pair = Pair::with(
@@ -150,7 +151,13 @@ fn asked_for_by_both_at_once_one_is_left() {
         assert!(has(&pair, 2), "seed {seed}");
         assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 2), "seed {seed}");
         assert_eq!(pair.bob.endpoint.spis_in_use(), (1, 2), "seed {seed}");
+        let installed = |host: &Host| {
+            let inbound = |output: &&Output| matches!(output, Output::InstallInbound(_));
+            host.outputs.iter().filter(inbound).count()
+        };
+        crossed += usize::from(installed(&pair.alice) == 3 && installed(&pair.bob) == 3);
     }
+    assert!(crossed > 30, "only {crossed} times did both ask");
 }
 
 #[test]

@@ -82,8 +82,22 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelStatus, style: Style) {
             &networks(&tunnel.local_networks, &tunnel.remote_networks),
         );
     }
+    let several = tunnel.children.len() + tunnel.missing.len() > 1;
     for child in &tunnel.children {
+        if several {
+            let queue = child.resource.map(|n| format!(", for queue {n}"));
+            row(
+                "CHILD SA",
+                &format!("{}{}", child.name, queue.unwrap_or_default()),
+            );
+        }
         render_child(&mut row, child);
+    }
+    for missing in &tunnel.missing {
+        row("CHILD SA", &format!("{}: not there", missing.name));
+        if let Some(failure) = &missing.failure {
+            render_failure(&mut row, failure);
+        }
     }
 }
 
@@ -329,7 +343,10 @@ mod tests {
                 remote_auth: "certificate ecdsa-sha256".into(),
                 age_ms: 60_000,
             }),
+            missing: vec![],
             children: vec![ChildStatus {
+                name: "azure".into(),
+                resource: None,
                 spi_in: "c0ffee01".into(),
                 spi_out: "deadbeef".into(),
                 suite: "aes256gcm16-esn".into(),

@@ -134,6 +134,11 @@ impl Resolver<'_> {
     }
 
     pub(super) fn networks(&mut self, end: Option<&RawEnd>, which: &str, raw: &RawTunnel) -> Vec<Network> {
+        let written = |end: &Option<RawEnd>| end.as_ref().is_some_and(|end| has(&end.keys, "networks"));
+        if !raw.children.is_empty() && !written(&raw.local) && !written(&raw.remote) {
+            // [[tunnel.child]] names them.
+            return Vec::new();
+        }
         let Some(list) = end.and_then(|end| end.networks.as_ref()) else {
             let side = if which == "local" { "us" } else { "the peer" };
             self.missing(
@@ -144,8 +149,12 @@ impl Resolver<'_> {
             );
             return Vec::new();
         };
+        self.network_list(list, &format!("{which}.networks"))
+    }
+
+    pub(super) fn network_list(&mut self, list: &At<Vec<At<String>>>, key: &str) -> Vec<Network> {
         if list.value.is_empty() {
-            let title = format!("`{which}.networks` is empty");
+            let title = format!("`{key}` is empty");
             let remedy = "name at least one network, such as \"10.1.0.0/16\", or \"0.0.0.0/0\" for all";
             self.out
                 .push(Diagnostic::error("empty-list", title, remedy).at(&list.span, "no network"));

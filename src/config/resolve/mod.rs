@@ -1,6 +1,7 @@
 //! From what is written to what is meant: defaults filled in, every value judged. Goes on after an error, to find them all.
 
 mod auth;
+mod children;
 mod ends;
 mod lifetimes;
 mod settings;
@@ -178,13 +179,11 @@ impl Resolver<'_> {
         facts.remote = remote_networks;
         facts.metric = raw.metric.as_ref().map(|at| at.value);
         let legacy = raw.legacy.as_ref().is_some_and(|at| at.value);
-        let esn = raw.esn.as_ref().map_or(defaults::ESN, |at| at.value);
         let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, self.out);
-        let esp_proposals = proposals::esp(raw.esp_proposals.as_ref(), legacy, esn, self.out);
+        let children = self.children(raw, (local_networks, remote_networks), facts);
         let encapsulation = self.encapsulation(raw);
         let start = self.start(raw, remote_address.as_ref());
         let addresses = self.inner_addresses(raw);
-        let child_lifetime = self.child_lifetime(raw);
         let ike_lifetime = self.ike_lifetime(raw);
         let path_mtu = raw
             .path_mtu
@@ -212,7 +211,7 @@ impl Resolver<'_> {
             remote_auth: auth.remote,
             legacy,
             ike_proposals,
-            esp_proposals,
+            children,
             encapsulation,
             start,
             liveness: raw
@@ -224,7 +223,6 @@ impl Resolver<'_> {
                 .as_ref()
                 .and_then(|at| at.value)
                 .unwrap_or(defaults::KEEPALIVE),
-            child_lifetime,
             rekey_probe: raw
                 .rekey_probe
                 .as_ref()
