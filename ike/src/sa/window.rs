@@ -123,9 +123,7 @@ impl Requests {
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.message = message;
             in_flight.plain = None;
-            in_flight.tries = in_flight
-                .tries
-                .saturating_add(in_flight.sent.saturating_sub(1));
+            in_flight.tries = in_flight.tries.saturating_add(in_flight.sent.saturating_sub(1));
             in_flight.wait = wait;
             in_flight.due = after(now, wait);
         }

@@ -175,8 +175,6 @@ impl Resolver<'_> {
         let remote_identity = self.remote_identity(raw, remote_address.as_ref(), facts);
         let remote_networks = self.networks(raw.remote.as_ref(), "remote", raw);
         let auth = self.auth(raw, own, local_identity.as_ref(), remote_identity.as_ref());
-        facts.local = local_networks;
-        facts.remote = remote_networks;
         facts.metric = raw.metric.as_ref().map(|at| at.value);
         let legacy = raw.legacy.as_ref().is_some_and(|at| at.value);
         let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, self.out);
