@@ -1,31 +1,73 @@
-//! Who may take up room here before it has proven anything: half-open SAs and cookies (RFC 7296 2.6).
+//! Who may take up room here before it has proven anything (RFC 7296 2.6, RFC 8019).
 //!
-//! A half-open SA costs a key exchange and memory, and anyone can ask for one from any address. From a threshold on
-//! the initiator must first show that it receives what is sent to its address: it must repeat its request with a
-//! cookie that only we can make and need not remember.
+//! A half-open SA costs a key exchange and memory, and anyone can ask for one from any address. What an initiator must
+//! show grows with the load, cheapest check first:
+//!
+//! 1. nothing, while few half-open SAs are there;
+//! 2. a cookie that only we can make and need not remember: that it receives what is sent to its address;
+//! 3. the solution of a puzzle, once half of the room is taken, or half of the share of its part of the address space
+//!    (`prefix`); who cannot solve puzzles takes part in a lottery. Only who has shown its address is given a puzzle.
+//!
+//! Who has shown an address that a connection is configured for needs no puzzle, and a quarter of the room is kept for
+//! such peers. No part of the address space gets more than its share.
+
+mod cookie;
+mod prefix;
+mod ration;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use cookie::Cookies;
+use prefix::Prefixes;
+pub(crate) use ration::Ration;
 
 use crate::api::{Random, Reason};
-use crate::config::EndpointConfig;
+use crate::config::{ConnectionId, EndpointConfig};
+use crate::crypto::puzzle::Puzzle;
 use crate::exchange::auth_answer::Awaited;
 use crate::negotiate::transform::Prf;
 use crate::wire::IkeSpi;
+use crate::wire::payload::PuzzleSolution;
 
 /// The half-open SAs, and what new ones must show.
-#[derive(Default)]
 pub(crate) struct Admission {
     half_open: BTreeMap<IkeSpi, Awaited>,
+    /// When half-open SAs expire: in the order in which they were made.
+    expiry: VecDeque<(Instant, IkeSpi)>,
     /// Key exchanges that were paid for and came to nothing: they count like half-open SAs, or nothing would ever slow
     /// down who asks for them.
     wasted: VecDeque<(Instant, IpAddr)>,
+    prefixes: Prefixes,
     cookies: Cookies,
-    reported: Option<Instant>,
+    /// Cookies whose puzzle was solved and that were served: one solution is good for one SA (RFC 8019 10).
+    spent: BTreeMap<Vec<u8>, Instant>,
+    /// Reports of refused IKE_SA_INIT requests.
+    refusals: Ration<()>,
+    /// Reports of refused IKE_AUTH requests, by the connection that was probably meant.
+    pub(crate) disbelief: Ration<Option<ConnectionId>>,
+    /// Answers to other major versions.
+    pub(crate) versions: Ration<IpAddr>,
+    /// Reports of peers that speak another major version.
+    pub(crate) version_reports: Ration<IpAddr>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            half_open: BTreeMap::new(),
+            expiry: VecDeque::new(),
+            wasted: VecDeque::new(),
+            prefixes: Prefixes::default(),
+            cookies: Cookies::default(),
+            spent: BTreeMap::new(),
+            refusals: Ration::new(REPORT_INTERVAL, 1),
+            disbelief: Ration::new(REPORT_INTERVAL, 1024),
+            versions: Ration::new(REPORT_INTERVAL, 16),
+            version_reports: Ration::new(VERSION_REPORT_INTERVAL, 64),
+        }
+    }
 }
 
 /// Whether an initiator may have a half-open SA.
@@ -35,7 +77,9 @@ pub(crate) enum Verdict {
     Admitted,
     /// Only with this cookie.
     CookieWanted(Vec<u8>),
-    /// There is no room at all.
+    /// Only with this cookie and the solution of this puzzle.
+    PuzzleWanted(Vec<u8>, Puzzle),
+    /// There is no room for it.
     Full,
 }
 
@@ -50,10 +94,27 @@ pub(crate) struct Applicant<'a> {
     pub(crate) spi_i: IkeSpi,
     /// Its cookie, if it has one.
     pub(crate) cookie: Option<&'a [u8]>,
+    /// Its solution of a puzzle, if it has one.
+    pub(crate) solution: Option<&'a PuzzleSolution>,
+    /// The PRF of a puzzle for it: one that it offers and we speak.
+    pub(crate) prf: Option<Prf>,
+    /// A connection is configured for its address.
+    pub(crate) expected: bool,
 }
 
 impl Admission {
-    /// Judges an initiator by how much room is left.
+    /// Whether a request without a cookie could be served at all. Cheap: the first thing asked about it.
+    pub(crate) fn serves_without_cookie(
+        &mut self,
+        config: &EndpointConfig,
+        now: Instant,
+        from: IpAddr,
+    ) -> bool {
+        self.forget_wasted(config, now);
+        self.taken() < config.cookie_threshold && self.crowding(config, from) < COOKIE_CROWDING
+    }
+
+    /// Judges an initiator by how much room is left, and by what it shows.
     pub(crate) fn judge(
         &mut self,
         config: &EndpointConfig,
@@ -61,58 +122,91 @@ impl Admission {
         random: &mut dyn Random,
         applicant: Applicant<'_>,
     ) -> Verdict {
-        let recent = |at: Instant| now.saturating_duration_since(at) < config.half_open_timeout;
-        while self.wasted.front().is_some_and(|(at, _)| !recent(*at)) {
-            self.wasted.pop_front();
-        }
-        let taken = self.half_open.len().saturating_add(self.wasted.len());
-        if taken >= config.max_half_open {
+        let from = applicant.from.ip();
+        let free = self.serves_without_cookie(config, now, from);
+        if self.taken() >= config.max_half_open {
             return Verdict::Full;
         }
-        if taken < config.cookie_threshold {
+        if free {
             return Verdict::Admitted;
         }
         self.cookies.rotate(now, random);
-        match applicant.cookie {
-            Some(cookie) if self.cookies.is_ours(cookie, applicant) => {
-                // Who has shown its address may have a share of the room, and not all of it.
-                let share = (config.max_half_open / SHARES)
-                    .max(config.cookie_threshold)
-                    .max(1);
-                if self.taken_by(applicant.from.ip()) < share {
-                    Verdict::Admitted
-                } else {
-                    Verdict::Full
-                }
-            }
-            Some(_) | None => Verdict::CookieWanted(self.cookies.make(applicant)),
+        let Some(ticket) = self.cookies.read(&applicant) else {
+            return Verdict::CookieWanted(self.cookies.make(&applicant, None));
+        };
+        let room = config.max_half_open - config.max_half_open / RESERVE;
+        let crowding = self.crowding(config, from);
+        if crowding >= 1000 || (!applicant.expected && self.taken() >= room) {
+            return Verdict::Full;
         }
+        let load = (self.taken().saturating_mul(1000) / room.max(1)).max(crowding);
+        let wanted = puzzle(config, load, applicant.prf).filter(|_| !applicant.expected);
+        let Some(wanted) = wanted else {
+            return Verdict::Admitted;
+        };
+        let Some(given) = ticket.puzzle else {
+            return Verdict::PuzzleWanted(self.cookies.make(&applicant, Some(wanted)), wanted);
+        };
+        match applicant.solution {
+            Some(solution) => self.judge_solution(now, applicant, solution, given, wanted),
+            // RFC 8019 7.1: who does not solve puzzles is served with a probability that sinks with the load.
+            None if lucky(random, load) => Verdict::Admitted,
+            None => Verdict::Full,
+        }
+    }
+
+    /// RFC 8019 7.1.4: all four keys are checked, against the difficulty that was asked for when the puzzle was given.
+    fn judge_solution(
+        &mut self,
+        now: Instant,
+        applicant: Applicant<'_>,
+        solution: &PuzzleSolution,
+        given: Puzzle,
+        wanted: Puzzle,
+    ) -> Verdict {
+        let cookie = applicant.cookie.unwrap_or_default();
+        self.spent
+            .retain(|_, at| now.saturating_duration_since(*at) < cookie::SECRET_LIFETIME * 2);
+        let solved = given.bits(cookie, solution).unwrap_or_default();
+        if self.spent.contains_key(cookie) || self.spent.len() >= MOST_SPENT || solved < given.difficulty {
+            return Verdict::Full;
+        }
+        // The load may have grown meanwhile. Who worked for nearly enough has done its part.
+        if solved.saturating_add(PATIENCE_BITS) < wanted.difficulty {
+            return Verdict::PuzzleWanted(self.cookies.make(&applicant, Some(wanted)), wanted);
+        }
+        self.spent.insert(cookie.to_vec(), now);
+        Verdict::Admitted
     }
 
     /// A key exchange with this address came to nothing.
     pub(crate) fn note_wasted(&mut self, now: Instant, from: IpAddr) {
+        self.prefixes.add(from);
         self.wasted.push_back((now, from));
     }
 
-    fn taken_by(&self, address: IpAddr) -> usize {
-        let half_open = self
-            .half_open
-            .values()
-            .map(|awaited| awaited.ike.path.remote.ip());
-        let wasted = self.wasted.iter().map(|(_, from)| *from);
-        half_open.chain(wasted).filter(|from| *from == address).count()
+    fn forget_wasted(&mut self, config: &EndpointConfig, now: Instant) {
+        let old = |at: Instant| now.saturating_duration_since(at) >= config.half_open_timeout;
+        while let Some((at, from)) = self.wasted.front().copied()
+            && old(at)
+        {
+            self.wasted.pop_front();
+            self.prefixes.sub(from);
+        }
     }
 
-    /// Whether a stranger's failure may be reported to the operator: not more than one in a second, so that nobody can
-    /// fill a log with spoofed requests.
+    fn taken(&self) -> usize {
+        self.half_open.len().saturating_add(self.wasted.len())
+    }
+
+    fn crowding(&self, config: &EndpointConfig, from: IpAddr) -> usize {
+        self.prefixes
+            .crowding(from, config.max_half_open, config.cookie_threshold)
+    }
+
+    /// Whether the refusal of an IKE_SA_INIT request may be reported to the operator.
     pub(crate) fn may_report(&mut self, now: Instant) -> bool {
-        let quiet = self
-            .reported
-            .is_none_or(|at| now.saturating_duration_since(at) >= REPORT_INTERVAL);
-        if quiet {
-            self.reported = Some(now);
-        }
-        quiet
+        self.refusals.take(now, ())
     }
 
     /// A half-open SA of ours.
@@ -127,184 +221,82 @@ impl Admission {
 
     /// Takes a half-open SA out.
     pub(crate) fn take(&mut self, spi: IkeSpi) -> Option<Awaited> {
-        self.half_open.remove(&spi)
+        let awaited = self.half_open.remove(&spi)?;
+        self.prefixes.sub(awaited.ike.path.remote.ip());
+        Some(awaited)
     }
 
     /// Keeps a half-open SA until it expires.
     pub(crate) fn put(&mut self, awaited: Awaited) {
-        self.half_open.insert(awaited.ike.local_spi(), awaited);
+        let spi = awaited.ike.local_spi();
+        self.prefixes.add(awaited.ike.path.remote.ip());
+        self.expiry.push_back((awaited.expires, spi));
+        self.half_open.insert(spi, awaited);
     }
 
     /// Takes one half-open SA out whose time is over.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Awaited> {
-        let spi = *self
-            .half_open
-            .iter()
-            .find(|(_, awaited)| awaited.expires <= now)?
-            .0;
-        self.half_open.remove(&spi)
+        while let Some((at, spi)) = self.expiry.front().copied()
+            && at <= now
+        {
+            self.expiry.pop_front();
+            // It may be gone, or have been put back and stand further behind.
+            let over = self.get(spi).is_some_and(|awaited| awaited.expires <= now);
+            if over {
+                return self.take(spi);
+            }
+        }
+        None
     }
 
     /// Takes any half-open SA out.
     pub(crate) fn take_any(&mut self) -> Option<Awaited> {
-        self.half_open.pop_first().map(|(_, awaited)| awaited)
+        let spi = *self.half_open.first_key_value()?.0;
+        self.take(spi)
     }
 
     /// When the next one expires.
     pub(crate) fn next_deadline(&self) -> Option<(Instant, Reason)> {
-        self.half_open
-            .values()
-            .map(|awaited| (awaited.expires, Reason::Expire))
-            .min()
-    }
-}
-
-/// Makes and recognises cookies: version | prf(secret, Ni | IPi | port | SPIi), as RFC 7296 2.6 suggests.
-#[derive(Default)]
-struct Cookies {
-    current: Option<CookieSecret>,
-    previous: Option<CookieSecret>,
-}
-
-struct CookieSecret {
-    version: u8,
-    octets: Zeroizing<[u8; 32]>,
-    since: Instant,
-}
-
-impl Cookies {
-    /// Changes the secret if it is old. The one before stays good for cookies that are under way.
-    fn rotate(&mut self, now: Instant, random: &mut dyn Random) {
-        let age = |secret: &CookieSecret| now.saturating_duration_since(secret.since);
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|secret| age(secret) < SECRET_LIFETIME)
-        {
-            return;
+        if self.half_open.is_empty() {
+            return None;
         }
-        let version = self
-            .current
-            .as_ref()
-            .map_or(0, |secret| secret.version.wrapping_add(1));
-        let mut octets = Zeroizing::new([0; 32]);
-        random.fill(octets.as_mut_slice());
-        let young = |secret: &CookieSecret| age(secret) < SECRET_LIFETIME * 2;
-        self.previous = self.current.take().filter(young);
-        self.current = Some(CookieSecret {
-            version,
-            octets,
-            since: now,
-        });
-    }
-
-    fn make(&self, applicant: Applicant<'_>) -> Vec<u8> {
-        self.current
-            .as_ref()
-            .map(|secret| secret.cookie(applicant))
-            .unwrap_or_default()
-    }
-
-    fn is_ours(&self, cookie: &[u8], applicant: Applicant<'_>) -> bool {
-        let secrets = [&self.current, &self.previous];
-        let secret = secrets
-            .into_iter()
-            .flatten()
-            .find(|secret| cookie.first() == Some(&secret.version));
-        secret.is_some_and(|secret| secret.cookie(applicant).as_slice().ct_eq(cookie).into())
+        self.expiry.front().map(|(at, _)| (*at, Reason::Expire))
     }
 }
 
-impl CookieSecret {
-    fn cookie(&self, applicant: Applicant<'_>) -> Vec<u8> {
-        let address = match applicant.from.ip() {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let (port, spi) = (applicant.from.port().to_be_bytes(), applicant.spi_i.to_bytes());
-        let digest =
-            Prf::HmacSha2_256.compute(self.octets.as_slice(), &[applicant.nonce, &address, &port, &spi]);
-        let mut cookie = vec![self.version];
-        cookie.extend_from_slice(&digest);
-        cookie
-    }
+/// The puzzle for this load, in thousandths: none below one half, then harder and harder.
+fn puzzle(config: &EndpointConfig, load: usize, prf: Option<Prf>) -> Option<Puzzle> {
+    let (easiest, hardest) = config.puzzles?;
+    let above = load.checked_sub(PUZZLE_LOAD)?.min(PUZZLE_LOAD);
+    let span = usize::from(hardest.saturating_sub(easiest));
+    let harder = u8::try_from(span * above / PUZZLE_LOAD).unwrap_or_default();
+    Some(Puzzle {
+        prf: prf?,
+        difficulty: easiest.saturating_add(harder),
+    })
 }
 
-/// One address may have one of so many parts of the room.
-const SHARES: usize = 8;
+/// True as often as the room is free.
+fn lucky(random: &mut dyn Random, load: usize) -> bool {
+    let mut octets = [0; 2];
+    random.fill(&mut octets);
+    usize::from(u16::from_be_bytes(octets)) % 1000 >= load
+}
+
+/// From this part of its share on, in thousandths, a part of the address space must show cookies, whatever the load.
+const COOKIE_CROWDING: usize = 250;
+/// From this load on, in thousandths, puzzles are given.
+const PUZZLE_LOAD: usize = 500;
+/// So many zero bits less than are wanted now are good enough for who solved an earlier puzzle.
+const PATIENCE_BITS: u8 = 2;
+/// One part of so many of the room is kept for the peers that are expected.
+const RESERVE: usize = 4;
+/// Cookies remembered as spent.
+const MOST_SPENT: usize = 8192;
 /// Between reports of what strangers did.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long cookies are made with one secret; each is good for once to twice as long.
-const SECRET_LIFETIME: Duration = Duration::from_secs(60);
+/// Between reports that a peer speaks another major version: somebody has to change something there first.
+const VERSION_REPORT_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Clock, SeededRandom};
-
-    fn applicant<'a>(from: &str, cookie: Option<&'a [u8]>) -> Applicant<'a> {
-        Applicant {
-            nonce: &[1; 32],
-            from: from.parse().unwrap(),
-            spi_i: IkeSpi(7),
-            cookie,
-        }
-    }
-
-    fn always() -> EndpointConfig {
-        EndpointConfig {
-            cookie_threshold: 0,
-            ..EndpointConfig::default()
-        }
-    }
-
-    fn cookie_for(admission: &mut Admission, now: Instant, from: &str) -> Vec<u8> {
-        match admission.judge(&always(), now, &mut SeededRandom::new(1), applicant(from, None)) {
-            Verdict::CookieWanted(cookie) => cookie,
-            other @ (Verdict::Admitted | Verdict::Full) => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn admits_who_returns_its_cookie_and_nobody_else() {
-        let (mut admission, now) = (Admission::default(), Clock::new().now());
-        let cookie = cookie_for(&mut admission, now, "192.0.2.1:500");
-        let mut judge = |from| {
-            admission.judge(
-                &always(),
-                now,
-                &mut SeededRandom::new(2),
-                applicant(from, Some(&cookie)),
-            )
-        };
-        assert_eq!(judge("192.0.2.1:500"), Verdict::Admitted);
-        assert!(matches!(judge("192.0.2.2:500"), Verdict::CookieWanted(_)));
-    }
-
-    #[test]
-    fn accepts_cookies_of_the_secret_before_but_not_older_ones() {
-        let (mut admission, clock) = (Admission::default(), Clock::new());
-        let from = "192.0.2.1:500";
-        let cookie = cookie_for(&mut admission, clock.now(), from);
-        let mut random = SeededRandom::new(2);
-        let mut judge = |seconds| {
-            let now = clock.now() + Duration::from_secs(seconds);
-            admission.judge(&always(), now, &mut random, applicant(from, Some(&cookie)))
-        };
-        assert_eq!(judge(59), Verdict::Admitted);
-        assert_eq!(judge(61), Verdict::Admitted);
-        assert!(matches!(judge(125), Verdict::CookieWanted(_)));
-    }
-
-    #[test]
-    fn refuses_everybody_when_there_is_no_room() {
-        let config = EndpointConfig {
-            max_half_open: 0,
-            ..EndpointConfig::default()
-        };
-        let now = Clock::new().now();
-        let applicant = applicant("192.0.2.1:500", None);
-        let verdict = Admission::default().judge(&config, now, &mut SeededRandom::new(1), applicant);
-        assert_eq!(verdict, Verdict::Full);
-    }
-}
+mod tests;

@@ -107,6 +107,8 @@ pub struct EndpointConfig {
     pub max_half_open: usize,
     /// A half-open SA that was not authenticated by then is forgotten.
     pub half_open_timeout: Duration,
+    /// The easiest and the hardest puzzle given under load, in zero bits (RFC 8019 7.1.1.1). `None`: no puzzles.
+    pub puzzles: Option<(u8, u8)>,
 }
 
 impl Default for EndpointConfig {
@@ -115,6 +117,8 @@ impl Default for EndpointConfig {
             cookie_threshold: 32,
             max_half_open: 1024,
             half_open_timeout: Duration::from_secs(30),
+            // Four keys: about a tenth of a second to some seconds of an initiator's time.
+            puzzles: Some((14, 18)),
         }
     }
 }

@@ -70,12 +70,26 @@ impl Connection {
 
     /// The configuration, if a peer may connect that is reached by this path.
     pub(crate) fn candidate(&self, path: Path) -> Option<Arc<ConnectionConfig>> {
+        self.expects(path).then(|| Arc::clone(&self.config))
+    }
+
+    /// Whether a peer may connect that is reached by this path.
+    pub(crate) fn expects(&self, path: Path) -> bool {
         let fits = self.config.local.is_none_or(|local| local == path.local.ip())
             && self
                 .config
                 .remote
                 .is_none_or(|remote| remote.ip() == path.remote.ip());
-        (fits && self.intent != Intent::Down && !self.forgotten).then(|| Arc::clone(&self.config))
+        fits && self.intent != Intent::Down && !self.forgotten
+    }
+
+    /// Someone answered our first request in a way that bodes ill.
+    pub(crate) fn suspect(&mut self, now: Instant, spi: IkeSpi, path: Path, cause: Cause) {
+        if let Some(State::InitSent(sent)) = self.sas.get_mut(&spi)
+            && sent.path == path
+        {
+            sent.suspect(now, cause);
+        }
     }
 
     /// The identities of both sides.

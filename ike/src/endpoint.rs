@@ -1,25 +1,25 @@
 //! All connections of one host: takes inputs, finds whom they concern, and keeps the one list of outputs.
+//!
+//! What belongs to no IKE SA yet is in `first`, what is no IKEv2 in `version`.
+
+mod first;
+mod version;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls_pki_types::UnixTime;
-use sha2::{Digest, Sha256};
 
-use crate::admission::{Admission, Applicant, Verdict};
+use crate::admission::Admission;
 use crate::api::{Command, Event, Input, Output, Path, Random, Reason};
-use crate::config::{ConnectionConfig, ConnectionId, EndpointConfig};
+use crate::config::{ConnectionId, EndpointConfig};
 use crate::connection::Connection;
 use crate::error::{Cause, Exchange, Failure, Ignore};
-use crate::exchange::auth_answer::{self, Awaited};
+use crate::exchange::auth_answer;
 use crate::exchange::{Cx, init_answer, intermediate};
-use crate::message::{InitRequest, InitResponse};
-use crate::sa::spis::{FirstMessage, Owner, Spis};
+use crate::sa::spis::{Owner, Spis};
 use crate::sa::transmission::Seen;
-use crate::timers::after;
-use crate::wire::payload::NotifyType;
-use crate::wire::{Chain, ExchangeType, Fault, Header, IkeSpi, Malformed, Opened};
+use crate::wire::{ExchangeType, Header, IkeSpi, Opened};
 
 /// All connections of one host, as a pure state machine.
 ///
@@ -167,7 +167,10 @@ impl Endpoint {
     }
 
     fn on_datagram(&mut self, now: Instant, path: Path, bytes: &[u8]) -> Result<(), Ignore> {
-        let (header, _) = Header::parse(bytes).map_err(|malformed| no_header(&malformed))?;
+        let header = match Header::parse(bytes) {
+            Ok((header, _)) => header,
+            Err(malformed) => return Err(self.on_no_header(now, path, bytes, &malformed)),
+        };
         // RFC 7296 3.1: the I flag says which of the two SPIs is the sender's; the other one is ours.
         let (ours, theirs) = match header.flags.initiator {
             true => (header.responder_spi, header.initiator_spi),
@@ -190,113 +193,6 @@ impl Endpoint {
                 Ok(())
             }
         }
-    }
-
-    /// A message that names no SPI of ours: it can only be an IKE_SA_INIT request.
-    fn on_first(&mut self, now: Instant, path: Path, header: &Header, bytes: &[u8]) -> Result<(), Ignore> {
-        let is_first = header.flags.initiator && !header.is_response() && header.message_id == 0;
-        if !is_first || header.exchange != ExchangeType::IKE_SA_INIT {
-            return Err(Ignore::UnknownSpi);
-        }
-        let first = first_message(path, bytes);
-        if let Some(spi) = self.spis.made_by(first) {
-            return self.on_first_again(now, path, spi);
-        }
-        let candidates = self.candidates(path);
-        if candidates.is_empty() {
-            return Err(Ignore::NoConnection);
-        }
-        let parsed = Chain::parse_message(bytes).and_then(|(_, chain)| InitRequest::parse(&chain));
-        let request = match parsed {
-            Ok(request) => request,
-            Err(malformed) => return self.on_malformed_first(now, path, header, bytes.len(), &malformed),
-        };
-        let config = self.config.clone();
-        let (mut cx, connections, admission) = self.split(now);
-        let applicant = Applicant {
-            nonce: &request.nonce.0,
-            from: path.remote,
-            spi_i: header.initiator_spi,
-            cookie: request.cookie.as_deref(),
-        };
-        match admission.judge(&config, now, cx.random, applicant) {
-            Verdict::Full => return Err(Ignore::HalfOpenFull),
-            Verdict::CookieWanted(cookie) => {
-                cx.transmit(
-                    path,
-                    init_answer::stateless(header, &InitResponse::Cookie(cookie)),
-                );
-                return Ok(());
-            }
-            Verdict::Admitted => {}
-        }
-        match init_answer::answer(&mut cx, header, &request, path, &candidates, (first, bytes.len())) {
-            init_answer::Answered::Accepted(half) => {
-                cx.transmit(path, half.response.clone());
-                let mut awaited = Awaited::new(
-                    half.ike,
-                    bytes,
-                    half.response,
-                    now,
-                    after(now, config.half_open_timeout),
-                );
-                awaited.likely = likely(&candidates);
-                admission.put(awaited);
-            }
-            init_answer::Answered::Refused(response, failure) => {
-                cx.transmit(path, init_answer::stateless(header, &response));
-                if failure.cause == Cause::BadPublicValue {
-                    admission.note_wasted(now, path.remote.ip());
-                }
-                // Another group is a detour, not a failure.
-                let detour = failure.cause.notify() == Some(NotifyType::INVALID_KE_PAYLOAD);
-                if !detour && admission.may_report(now) {
-                    let waits =
-                        |id: &ConnectionId| connections.get(id).is_some_and(Connection::waits_for_peer);
-                    let connection = likely(&candidates).filter(waits);
-                    cx.event(Event::Failed {
-                        connection,
-                        path,
-                        failure: *failure,
-                        retry_in: None,
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// RFC 7296 2.1: a repeated request is answered by the same response, while the SA is not used otherwise yet.
-    fn on_first_again(&mut self, now: Instant, path: Path, spi: IkeSpi) -> Result<(), Ignore> {
-        let (mut cx, _, admission) = self.split(now);
-        let awaited = admission.get(spi).ok_or(Ignore::OutOfWindow)?;
-        cx.transmit(path, awaited.response.clone());
-        Ok(())
-    }
-
-    /// RFC 7296 2.5: an unknown critical payload must be named to the sender. All else is just rubbish.
-    fn on_malformed_first(
-        &mut self,
-        now: Instant,
-        path: Path,
-        header: &Header,
-        received: usize,
-        malformed: &Malformed,
-    ) -> Result<(), Ignore> {
-        if Cause::from_malformed(malformed).unsupported_critical().is_none() {
-            return Err(Ignore::Malformed);
-        }
-        let (mut cx, _, _) = self.split(now);
-        let answer = crate::message::build_plain(
-            &init_answer::response_header(header),
-            &crate::message::only_notify(&malformed.answer()),
-        );
-        // Nobody gets more octets than it sent before it has shown its address.
-        if answer.len() > received {
-            return Err(Ignore::Malformed);
-        }
-        cx.transmit(path, answer);
-        Ok(())
     }
 
     fn on_half_open(
@@ -341,6 +237,10 @@ impl Endpoint {
                 admission.put(*awaited);
                 let stands = |id: &ConnectionId| connections.get(id).is_some_and(Connection::stands);
                 let connection = connection.filter(|id| !stands(id));
+                // Whoever asks for a key exchange can fail as often as it likes.
+                if !admission.disbelief.take(now, connection) {
+                    return Err(Ignore::RefusedAgain);
+                }
                 cx.event(Event::Failed {
                     connection,
                     path,
@@ -394,17 +294,6 @@ impl Endpoint {
         }
     }
 
-    /// The connections that a peer may have meant, the ones with its address first.
-    fn candidates(&self, path: Path) -> Vec<Arc<ConnectionConfig>> {
-        let mut candidates: Vec<_> = self
-            .connections
-            .values()
-            .filter_map(|connection| connection.candidate(path))
-            .collect();
-        candidates.sort_by_key(|config| config.remote.is_none());
-        candidates
-    }
-
     /// No IKE SA stands between the identities of this connection.
     fn is_sole(&self, id: ConnectionId) -> bool {
         let Some(own) = self.connections.get(&id).map(Connection::identities) else {
@@ -428,37 +317,5 @@ impl Endpoint {
             spis: &mut self.spis,
         };
         (cx, &mut self.connections, &mut self.admission)
-    }
-}
-
-/// RFC 7296 2.1: a retransmission is recognised by the whole message, and by where it comes from: a copy that somebody
-/// else sends first must not shut its author out.
-fn first_message(path: Path, bytes: &[u8]) -> FirstMessage {
-    let mut digest = Sha256::new();
-    digest.update(path.remote.to_string());
-    digest.update([0]);
-    digest.update(bytes);
-    FirstMessage(digest.finalize().into())
-}
-
-fn no_header(malformed: &Malformed) -> Ignore {
-    match malformed.fault {
-        Fault::Truncated { .. } => Ignore::Truncated,
-        Fault::MajorVersion(_) => Ignore::WrongVersion,
-        Fault::Length { .. } | Fault::Value { .. } => Ignore::NotIke,
-        Fault::Trailing { .. }
-        | Fault::TooMany { .. }
-        | Fault::UnsupportedCritical(_)
-        | Fault::Missing(_)
-        | Fault::Duplicate(_) => Ignore::Malformed,
-    }
-}
-
-/// The one connection that was configured for this very address.
-fn likely(candidates: &[Arc<ConnectionConfig>]) -> Option<ConnectionId> {
-    let mut specific = candidates.iter().filter(|config| config.remote.is_some());
-    match (specific.next(), specific.next()) {
-        (Some(only), None) => Some(only.id),
-        (Some(_), Some(_)) | (None, _) => None,
     }
 }

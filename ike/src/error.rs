@@ -43,13 +43,15 @@ pub enum Ignore {
     NoConnection,
     /// Not expected in this state.
     UnexpectedState,
+    /// Refused, as something like it was a moment ago: counted, not told again.
+    RefusedAgain,
     /// An unauthenticated error notification: remembered as the probable cause, not obeyed (RFC 7296 2.21.1).
     UnprotectedError,
 }
 
 impl Ignore {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Truncated,
         Self::NotIke,
         Self::WrongVersion,
@@ -65,6 +67,7 @@ impl Ignore {
         Self::HalfOpenFull,
         Self::NoConnection,
         Self::UnexpectedState,
+        Self::RefusedAgain,
         Self::UnprotectedError,
     ];
 
@@ -86,6 +89,7 @@ impl Ignore {
             Self::HalfOpenFull => "half_open_full",
             Self::NoConnection => "no_connection",
             Self::UnexpectedState => "unexpected_state",
+            Self::RefusedAgain => "refused_again",
             Self::UnprotectedError => "unprotected_error",
         }
     }
@@ -191,6 +195,11 @@ pub enum Cause {
         difference: Option<String>,
         /// Ours name a group for the key exchange (for a CHILD SA: perfect forward secrecy).
         group: bool,
+    },
+    /// The peer speaks another major version of IKE (RFC 7296 2.5).
+    OtherVersion {
+        /// Which.
+        major: u8,
     },
     /// The peer's public value is not one (RFC 6989).
     BadPublicValue,
@@ -334,6 +343,7 @@ impl Cause {
             | Self::NoProposal { .. }
             | Self::InvalidKeyExchange { .. }
             | Self::RekeyRefused { .. }
+            | Self::OtherVersion { .. }
             | Self::AuthenticationFailed { .. }
             | Self::IdentityMismatch { .. }
             | Self::UnsupportedIdentity { .. }
@@ -385,6 +395,7 @@ impl Cause {
             | Self::NoCommonSignature { .. }
             | Self::CredentialRefused { .. }
             | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),
+            Self::OtherVersion { .. } => Some(NotifyType::INVALID_MAJOR_VERSION),
             Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
             Self::ForbiddenNat => Some(NotifyType::UNEXPECTED_NAT_DETECTED),
             Self::Internal { .. } => Some(NotifyType::TEMPORARY_FAILURE),

@@ -72,6 +72,7 @@ fn child() -> ChildOffer {
 fn init_request() -> InitRequest {
     InitRequest {
         cookie: None,
+        puzzle_solution: None,
         sa: sa(ProtocolId::IKE, &[]),
         ke: ke(),
         nonce: nonce(),

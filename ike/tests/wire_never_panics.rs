@@ -119,6 +119,7 @@ fn good_request() -> Vec<u8> {
     };
     let request = InitRequest {
         cookie: Some(vec![1, 2, 3]),
+        puzzle_solution: None,
         sa: SecurityAssociation {
             proposals: vec![proposal],
         },

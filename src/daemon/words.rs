@@ -139,6 +139,8 @@ fn actor(failure: &Failure) -> Actor {
     match failure.cause {
         Cause::NoResponse { .. } => return Actor::Network,
         Cause::NoAddress | Cause::NoPolicy => return Actor::Here,
+        // It began: whoever looks after it must change it.
+        Cause::OtherVersion { .. } => return Actor::Peer,
         Cause::NoProposal { .. }
         | Cause::InvalidKeyExchange { .. }
         | Cause::RekeyRefused { .. }
@@ -179,6 +181,7 @@ fn permanent(cause: &Cause) -> bool {
         Cause::NoProposal { .. }
         | Cause::InvalidKeyExchange { .. }
         | Cause::RekeyRefused { .. }
+        | Cause::OtherVersion { .. }
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }

@@ -95,6 +95,9 @@ impl Connection {
                 return self.keep(cx, spi, State::InitSent(sent), Ignore::UnprotectedError);
             }
             Ok(Answer::Cookie(cookie)) => Ok(State::InitSent(Box::new(sent.retry_with_cookie(cx, cookie)))),
+            Ok(Answer::Puzzle(cookie, puzzle)) => {
+                Ok(State::InitSent(Box::new(sent.work_on_puzzle(cx, cookie, puzzle))))
+            }
             Ok(Answer::Group(method)) => sent
                 .retry_with_group(cx, method)
                 .map(|sent| State::InitSent(Box::new(sent))),

@@ -4,4 +4,5 @@
 pub mod aead;
 pub mod kex;
 pub mod prf;
+pub mod puzzle;
 pub mod sign;

@@ -34,6 +34,11 @@ impl Cause {
                 format!("add group {wanted} to `ike_proposals`, or take it from the peer's")
             }
             Self::RekeyRefused { of, notify, group, .. } => rekey_remedy(*of, *notify, *group),
+            Self::OtherVersion { major: 0 | 1 } => "IKEv1 is retired (RFC 9395): have the peer speak IKEv2: strongSwan `keyexchange=ikev2` \
+                     (swanctl `version = 2`), libreswan `ikev2=insist` (`keyexchange=ikev2`), Openswan `ikev2=insist`, AWS and \
+                     Azure an IKEv2 connection"
+                .into(),
+            Self::OtherVersion { .. } => "have the peer speak IKEv2".into(),
             Self::AuthenticationFailed { refused_by, .. } => match refused_by {
                 Side::Us => "set the same `psk` on both sides (look for a stray space or newline), and check that \
                      `remote.id` names the peer that has it"
@@ -191,6 +196,9 @@ impl fmt::Display for Cause {
                 difference
                     .as_ref()
                     .map_or(Ok(()), |difference| write!(f, " ({difference})"))
+            }
+            Self::OtherVersion { major } => {
+                write!(f, "the peer speaks IKEv{major}, and only IKEv2 is spoken here")
             }
             Self::BadPublicValue => f.write_str("the peer's public key is invalid"),
             Self::CookieLoop => f.write_str("the peer keeps asking for cookies"),

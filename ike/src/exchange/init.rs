@@ -3,7 +3,8 @@
 //! ```text
 //! initiator                                            responder
 //!   request: SAi1, KEi, Ni, N(NAT_DETECTION_*)  -->
-//!                                               <--    (N(COOKIE) | N(INVALID_KE_PAYLOAD): once more, a few times at most)
+//!                                               <--    (N(COOKIE) | N(COOKIE), N(PUZZLE) | N(INVALID_KE_PAYLOAD):
+//!                                                        once more, a few times at most)
 //!                                               <--    answer: SAr1, KEr, Nr, N(NAT_DETECTION_*)
 //!   finish: IKE_AUTH request                    -->
 //! ```
@@ -24,6 +25,7 @@ use super::{Cx, extensions};
 use crate::api::{Encapsulation, Path, Role};
 use crate::config::ConnectionConfig;
 use crate::crypto::kex::KeyPair;
+use crate::crypto::puzzle::{Puzzle, Search, Solver};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{InitAccepted, InitRequest, InitResponse, build_plain};
 use crate::negotiate::offer;
@@ -32,7 +34,8 @@ use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
 use crate::sa::spis::Owner;
 use crate::sa::window::{Overdue, Requests};
-use crate::wire::payload::{KeyExchange, Nonce};
+use crate::timers::after;
+use crate::wire::payload::{KeyExchange, Nonce, PuzzleSolution};
 use crate::wire::{Chain, ExchangeType, Flags, Header, IkeSpi};
 
 /// The initiator, after its request, awaiting the answer.
@@ -50,8 +53,18 @@ pub(crate) struct Sent {
     cookie: Option<Vec<u8>>,
     message: Vec<u8>,
     requests: Requests,
+    /// The puzzle that is being worked on, and its solution (RFC 8019 7.1.2).
+    puzzle: Option<Work>,
+    solution: Option<PuzzleSolution>,
     detours: u8,
     suspicion: Option<Suspicion>,
+}
+
+/// A puzzle of the responder, and when the next slice of work on it is due.
+#[derive(Debug)]
+struct Work {
+    solver: Solver,
+    due: Instant,
 }
 
 /// Why an attempt will probably fail, and when it does unless something better comes.
@@ -65,6 +78,8 @@ struct Suspicion {
 pub(crate) enum Answer {
     /// Once more, with this cookie.
     Cookie(Vec<u8>),
+    /// Once more, with this cookie and the solution of this puzzle.
+    Puzzle(Vec<u8>, Puzzle),
     /// Once more, with this group.
     Group(KeyExchangeMethod),
     /// Perhaps the reason why this will fail.
@@ -97,6 +112,8 @@ pub(crate) fn request(cx: &mut Cx<'_>, config: &Arc<ConnectionConfig>, path: Pat
         cookie: None,
         message: Vec::new(),
         requests,
+        puzzle: None,
+        solution: None,
         detours: 0,
         suspicion: None,
     };
@@ -118,7 +135,8 @@ impl Sent {
         }
         let (_, chain) = Chain::parse_message(bytes).map_err(|_| Ignore::Malformed)?;
         match InitResponse::parse(&chain).map_err(|_| Ignore::Malformed)? {
-            InitResponse::Cookie(cookie) => self.read_cookie(cookie),
+            InitResponse::Cookie(cookie) => self.read_cookie(cookie, None),
+            InitResponse::Puzzle { cookie, puzzle } => self.read_cookie(cookie, Some(puzzle)),
             InitResponse::InvalidKe(method) => self.read_invalid_ke(method),
             InitResponse::NoProposalChosen => Ok(Answer::Suspect(Cause::NoProposal {
                 of: Negotiated::Ike,
@@ -132,15 +150,15 @@ impl Sent {
         }
     }
 
-    fn read_cookie(&self, cookie: Vec<u8>) -> Result<Answer, Ignore> {
+    fn read_cookie(&self, cookie: Vec<u8>, puzzle: Option<Puzzle>) -> Result<Answer, Ignore> {
         if self.cookie.as_ref() == Some(&cookie) {
             // A second copy of what was obeyed already.
             return Err(Ignore::Unasked);
         }
-        Ok(if self.detours < MOST_DETOURS {
-            Answer::Cookie(cookie)
-        } else {
-            Answer::Suspect(Cause::CookieLoop)
+        Ok(match puzzle {
+            _ if self.detours >= MOST_DETOURS => Answer::Suspect(Cause::CookieLoop),
+            Some(puzzle) => Answer::Puzzle(cookie, puzzle),
+            None => Answer::Cookie(cookie),
         })
     }
 
@@ -178,9 +196,43 @@ impl Sent {
     /// RFC 7296 2.6: the same request again, with the cookie in front.
     pub(crate) fn retry_with_cookie(mut self, cx: &mut Cx<'_>, cookie: Vec<u8>) -> Self {
         self.cookie = Some(cookie);
+        (self.puzzle, self.solution) = (None, None);
         self.detours += 1;
         self.send(cx);
         self
+    }
+
+    /// RFC 8019 7.1.2: the request is repeated when the puzzle is solved, and without a solution if that would be too much
+    /// work: some are served all the same.
+    pub(crate) fn work_on_puzzle(mut self, cx: &mut Cx<'_>, cookie: Vec<u8>, puzzle: Puzzle) -> Self {
+        let Some(solver) = Solver::new(puzzle, &cookie) else {
+            return self.retry_with_cookie(cx, cookie);
+        };
+        self.cookie = Some(cookie);
+        self.detours += 1;
+        self.solution = None;
+        self.puzzle = Some(Work {
+            solver,
+            due: after(cx.now, BETWEEN_SLICES),
+        });
+        self
+    }
+
+    /// One slice of work on the puzzle: nobody else waits long for us.
+    fn work(&mut self, cx: &mut Cx<'_>) {
+        let Some(work) = self.puzzle.as_mut().filter(|work| work.due <= cx.now) else {
+            return;
+        };
+        match work.solver.work() {
+            Search::Goes => {
+                work.due = after(cx.now, BETWEEN_SLICES);
+                return;
+            }
+            Search::Solved(solution) => self.solution = Some(solution),
+            Search::GivenUp => {}
+        }
+        self.puzzle = None;
+        self.send(cx);
     }
 
     /// RFC 7296 1.2: the same request again, with a public value of another group. All proposals are sent again, so
@@ -209,6 +261,7 @@ impl Sent {
         self.suspicion
             .as_ref()
             .map(|suspicion| suspicion.until)
+            .or(self.puzzle.as_ref().map(|work| work.due))
             .or(self.requests.due())
     }
 
@@ -222,6 +275,10 @@ impl Sent {
             } else {
                 Ok(None)
             };
+        }
+        if self.puzzle.is_some() {
+            self.work(cx);
+            return Ok(None);
         }
         match self.requests.on_timeout(cx.now) {
             Overdue::No => Ok(None),
@@ -287,6 +344,7 @@ impl Sent {
     fn send(&mut self, cx: &mut Cx<'_>) {
         let mut request = InitRequest {
             cookie: self.cookie.clone(),
+            puzzle_solution: self.solution.clone(),
             sa: offer::ike_offer(&self.config.ike_proposals, None),
             ke: KeyExchange {
                 method: self.key.method().id(),
@@ -347,7 +405,9 @@ pub(crate) fn joined<T: ToString>(proposals: &[T]) -> String {
 
 /// How long a genuine answer may still come after a suspicious one.
 pub(crate) const SUSPICION_WAIT: Duration = Duration::from_secs(1);
-/// Cookies and other groups obeyed in one attempt.
+/// Between two slices of work on a puzzle.
+const BETWEEN_SLICES: Duration = Duration::from_millis(1);
+/// Cookies, puzzles and other groups obeyed in one attempt.
 const MOST_DETOURS: u8 = 6;
 /// RFC 7296 2.10: at least 16 octets, and half the key size of the PRF.
 pub(crate) const NONCE_LEN: usize = 32;

@@ -1,16 +1,18 @@
 //! IKE_SA_INIT (RFC 7296 1.2, 2.6, 2.7, 2.23).
 //!
 //! ```text
-//! HDR(SPIi, 0), [N(COOKIE)], SAi1, KEi, Ni, [N+], [V+]   -->
+//! HDR(SPIi, 0), [N(COOKIE), [PS]], SAi1, KEi, Ni, [N+], [V+]   -->
 //!                                <--  HDR(SPIi, SPIr), SAr1, KEr, Nr, [N+], [V+], [CERTREQ]
-//!                         or     <--  HDR(SPIi, 0), N(COOKIE)
+//!                         or     <--  HDR(SPIi, 0), N(COOKIE), [N(PUZZLE)]
 //!                         or     <--  HDR(SPIi, 0), N(INVALID_KE_PAYLOAD) and the like
 //! ```
 
 use super::collect::{fixed_data, need, notifies, once, push_notifies};
 use super::only_notify;
+use crate::crypto::puzzle::Puzzle;
+use crate::negotiate::transform::Prf;
 use crate::wire::payload::{
-    CertificateRequest, KeyExchange, Nonce, Notify, NotifyType, SecurityAssociation, VendorId,
+    CertificateRequest, KeyExchange, Nonce, Notify, NotifyType, PuzzleSolution, SecurityAssociation, VendorId,
 };
 use crate::wire::{Chain, Fault, Malformed, Payload, PayloadType, Payloads};
 
@@ -19,6 +21,8 @@ use crate::wire::{Chain, Fault, Malformed, Payload, PayloadType, Payloads};
 pub struct InitRequest {
     /// The responder's cookie, given back (RFC 7296 2.6).
     pub cookie: Option<Vec<u8>>,
+    /// The solution of the puzzle that came with the cookie (RFC 8019 7.1.2).
+    pub puzzle_solution: Option<PuzzleSolution>,
     /// SAi1.
     pub sa: SecurityAssociation,
     /// KEi.
@@ -38,6 +42,13 @@ pub enum InitResponse {
     Accepted(Box<InitAccepted>),
     /// The request shall be repeated with this cookie in front.
     Cookie(Vec<u8>),
+    /// The same, and with the solution of this puzzle if the initiator wants to be served under load (RFC 8019 7.1.1).
+    Puzzle {
+        /// The cookie.
+        cookie: Vec<u8>,
+        /// What is to be solved.
+        puzzle: Puzzle,
+    },
     /// The request shall be repeated with a public value of this method.
     InvalidKe(u16),
     /// None of the proposals is acceptable.
@@ -103,6 +114,7 @@ impl InitRequest {
         }
         Ok(Self {
             cookie,
+            puzzle_solution: slots.puzzle_solution,
             sa: need(slots.sa, PayloadType::SA)?,
             ke: need(slots.ke, PayloadType::KE)?,
             nonce: need(slots.nonce, PayloadType::NONCE)?,
@@ -121,6 +133,9 @@ impl InitRequest {
                 &Notify::with_data(NotifyType::COOKIE, cookie.clone()),
             );
         }
+        if let Some(solution) = &self.puzzle_solution {
+            payloads.push(PayloadType::PS, solution);
+        }
         emit_common(&mut payloads, &self.sa, &self.ke, &self.nonce);
         self.notifies.emit(&mut payloads);
         payloads.push_all(PayloadType::VENDOR_ID, &self.vendor_ids);
@@ -132,7 +147,7 @@ impl InitResponse {
     /// Reads the payloads of a response.
     pub fn parse(chain: &Chain<'_>) -> Result<Self, Malformed> {
         let mut statuses = InitNotifies::default();
-        let mut cookie = None;
+        let (mut cookie, mut puzzle) = (None, None);
         for item in notifies(chain) {
             let (payload, notify) = item?;
             match notify.kind {
@@ -143,11 +158,15 @@ impl InitResponse {
                 NotifyType::NO_PROPOSAL_CHOSEN => return Ok(Self::NoProposalChosen),
                 kind if kind.is_error() => return Ok(Self::OtherError(kind)),
                 NotifyType::COOKIE => cookie = Some(checked_cookie(notify, payload)?),
+                NotifyType::PUZZLE => puzzle = read_puzzle(&notify, payload)?,
                 NotifyType(_) => statuses.take(notify, payload)?,
             }
         }
         if let (Some(cookie), None) = (cookie, chain.find(PayloadType::SA)) {
-            return Ok(Self::Cookie(cookie));
+            return Ok(match puzzle {
+                Some(puzzle) => Self::Puzzle { cookie, puzzle },
+                None => Self::Cookie(cookie),
+            });
         }
         let mut slots = Slots::default();
         for payload in chain {
@@ -168,6 +187,13 @@ impl InitResponse {
         match self {
             Self::Accepted(accepted) => accepted.emit(),
             Self::Cookie(cookie) => only_notify(&Notify::with_data(NotifyType::COOKIE, cookie.clone())),
+            Self::Puzzle { cookie, puzzle } => {
+                let mut payloads = only_notify(&Notify::with_data(NotifyType::COOKIE, cookie.clone()));
+                let [high, low] = puzzle.prf.id().to_be_bytes();
+                let data = vec![high, low, puzzle.difficulty];
+                payloads.push(PayloadType::NOTIFY, &Notify::with_data(NotifyType::PUZZLE, data));
+                payloads
+            }
             Self::InvalidKe(method) => only_notify(&Notify::with_data(
                 NotifyType::INVALID_KE_PAYLOAD,
                 method.to_be_bytes().to_vec(),
@@ -239,6 +265,7 @@ impl InitNotifies {
 
 #[derive(Default)]
 struct Slots {
+    puzzle_solution: Option<PuzzleSolution>,
     sa: Option<SecurityAssociation>,
     ke: Option<KeyExchange>,
     nonce: Option<Nonce>,
@@ -249,6 +276,7 @@ struct Slots {
 impl Slots {
     fn fill(&mut self, payload: &Payload<'_>) -> Result<(), Malformed> {
         match payload.kind {
+            PayloadType::PS => once(&mut self.puzzle_solution, payload),
             PayloadType::SA => once(&mut self.sa, payload),
             PayloadType::KE => once(&mut self.ke, payload),
             PayloadType::NONCE => once(&mut self.nonce, payload),
@@ -280,6 +308,13 @@ fn checked_cookie(notify: Notify, payload: &Payload<'_>) -> Result<Vec<u8>, Malf
             length,
         })),
     }
+}
+
+/// RFC 8019 8.1. A PRF that we do not know makes a puzzle that we cannot solve, which is like none (RFC 8019 7.1.2).
+fn read_puzzle(notify: &Notify, payload: &Payload<'_>) -> Result<Option<Puzzle>, Malformed> {
+    let [high, low, difficulty] = fixed_data(notify, "PUZZLE data of length", payload)?;
+    let prf = Prf::from_wire(u16::from_be_bytes([high, low]));
+    Ok(prf.map(|prf| Puzzle { prf, difficulty }))
 }
 
 /// RFC 7427 4: two octets each.

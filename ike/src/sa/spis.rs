@@ -15,10 +15,10 @@ pub(crate) enum Owner {
     Connection(ConnectionId),
 }
 
-/// The digest of an IKE_SA_INIT request that made an SA here, and of where it came from: the same octets from there
-/// never make a second one (RFC 7296 2.1: retransmissions are recognised by the whole message).
+/// An IKE_SA_INIT request that made an SA here: the initiator's SPI, and a digest of the message and of where it came from.
+/// The same octets from there never make a second one (RFC 7296 2.1: retransmissions are recognised by the whole message).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct FirstMessage(pub(crate) [u8; 32]);
+pub(crate) struct FirstMessage(pub(crate) IkeSpi, pub(crate) [u8; 32]);
 
 /// The SPIs in use.
 #[derive(Debug, Default)]
@@ -63,6 +63,12 @@ impl Spis {
     /// The SA that this IKE_SA_INIT request made.
     pub(crate) fn made_by(&self, first: FirstMessage) -> Option<IkeSpi> {
         self.first_messages.get(&first).copied()
+    }
+
+    /// Whether an IKE_SA_INIT request with this initiator's SPI made an SA: if not, nobody needs to compute a digest.
+    pub(crate) fn knows_initiator(&self, spi_i: IkeSpi) -> bool {
+        let all = FirstMessage(spi_i, [0; 32])..=FirstMessage(spi_i, [0xff; 32]);
+        self.first_messages.range(all).next().is_some()
     }
 
     /// Notes which IKE_SA_INIT request made an SA.

@@ -57,10 +57,12 @@ impl PayloadType {
     pub const EAP: Self = Self(48);
     /// Encrypted and Authenticated Fragment (RFC 7383).
     pub const SKF: Self = Self(53);
+    /// Puzzle Solution (RFC 8019).
+    pub const PS: Self = Self(54);
 
     /// RFC 7296 2.5: every implementation understands the payloads of RFC 7296, whether it uses them or not.
     pub fn is_known(self) -> bool {
-        (Self::SA.0..=Self::EAP.0).contains(&self.0) || self == Self::SKF
+        (Self::SA.0..=Self::EAP.0).contains(&self.0) || self == Self::SKF || self == Self::PS
     }
 
     /// The next-payload field of such a payload names what is inside it; nothing follows it (RFC 7296 3.14).
@@ -87,6 +89,7 @@ impl PayloadType {
             Self::CP => "CP",
             Self::EAP => "EAP",
             Self::SKF => "SKF",
+            Self::PS => "PS",
             Self(_) => return None,
         })
     }

@@ -49,6 +49,7 @@ impl ByHand {
         let nonce = vec![7; 32];
         let message = InitRequest {
             cookie: None,
+            puzzle_solution: None,
             sa: ike_offer(&config.ike_proposals, None),
             ke: KeyExchange {
                 method: key.method().id(),

@@ -65,6 +65,7 @@ fn an_unknown_critical_payload_in_ike_sa_init_is_named() {
     let alice = config(Who::Alice);
     let message = InitRequest {
         cookie: None,
+        puzzle_solution: None,
         sa: ike_offer(&alice.ike_proposals, None),
         ke: KeyExchange {
             method: 31,

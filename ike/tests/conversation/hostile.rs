@@ -21,9 +21,10 @@ fn first(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>) -> Vec<u8> {
     first_with_nonce(spi, public, cookie, 32)
 }
 
-fn first_with_nonce(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>, nonce: usize) -> Vec<u8> {
+pub(crate) fn first_with_nonce(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>, nonce: usize) -> Vec<u8> {
     let message = InitRequest {
         cookie,
+        puzzle_solution: None,
         sa: ike_offer(&config(Who::Alice).ike_proposals, None),
         ke: KeyExchange {
             method: KeyExchangeMethod::Curve25519.id(),
@@ -47,7 +48,72 @@ fn first_with_nonce(spi: u64, public: [u8; 32], cookie: Option<Vec<u8>>, nonce: 
     build_plain(&header, &message.emit())
 }
 
-fn response(outputs: &[Output]) -> Option<InitResponse> {
+/// What this sends.
+pub(crate) fn transmissions(outputs: &[Output]) -> Vec<Vec<u8>> {
+    let sent = |output: &Output| match output {
+        Output::Transmit(transmit) => Some(transmit.bytes.clone()),
+        _ => None,
+    };
+    outputs.iter().filter_map(sent).collect()
+}
+
+/// A first message from somewhere to Bob.
+pub(crate) fn first_from(pair: &mut Pair, from: &str, spi: u64, cookie: Option<Vec<u8>>) -> Vec<Output> {
+    let path = Path {
+        remote: (ip(from), 500).into(),
+        ..path(Who::Bob, 500)
+    };
+    pair.inject(Who::Bob, path, &first(spi, [9; 32], cookie))
+}
+
+/// First messages that are refused: a group that Bob does not want, no proposal in common, an unknown critical payload.
+pub(crate) fn refused_requests() -> Vec<Vec<u8>> {
+    let request = |suite: &str, method: KeyExchangeMethod| {
+        let template = first(77, [9; 32], None);
+        let (header, _) = Chain::parse_message(&template).unwrap();
+        let message = InitRequest {
+            cookie: None,
+            puzzle_solution: None,
+            sa: ike_offer(&[suite.parse().unwrap()], None),
+            ke: KeyExchange {
+                method: method.id(),
+                data: vec![4; 64],
+            },
+            nonce: Nonce(vec![7; 16]),
+            notifies: InitNotifies::default(),
+            vendor_ids: Vec::new(),
+        };
+        build_plain(&header, &message.emit())
+    };
+    let mut critical = first(1, [9; 32], None)[..16].to_vec();
+    critical.extend([200, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0x80, 0, 12]);
+    critical.resize(40, 0);
+    vec![
+        request("aes256gcm16-prfsha256-x25519-ecp256", KeyExchangeMethod::Ecp256),
+        request("aes256-sha512-ecp256", KeyExchangeMethod::Ecp256),
+        critical,
+    ]
+}
+
+/// The cookie that is demanded, if one is.
+pub(crate) fn demanded(outputs: &[Output]) -> Option<Vec<u8>> {
+    match response(outputs)? {
+        InitResponse::Cookie(cookie) | InitResponse::Puzzle { cookie, .. } => Some(cookie),
+        _ => None,
+    }
+}
+
+/// The same request with a cookie.
+pub(crate) fn with_cookie(request: &[u8], cookie: Vec<u8>) -> Vec<u8> {
+    let (header, chain) = Chain::parse_message(request).unwrap();
+    let request = InitRequest {
+        cookie: Some(cookie),
+        ..InitRequest::parse(&chain).unwrap()
+    };
+    build_plain(&header, &request.emit())
+}
+
+pub(crate) fn response(outputs: &[Output]) -> Option<InitResponse> {
     outputs.iter().find_map(|output| match output {
         Output::Transmit(transmit) => {
             let (_, chain) = Chain::parse_message(&transmit.bytes).unwrap();
@@ -105,6 +171,7 @@ fn one_address_cannot_take_all_the_room_for_half_open_sas() {
     let limits = EndpointConfig {
         cookie_threshold: 0,
         max_half_open: 64,
+        puzzles: None,
         ..EndpointConfig::default()
     };
     let mut pair = Pair::with(5, Faults::NONE, limits, alice, bob);

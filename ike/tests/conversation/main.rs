@@ -26,6 +26,7 @@ mod nat;
 #[path = "../pki/mod.rs"]
 mod pki;
 mod proposals;
+mod puzzle;
 mod refused_rekey;
 mod rekey_child;
 mod rekey_ike;
@@ -37,6 +38,7 @@ mod simulation;
 mod simultaneous;
 mod unprotected;
 mod unreachable;
+mod version;
 
 use std::time::Duration;
 

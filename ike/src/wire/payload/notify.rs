@@ -224,6 +224,8 @@ notify_types! {
     IKEV2_FRAGMENTATION_SUPPORTED = 16430;
     /// RFC 7427 4. Data: two octets per hash algorithm.
     SIGNATURE_HASH_ALGORITHMS = 16431;
+    /// RFC 8019 8.1. Data: the PRF's Transform ID (two octets) and the difficulty.
+    PUZZLE = 16434;
     /// RFC 8784.
     USE_PPK = 16435;
     /// RFC 8784.
