@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::SignatureAlgorithm as KeyAlgorithm;
-use xvpn_ike::api::{Event, IkeFacts, Input};
+use xvpn_ike::api::{Event, IkeFacts, Input, Output};
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
 use xvpn_ike::auth::signature::{RsaPadding, SignatureError};
 use xvpn_ike::auth::x509::CertificateError;
 use xvpn_ike::config::{ConnectionConfig, Secret};
 use xvpn_ike::error::{Cause, Side};
+use xvpn_ike::message::InitResponse;
 use xvpn_ike::testing::{Host, Pair, SECRET, WALL_CLOCK, Who, config, name};
+
+use xvpn_ike::wire::Chain;
+use xvpn_ike::wire::payload::CertificateEncoding;
 
 use super::SOON;
 use super::pki::{Authority, Holder, host};
@@ -337,4 +341,54 @@ fn the_successor_of_an_ike_sa_keeps_the_proofs() {
         means(&pair.alice),
         "certificate ecdsa-sha256 / certificate ecdsa-sha256"
     );
+}
+
+#[test]
+fn a_responder_asks_for_certificates_of_its_authorities_within_the_size_of_the_request() {
+    let root = Authority::root("Root");
+    let (alice, bob) = certified(&root, &root.host("alice.example"), &root.host("bob.example"));
+    let mut alice = alice;
+    // What is not chosen leaves room in the response.
+    alice.ike_proposals.extend("aes256-sha256-modp2048".parse().ok());
+    let mut crowded = bob.clone();
+    let many: Vec<_> = (0..12)
+        .map(|n| Authority::root(&format!("Root {n}")).anchor())
+        .collect();
+    crowded.remote_auth = RemoteAuth::Certificate {
+        anchors: many.into_iter().chain([root.anchor()]).collect(),
+    };
+    for (bob, named) in [(bob, 1), (crowded, 0)] {
+        let mut pair = Pair::configured(alice.clone(), bob);
+        pair.up(Who::Alice);
+        assert!(pair.run_until(SOON, Pair::has_settled));
+        let (request, response) = (first_message(&pair.alice), first_message(&pair.bob));
+        assert!(
+            response.len() <= request.len(),
+            "{} > {}",
+            response.len(),
+            request.len()
+        );
+        let (_, chain) = Chain::parse_message(&response).unwrap();
+        let InitResponse::Accepted(accepted) = InitResponse::parse(&chain).unwrap() else {
+            panic!("refused");
+        };
+        assert_eq!(accepted.notifies.signature_hash_algorithms, [2, 3, 4, 5]);
+        // More authorities than there is room for: any will do.
+        let [asked] = accepted.certificate_requests.as_slice() else {
+            panic!("{:?}", accepted.certificate_requests);
+        };
+        assert_eq!(asked.encoding, CertificateEncoding::X509_SIGNATURE);
+        assert_eq!(asked.authorities.len(), named * 20);
+        if named == 1 {
+            assert_eq!(asked.authorities, root.anchor().fingerprint());
+        }
+    }
+}
+
+fn first_message(host: &Host) -> Vec<u8> {
+    let sent = host.outputs.iter().find_map(|output| match output {
+        Output::Transmit(transmit) => Some(transmit.bytes.clone()),
+        _ => None,
+    });
+    sent.unwrap()
 }

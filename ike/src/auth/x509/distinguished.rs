@@ -1,7 +1,7 @@
 //! Distinguished names: written as OpenSSL and strongSwan write them (`C=CH, O=Example, CN=gw`, the outermost first),
 //! compared as RFC 5280 7.1 wants it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::SetOfVec;
@@ -84,11 +84,18 @@ impl From<&Name> for DistinguishedName {
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let attributes = self.0.iter().flat_map(RelativeDistinguishedName::iter);
-        for (n, attribute) in attributes.enumerate() {
-            if n > 0 {
-                f.write_str(", ")?;
+        let texts: Vec<String> = attributes.map(ToString::to_string).collect();
+        let text = texts.join(", ");
+        // A stranger's certificate must not write into a log what it likes, or as much as it likes.
+        for c in text.chars().take(LONGEST) {
+            if c.is_control() || is_invisible(c) {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                f.write_char(c)?;
             }
-            write!(f, "{attribute}")?;
+        }
+        if text.chars().nth(LONGEST).is_some() {
+            f.write_str("…")?;
         }
         Ok(())
     }
@@ -140,6 +147,14 @@ fn folded(attribute: &AttributeTypeAndValue) -> Option<String> {
     Some(words.join(" "))
 }
 
+/// What turns the direction of the text around, or cannot be seen.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Characters of a name that are shown.
+const LONGEST: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +197,14 @@ mod tests {
         assert!(!dn("O=a, CN=gw").matches(&dn("CN=gw, O=a")));
         assert!(!dn("CN=gw").matches(&dn("O=gw")));
         assert!(!dn("CN=gw").matches(&dn("CN=gw, O=a")));
+    }
+
+    #[test]
+    fn shows_no_control_characters_and_not_too_much() {
+        let name = dn("CN=a\u{85}b\u{202e}c");
+        assert_eq!(name.to_string(), "CN=a\\u{85}b\\u{202e}c");
+        let long = dn(&format!("CN={}", "x".repeat(5000))).to_string();
+        assert_eq!(long.chars().count(), LONGEST + 1);
     }
 
     #[test]

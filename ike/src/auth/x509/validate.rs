@@ -64,7 +64,12 @@ pub fn validate(
     if !leaf.is_for(identity) {
         return Err(CertificateError::WrongName {
             identity: identity.clone(),
-            names: leaf.identities().iter().map(ToString::to_string).collect(),
+            names: leaf
+                .identities()
+                .iter()
+                .take(MOST_NAMES)
+                .map(ToString::to_string)
+                .collect(),
         });
     }
     let entity = EndEntityCert::try_from(first).map_err(|error| refused(&error, &leaf))?;
@@ -202,6 +207,8 @@ fn refused(error: &Error, leaf: &Leaf) -> CertificateError {
     }
 }
 
+/// Names of a certificate that are shown.
+const MOST_NAMES: usize = 8;
 /// What a certificate may be signed with: SHA-2 and RSA from 2048 bits on.
 const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::aws_lc_rs::ECDSA_P256_SHA256,

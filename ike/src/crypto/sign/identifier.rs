@@ -1,7 +1,7 @@
 //! ASN.1 AlgorithmIdentifiers (RFC 7427 3 and appendix A, RFC 8420 3).
 
 use x509_cert::der::asn1::{AnyRef, ContextSpecific, ObjectIdentifier};
-use x509_cert::der::{Decode, Encode, Reader, SliceReader, TagMode, TagNumber};
+use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 use super::{Hash, SignatureAlgorithm};
@@ -67,6 +67,9 @@ const fn digest(hash: Hash) -> ObjectIdentifier {
 }
 
 fn from_digest(der: AlgorithmIdentifierRef<'_>) -> Option<Hash> {
+    if der.parameters.is_some_and(|any| any != AnyRef::NULL) {
+        return None;
+    }
     let hashes = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512];
     hashes.into_iter().find(|hash| digest(*hash) == der.oid)
 }
@@ -105,7 +108,7 @@ fn pss(hash: Hash, salt: u16) -> Option<Vec<u8>> {
     tagged(1, mask).encode_to_vec(&mut fields).ok()?;
     tagged(2, salt).encode_to_vec(&mut fields).ok()?;
     tagged(3, TRAILER).encode_to_vec(&mut fields).ok()?;
-    let parameters = AnyRef::new(x509_cert::der::Tag::Sequence, &fields).ok()?;
+    let parameters = AnyRef::new(Tag::Sequence, &fields).ok()?;
     AlgorithmIdentifierRef {
         oid: RSA_PSS,
         parameters: Some(parameters),
@@ -124,6 +127,9 @@ const fn tagged<T>(number: u32, value: T) -> ContextSpecific<T> {
 
 /// RFC 8017 A.2.3. What is left out has SHA-1 for its default, which nobody wants.
 fn read_pss(parameters: AnyRef<'_>) -> Option<SignatureAlgorithm> {
+    if parameters.tag() != Tag::Sequence {
+        return None;
+    }
     let mut reader = SliceReader::new(parameters.value()).ok()?;
     let hash = ContextSpecific::<AlgorithmIdentifierRef<'_>>::decode(&mut reader).ok()?;
     let mask = ContextSpecific::<AlgorithmIdentifierRef<'_>>::decode(&mut reader).ok()?;
