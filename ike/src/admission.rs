@@ -23,13 +23,13 @@ use cookie::Cookies;
 use prefix::Prefixes;
 pub(crate) use ration::Ration;
 
-use crate::api::{Random, Reason};
+use crate::api::{FetchId, Path, Random, Reason};
 use crate::config::{ConnectionId, EndpointConfig};
 use crate::crypto::puzzle::Puzzle;
 use crate::exchange::auth_answer::Awaited;
 use crate::negotiate::transform::Prf;
-use crate::wire::IkeSpi;
 use crate::wire::payload::PuzzleSolution;
+use crate::wire::{IkeSpi, Opened};
 
 /// The half-open SAs, and what new ones must show.
 pub(crate) struct Admission {
@@ -234,6 +234,33 @@ impl Admission {
         self.half_open.insert(spi, awaited);
     }
 
+    /// There is room for one more message that waits for the network.
+    pub(crate) fn may_defer(&self) -> bool {
+        let waiting = self
+            .half_open
+            .values()
+            .filter(|awaited| awaited.deferred.is_some());
+        waiting.count() < MOST_DEFERRED
+    }
+
+    /// Takes note of answers of the network. The half-open SAs that await none any more.
+    pub(crate) fn take_note(&mut self, done: &[FetchId]) -> Vec<IkeSpi> {
+        let ready = |awaited: &mut Awaited| {
+            let deferred = awaited.deferred.as_mut();
+            deferred.is_some_and(|deferred| deferred.is_ready(done))
+        };
+        self.half_open
+            .iter_mut()
+            .filter_map(|(spi, awaited)| ready(awaited).then_some(*spi))
+            .collect()
+    }
+
+    /// The message that waited.
+    pub(crate) fn take_deferred(&mut self, spi: IkeSpi) -> Option<(Path, Opened)> {
+        let deferred = self.half_open.get_mut(&spi)?.deferred.take()?;
+        Some((deferred.path, deferred.opened))
+    }
+
     /// Takes one half-open SA out whose time is over.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Awaited> {
         while let Some((at, spi)) = self.expiry.front().copied()
@@ -293,6 +320,8 @@ const PATIENCE_BITS: u8 = 2;
 const RESERVE: usize = 4;
 /// Cookies remembered as spent.
 const MOST_SPENT: usize = 8192;
+/// Messages that wait for the network, all together.
+const MOST_DEFERRED: usize = 64;
 /// Between reports of what strangers did.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between reports that a peer speaks another major version: somebody has to change something there first.

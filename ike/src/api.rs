@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
+use crate::auth::x509::revocation::RevocationError;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::Failure;
 use crate::negotiate::selector::TrafficSelector;
@@ -56,6 +57,13 @@ pub enum Input<'a> {
     /// What the wall clock shows now: the time since the beginning of 1970. Certificates are judged by it, and by what
     /// passed since; without it none is accepted. To be told anew every few seconds, for a clock may be set.
     WallClock(Duration),
+    /// What came of an `Output::Fetch`.
+    Fetched {
+        /// Its name.
+        id: FetchId,
+        /// The octets, or why there are none, in words. Lent for the call.
+        result: Result<&'a [u8], &'a str>,
+    },
     /// A deadline given by `poll_timeout` may have passed.
     Timeout,
 }
@@ -138,8 +146,30 @@ pub enum Output {
         /// In UDP or not, from now on.
         encapsulation: Encapsulation,
     },
+    /// Fetch this, and tell what came of it by `Input::Fetched`. Nobody waits for it.
+    Fetch(Fetch),
     /// Something the operator or the program wants to know.
     Event(Event),
+}
+
+/// The name of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(pub u64);
+
+/// Something that only HTTP can tell: a CRL (RFC 5280 4.2.1.13) or an OCSP response (RFC 6960 A.1). The URL comes from a
+/// certificate that was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Its name, for the answer.
+    pub id: FetchId,
+    /// The URL; its scheme is `http`.
+    pub url: String,
+    /// The OCSP request to POST; `None`: GET.
+    pub post: Option<Vec<u8>>,
+    /// No more octets are wanted.
+    pub limit: usize,
+    /// No longer is waited.
+    pub timeout: Duration,
 }
 
 /// What a datagram is, so that the shell knows whether a non-ESP marker belongs before it.
@@ -374,6 +404,13 @@ pub enum Event {
         /// When the next attempt is made, if one is.
         retry_in: Option<Duration>,
     },
+    /// A peer is accepted, although nobody can tell whether its certificate was revoked.
+    StatusUnknown {
+        /// The connection.
+        connection: ConnectionId,
+        /// Which certificate, and why.
+        doubt: RevocationError,
+    },
     /// A datagram changed nothing. Only a counter.
     Ignored {
         /// Why.
@@ -492,4 +529,6 @@ pub enum Reason {
     Expire,
     /// An SA is to be replaced, or one that was replaced is to be removed.
     Rekey,
+    /// Something to be fetched did not come.
+    Fetch,
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
+use crate::auth::x509::revocation::Rules;
 use crate::negotiate::proposal::{EspProposal, IkeProposal};
 use crate::negotiate::selector::TrafficSelector;
 
@@ -187,6 +188,8 @@ pub struct ConnectionConfig {
     pub remote_auth: RemoteAuth,
     /// The peer is old: signatures with SHA-1 will do where it knows nothing else (RFC 7296 3.8).
     pub legacy_signatures: bool,
+    /// Whether the peer's certificates must be known to be good.
+    pub revocation: Rules,
     /// What may protect the IKE SA, most wanted first. Never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// The operator's name for the first CHILD SA.

@@ -2,6 +2,7 @@
 //!
 //! What belongs to no IKE SA yet is in `first`, what is no IKEv2 in `version`.
 
+mod fetched;
 mod first;
 mod version;
 
@@ -12,11 +13,12 @@ use rustls_pki_types::UnixTime;
 
 use crate::admission::Admission;
 use crate::api::{Command, Event, Input, Output, Path, Random, Reason};
+use crate::auth::x509::revocation::{Checker, Policy};
 use crate::config::{ConnectionId, EndpointConfig};
 use crate::connection::Connection;
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::auth_answer;
-use crate::exchange::{Cx, init_answer, intermediate};
+use crate::exchange::{Cx, init_answer, intermediate, status};
 use crate::sa::spis::{Owner, Spis};
 use crate::sa::transmission::Seen;
 use crate::wire::{ExchangeType, Header, IkeSpi, Opened};
@@ -32,6 +34,7 @@ pub struct Endpoint {
     connections: BTreeMap<ConnectionId, Connection>,
     admission: Admission,
     spis: Spis,
+    checker: Checker,
 }
 
 impl Endpoint {
@@ -45,6 +48,7 @@ impl Endpoint {
             connections: BTreeMap::new(),
             admission: Admission::default(),
             spis: Spis::default(),
+            checker: Checker::default(),
         }
     }
 
@@ -65,6 +69,7 @@ impl Endpoint {
                 }
             }
             Input::WallClock(since_1970) => self.wall_clock = Some((now, since_1970)),
+            Input::Fetched { id, result } => self.on_fetched(now, id, result),
             Input::Timeout => self.on_timeout(now),
         }
         self.connections.retain(|_, connection| !connection.is_over());
@@ -81,6 +86,7 @@ impl Endpoint {
             .values()
             .filter_map(Connection::next_deadline)
             .chain(self.admission.next_deadline())
+            .chain(self.checker.next_deadline().map(|at| (at, Reason::Fetch)))
             .min()
     }
 
@@ -93,12 +99,18 @@ impl Endpoint {
     fn on_command(&mut self, now: Instant, command: Command) {
         let (mut cx, connections, admission) = self.split(now);
         match command {
-            Command::Configure(config) => match connections.get_mut(&config.id) {
-                Some(connection) => connection.configure(*config),
-                None => {
-                    connections.insert(config.id, Connection::new(*config));
+            Command::Configure(config) => {
+                if config.revocation.policy != Policy::Off {
+                    // RFC 4806 4.2: to have it when a peer wants to see it.
+                    let _ = status::own_response(&mut cx, &config);
                 }
-            },
+                match connections.get_mut(&config.id) {
+                    Some(connection) => connection.configure(*config),
+                    None => {
+                        connections.insert(config.id, Connection::new(*config));
+                    }
+                }
+            }
             Command::Forget(id) => {
                 connections
                     .get_mut(&id)
@@ -142,6 +154,8 @@ impl Endpoint {
     }
 
     fn on_timeout(&mut self, now: Instant) {
+        let overdue = self.checker.expire(now);
+        self.resume(now, &overdue);
         let (mut cx, connections, admission) = self.split(now);
         connections
             .values_mut()
@@ -149,7 +163,9 @@ impl Endpoint {
         while let Some(awaited) = admission.take_expired(now) {
             cx.spis.release_ike(awaited.ike.local_spi(), awaited.ike.first);
             // Worth a word only if it was probably one of ours, and nothing better came of it meanwhile.
-            let likely = awaited.likely.filter(|_| !awaited.refused);
+            let likely = awaited
+                .likely
+                .filter(|_| !awaited.refused && awaited.deferred.is_none());
             if likely
                 .and_then(|id| connections.get(&id))
                 .is_some_and(|connection| !connection.stands())
@@ -217,12 +233,25 @@ impl Endpoint {
             self.on_intermediate(now, path, spi, &opened);
             return Ok(());
         }
+        self.answer_half_open(now, path, spi, opened)
+    }
+
+    /// The IKE_AUTH request of a half-open SA, new or kept.
+    fn answer_half_open(
+        &mut self,
+        now: Instant,
+        path: Path,
+        spi: IkeSpi,
+        opened: Opened,
+    ) -> Result<(), Ignore> {
+        let awaited = self.admission.get(spi).ok_or(Ignore::UnknownSpi)?;
         let suite = awaited.ike.suite;
         let mut candidates = self.candidates(path);
         candidates.retain(|config| init_answer::admits(config, &suite));
         let (mut cx, connections, admission) = self.split(now);
+        let may_wait = admission.may_defer();
         let awaited = admission.take(spi).ok_or(Ignore::UnknownSpi)?;
-        match awaited.answer(&mut cx, path, &opened, &candidates) {
+        match awaited.answer(&mut cx, path, opened, &candidates, may_wait) {
             auth_answer::Answered::Authenticated(authenticated, answer) => {
                 let (id, begun) = (authenticated.config.id, authenticated.begun);
                 let contact = authenticated.initial_contact;
@@ -232,6 +261,7 @@ impl Endpoint {
                     self.on_initial_contact(now, id, begun);
                 }
             }
+            auth_answer::Answered::Deferred(awaited) => admission.put(*awaited),
             auth_answer::Answered::Refused(awaited, failure, answer, connection) => {
                 cx.transmit(path, answer);
                 admission.put(*awaited);
@@ -315,6 +345,7 @@ impl Endpoint {
             random: &mut *self.random,
             outputs: &mut self.outputs,
             spis: &mut self.spis,
+            checker: &mut self.checker,
         };
         (cx, &mut self.connections, &mut self.admission)
     }

@@ -6,6 +6,7 @@ mod words;
 use crate::auth::identity::Identity;
 use crate::auth::signature::SignatureError;
 use crate::auth::x509::CertificateError;
+use crate::auth::x509::revocation::RevocationError;
 use crate::negotiate::selector::TrafficSelector;
 use crate::wire::payload::NotifyType;
 use crate::wire::{Fault, Malformed};
@@ -47,11 +48,13 @@ pub enum Ignore {
     RefusedAgain,
     /// An unauthenticated error notification: remembered as the probable cause, not obeyed (RFC 7296 2.21.1).
     UnprotectedError,
+    /// The peer asks again while we ask the network whether its certificate is still good.
+    AwaitingStatus,
 }
 
 impl Ignore {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Truncated,
         Self::NotIke,
         Self::WrongVersion,
@@ -69,6 +72,7 @@ impl Ignore {
         Self::UnexpectedState,
         Self::RefusedAgain,
         Self::UnprotectedError,
+        Self::AwaitingStatus,
     ];
 
     /// The name of the counter.
@@ -91,6 +95,7 @@ impl Ignore {
             Self::UnexpectedState => "unexpected_state",
             Self::RefusedAgain => "refused_again",
             Self::UnprotectedError => "unprotected_error",
+            Self::AwaitingStatus => "awaiting_status",
         }
     }
 }
@@ -297,6 +302,11 @@ pub enum Cause {
         /// Its type (RFC 7296 3.10.1).
         notify: NotifyType,
     },
+    /// A certificate of the peer was revoked, or nobody can tell whether it was and the policy wants to know.
+    Revocation {
+        /// Which certificate, and what is known of it.
+        error: RevocationError,
+    },
     /// The peer deleted the IKE SA before it was of use.
     Deleted,
     /// The peer began a negotiation and never finished it.
@@ -347,6 +357,7 @@ impl Cause {
             | Self::AuthenticationFailed { .. }
             | Self::IdentityMismatch { .. }
             | Self::UnsupportedIdentity { .. }
+            | Self::Revocation { .. }
             | Self::UnsupportedAuthMethod { .. }
             | Self::Certificate { .. }
             | Self::UnknownKey { .. }
@@ -387,6 +398,7 @@ impl Cause {
             Self::AuthenticationFailed { .. }
             | Self::IdentityMismatch { .. }
             | Self::UnsupportedIdentity { .. }
+            | Self::Revocation { .. }
             | Self::WrongResponder { .. }
             | Self::UnsupportedAuthMethod { .. }
             | Self::Certificate { .. }

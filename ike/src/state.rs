@@ -354,7 +354,7 @@ impl Established {
                 }
                 Reason::Expire => return Some(Ending::NoChild),
                 // What it was for is looked after below.
-                Reason::Rekey | Reason::Retransmit | Reason::Retry => {}
+                Reason::Rekey | Reason::Retransmit | Reason::Retry | Reason::Fetch => {}
             }
         }
         self.tend(cx)

@@ -80,16 +80,18 @@ const fn index(reason: Reason) -> usize {
         Reason::Retry => 3,
         Reason::Expire => 4,
         Reason::Rekey => 5,
+        Reason::Fetch => 6,
     }
 }
 
-const REASONS: [Reason; 6] = [
+const REASONS: [Reason; 7] = [
     Reason::Retransmit,
     Reason::Liveness,
     Reason::Keepalive,
     Reason::Retry,
     Reason::Expire,
     Reason::Rekey,
+    Reason::Fetch,
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! and remedy: all of them, not only the first.
 
 mod credential;
+mod crls;
 pub mod defaults;
 pub mod diagnostic;
 mod network;
@@ -28,6 +29,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 use xvpn_ike::auth::identity::Identity;
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
+use xvpn_ike::auth::x509::revocation::Rules;
 use xvpn_ike::config::{EncapsulationPolicy, Lifetime, Retransmission};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
 use zeroize::Zeroizing;
@@ -94,6 +96,8 @@ pub struct TunnelConfig {
     pub remote_auth: RemoteAuth,
     /// The peer is old: SHA-1 will do where it knows nothing else.
     pub legacy: bool,
+    /// Whether the peer's certificates must be known to be good.
+    pub revocation: Rules,
     /// What may protect the IKE SA, most wanted first; never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// Its CHILD SAs; never empty, names unique. The first is made with the IKE SA.

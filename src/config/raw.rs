@@ -71,6 +71,8 @@ pub(super) struct RawTunnel {
     /// `None` if there is none or an unreadable one, which was reported.
     pub(super) psk: Option<RawPsk>,
     pub(super) weak_psk: Option<At<bool>>,
+    pub(super) revocation: Option<At<String>>,
+    pub(super) crl: Option<At<Vec<At<String>>>>,
     pub(super) ike_proposals: Option<At<Vec<At<String>>>>,
     pub(super) esp_proposals: Option<At<Vec<At<String>>>>,
     pub(super) legacy: Option<At<bool>>,
@@ -191,6 +193,8 @@ impl RawTunnel {
             remote: s.section("remote", out).map(|end| RawEnd::read(end, true, out)),
             psk,
             weak_psk: s.boolean("weak_psk", out),
+            revocation: s.string("revocation", out),
+            crl: s.strings("crl", out),
             ike_proposals: s.strings("ike_proposals", out),
             esp_proposals: s.strings("esp_proposals", out),
             legacy: s.boolean("legacy", out),

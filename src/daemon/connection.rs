@@ -94,6 +94,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         local_auth: tunnel.local_auth.clone(),
         remote_auth: tunnel.remote_auth.clone(),
         legacy_signatures: tunnel.legacy,
+        revocation: tunnel.revocation.clone(),
         ike_proposals: tunnel.ike_proposals.clone(),
         child_name: first.name,
         esp_proposals: first.esp_proposals,

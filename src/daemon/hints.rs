@@ -60,6 +60,7 @@ fn silent(event: &Event) -> Option<SocketAddr> {
         | Event::ChildClosed { .. }
         | Event::ChildFailed { .. }
         | Event::IkeClosed { .. }
+        | Event::StatusUnknown { .. }
         | Event::Ignored { .. } => None,
     }
 }

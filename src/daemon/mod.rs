@@ -2,7 +2,8 @@
 
 pub mod bridge;
 pub mod connection;
-pub mod hints;
+pub mod fetch;
+mod hints;
 pub mod host;
 pub mod ledger;
 pub mod mobility;

@@ -139,6 +139,7 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         pinned,
         progress,
         found: mpsc::channel(FOUND_KEPT),
+        fetched: mpsc::channel(FOUND_KEPT),
         searches: BTreeMap::new(),
         addresses: Vec::new(),
         ignored: BTreeMap::new(),

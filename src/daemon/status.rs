@@ -192,7 +192,7 @@ impl Tunnel {
                 let report = words::failure(failure, path, unix_ms());
                 Some(self.fail(report, *retry_in, now))
             }
-            Event::Ignored { .. } => None,
+            Event::StatusUnknown { .. } | Event::Ignored { .. } => None,
         }
     }
 
@@ -359,7 +359,8 @@ pub fn connection_of(event: &Event) -> Option<ConnectionId> {
         | Event::Moved { connection, .. }
         | Event::ChildClosed { connection, .. }
         | Event::ChildFailed { connection, .. }
-        | Event::IkeClosed { connection, .. } => Some(*connection),
+        | Event::IkeClosed { connection, .. }
+        | Event::StatusUnknown { connection, .. } => Some(*connection),
         Event::Failed { connection, .. } => *connection,
         Event::Ignored { .. } => None,
     }

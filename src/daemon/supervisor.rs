@@ -12,6 +12,7 @@ use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, 
 use xvpn_ike::config::ConnectionId;
 
 use super::bridge::{Bridge, Effect};
+use super::fetch::{self, Fetched};
 use super::hints::Hints;
 use super::host::Host;
 use super::netlink::Netlink;
@@ -47,6 +48,8 @@ pub struct Supervisor {
     pub about: About,
     /// What the search for a tunnel's ends found.
     pub found: (mpsc::Sender<Found>, mpsc::Receiver<Found>),
+    /// What came of fetches.
+    pub fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
     /// The search that is to be repeated, by tunnel.
     pub searches: BTreeMap<ConnectionId, Search>,
     /// The host's addresses.
@@ -93,6 +96,7 @@ enum Wake {
     Ask(Ask),
     Found(Found),
     Network(Vec<IpNet>),
+    Fetched(Fetched),
     Tick,
     End(&'static str),
     Reload,
@@ -131,6 +135,7 @@ impl Supervisor {
             Some(ask) = inputs.asks.recv() => Wake::Ask(ask),
             Some(found) = self.found.1.recv() => Wake::Found(found),
             Some(addresses) = inputs.network.recv() => Wake::Network(addresses),
+            Some(fetched) = self.fetched.1.recv() => Wake::Fetched(fetched),
             _ = tick.tick() => Wake::Tick,
             _ = inputs.terminate.recv() => Wake::End("SIGTERM"),
             _ = inputs.interrupt.recv() => Wake::End("SIGINT"),
@@ -164,6 +169,10 @@ impl Supervisor {
             }
             Wake::Found(found) => self.on_found(found),
             Wake::Network(addresses) => self.on_network(addresses),
+            Wake::Fetched(Fetched { id, result }) => {
+                let result = result.as_deref().map_err(String::as_str);
+                self.handle(Input::Fetched { id, result });
+            }
             Wake::Tick => self.on_tick(),
             Wake::End(signal) => {
                 tracing::info!("ending ({signal})");
@@ -252,6 +261,7 @@ impl Supervisor {
                 self.fit_mtu(connection).await;
             }
             Output::Transmit(transmit) => self.transmit(&transmit),
+            Output::Fetch(fetch) => fetch::start(fetch, self.fetched.0.clone()),
             Output::Event(event) => self.on_event(&event),
         }
     }
@@ -308,6 +318,13 @@ impl Supervisor {
             self.on_stranger(event);
             return;
         };
+        if let Event::StatusUnknown { doubt, .. } = event {
+            let name = &tunnel.config.name;
+            tracing::warn!(
+                "tunnel {name}: the peer is accepted, but {doubt}; {}",
+                doubt.remedy()
+            );
+        }
         if let Some(mut progress) = tunnel.on_event(event, now) {
             self.hints.take(self.sources.undelivered(), now);
             self.hints.add_to(&mut progress, event);
@@ -318,7 +335,8 @@ impl Supervisor {
                 | Event::ChildFailed { .. }
                 | Event::Failed { .. } => true,
                 Event::IkeClosed { .. } | Event::Moved { .. } => true,
-                Event::ChildClosed { .. } | Event::Progress { .. } | Event::Ignored { .. } => false,
+                Event::ChildClosed { .. } | Event::Progress { .. } => false,
+                Event::StatusUnknown { .. } | Event::Ignored { .. } => false,
             };
             self.publish(progress, loud);
         }
@@ -336,6 +354,7 @@ impl Supervisor {
             | Event::ChildClosed { .. }
             | Event::ChildFailed { .. }
             | Event::IkeClosed { .. }
+            | Event::StatusUnknown { .. }
             | Event::Ignored { .. } => {}
         }
         self.tell_systemd();

@@ -1,6 +1,7 @@
 //! The operator's words for what `ike` says.
 
 use xvpn_ike::api::{ChildFacts, CloseReason, Encapsulation, IkeFacts, Path, Role, Step};
+use xvpn_ike::auth::x509::revocation::RevocationError;
 use xvpn_ike::error::{Blame, Cause, Failure};
 use xvpn_ike::negotiate::selector::list;
 
@@ -150,6 +151,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }
         | Cause::UnsupportedIdentity { .. }
+        | Cause::Revocation { .. }
         | Cause::UnsupportedAuthMethod { .. }
         | Cause::Certificate { .. }
         | Cause::UnknownKey { .. }
@@ -186,6 +188,9 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }
         | Cause::UnsupportedIdentity { .. }
+        | Cause::Revocation {
+            error: RevocationError::Revoked { .. },
+        }
         | Cause::UnsupportedAuthMethod { .. }
         | Cause::Certificate { .. }
         | Cause::UnknownKey { .. }
@@ -198,6 +203,9 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::UnsupportedCritical { .. }
         | Cause::NoAddress => true,
         Cause::NoResponse { .. }
+        | Cause::Revocation {
+            error: RevocationError::OutOfDate { .. } | RevocationError::Unknown { .. },
+        }
         | Cause::BadPublicValue
         | Cause::CookieLoop
         | Cause::InvalidSyntax { .. }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{Connection, Intent};
-use crate::api::{Event, Path, Reason, Step};
+use crate::api::{Event, FetchId, Path, Reason, Step};
 use crate::error::{Failure, Ignore};
 use crate::exchange::init::{self, Answer};
 use crate::exchange::intermediate::{self, Next};
+use crate::exchange::status::Deferred;
 use crate::exchange::{Cx, auth};
 use crate::sa::transmission::Seen;
 use crate::state::{Closing, State};
@@ -38,7 +39,7 @@ impl Connection {
             },
             Some(State::AuthSent(mut sent)) => match sent.read(cx, header, bytes) {
                 Ok(Seen::Fresh(opened)) => {
-                    let finished = sent.finish(cx, &opened);
+                    let finished = sent.finish(cx, path, opened);
                     self.on_auth_answer(cx, spi, path, finished);
                 }
                 Ok(Seen::Part | Seen::Repeated(_)) => self.put(spi, State::AuthSent(sent)),
@@ -153,6 +154,7 @@ impl Connection {
                 authenticated.ike.follow(path);
                 self.establish(cx, *authenticated, None);
             }
+            auth::Finished::Deferred(sent) => self.put(spi, State::AuthSent(sent)),
             auth::Finished::Refused(failure) => {
                 cx.spis.release_ike(spi, None);
                 self.failed(cx, path, failure);
@@ -162,6 +164,37 @@ impl Connection {
                 let closing = Closing::refusing(cx, config, *ike, farewell);
                 self.put(spi, State::Closing(Box::new(closing)));
                 self.failed(cx, path, failure);
+            }
+        }
+    }
+
+    /// Answers of the network came, or did not come: what waited for them goes on.
+    pub(crate) fn on_fetched(&mut self, cx: &mut Cx<'_>, done: &[FetchId]) {
+        let ready = |state: &mut State| match state {
+            State::AuthSent(sent) => sent
+                .deferred
+                .as_mut()
+                .is_some_and(|deferred| deferred.is_ready(done)),
+            State::InitSent(_) | State::IntermediateSent(_) | State::Established(_) | State::Closing(_) => {
+                false
+            }
+        };
+        let spis: Vec<IkeSpi> = self
+            .sas
+            .iter_mut()
+            .filter_map(|(spi, state)| ready(state).then_some(*spi))
+            .collect();
+        for spi in spis {
+            match self.sas.remove(&spi) {
+                Some(State::AuthSent(sent)) => {
+                    let Some((path, opened)) = sent.deferred.as_ref().map(Deferred::message) else {
+                        continue;
+                    };
+                    let finished = sent.finish(cx, path, opened);
+                    self.on_auth_answer(cx, spi, path, finished);
+                }
+                Some(other) => self.put(spi, other),
+                None => {}
             }
         }
     }

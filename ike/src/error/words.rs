@@ -54,6 +54,7 @@ impl Cause {
             Self::WrongResponder { wanted, .. } => {
                 format!("set `local.id = \"{wanted}\"` here, or `remote.id` at the peer")
             }
+            Self::Revocation { error } => error.remedy(),
             Self::UnsupportedIdentity { .. } => "let the peer identify itself by an IP address, a name, a mail address, a key ID or a \
                      distinguished name, and set `remote.id` here to the same"
                 .into(),
@@ -226,6 +227,7 @@ impl fmt::Display for Cause {
             Self::WrongResponder { ours, wanted } => {
                 write!(f, "the peer wants to talk to {wanted}, but we are {}", List(ours))
             }
+            Self::Revocation { error } => write!(f, "{error}"),
             Self::UnsupportedIdentity { id_type } => {
                 write!(f, "the peer identifies itself by ID type {id_type}")?;
                 match id_type_name(*id_type) {

@@ -16,12 +16,13 @@ use std::time::Instant;
 
 use super::init::{Exchanged, joined};
 use super::narrowed::without_key_exchange;
-use super::proof::{self, Shown};
+use super::proof::{self, Believed, Shown};
+use super::status::{self, Deferred, Halt, Proven};
 use super::{Cx, mobike};
-use crate::api::{Role, Spi};
+use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
-use crate::auth::verified::{AuthVerified, Means};
+use crate::auth::verified::AuthVerified;
 use crate::config::{ChildId, ConnectionConfig};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
@@ -50,6 +51,8 @@ pub(crate) struct Sent {
     response: Vec<u8>,
     int_auth: Vec<u8>,
     child_spi: Spi,
+    /// The answer came; whether the peer's certificate is still good is not known yet.
+    pub(crate) deferred: Option<Deferred>,
 }
 
 /// A peer that has proven who it is.
@@ -82,6 +85,8 @@ pub(crate) enum Finished {
     Authenticated(Box<Authenticated>),
     /// The peer refused: nothing stands.
     Refused(Failure),
+    /// The answer is kept until it is known whether the peer's certificate is still good.
+    Deferred(Box<Sent>),
     /// We refuse, and the peer, for whom the SA stands, is to be told (RFC 7296 2.21.2).
     Refuse(Failure, Box<IkeSa>, Informational),
 }
@@ -113,7 +118,10 @@ pub(crate) fn request(
         int_auth: &int_auth,
     };
     let announced = ike.features.auth_methods.clone();
-    let proof = proof::prove(&ike, &config, signed, announced).map_err(failure)?;
+    let mut proof = proof::prove(&ike, &config, signed, announced).map_err(failure)?;
+    if ike.features.wants_ocsp {
+        proof.certificates.extend(status::own_response(cx, &config));
+    }
     ike.local_means = Some(proof.means);
     let child_spi = cx.spis.allocate_esp(cx.random);
     let remotes = || std::iter::once(&config.remote_auth);
@@ -122,7 +130,7 @@ pub(crate) fn request(
         idr: Some(identification(&config.remote_identity)),
         auth: proof.auth,
         certificates: proof.certificates,
-        certificate_requests: proof::certificate_requests(remotes(), MOST_AUTHORITIES),
+        certificate_requests: proof::certificate_requests(std::iter::once(&*config), MOST_AUTHORITIES),
         initial_contact: sole && config.initial_contact,
         mobike_supported: config.mobike,
         child: ChildOffer {
@@ -147,6 +155,7 @@ pub(crate) fn request(
         response: response.to_vec(),
         int_auth,
         child_spi,
+        deferred: None,
     })
 }
 
@@ -186,7 +195,7 @@ impl Sent {
     }
 
     /// Judges the answer.
-    pub(crate) fn finish(mut self, cx: &mut Cx<'_>, opened: &Opened) -> Finished {
+    pub(crate) fn finish(mut self, cx: &mut Cx<'_>, path: Path, opened: Opened) -> Finished {
         self.ike.requests.answered();
         let accepted = match opened.chain().and_then(|chain| AuthResponse::parse(&chain)) {
             Ok(AuthResponse::Accepted(accepted)) => accepted,
@@ -199,13 +208,31 @@ impl Sent {
                 return self.refuse(cx, Cause::from_malformed(&malformed));
             }
         };
-        let (remote_identity, proof) = match self.verify(cx, &accepted) {
-            Ok((identity, proof, means)) => {
-                self.ike.remote_means = Some(means);
-                (identity, proof)
-            }
+        let (remote_identity, believed) = match self.verify(cx, &accepted) {
+            Ok(believed) => believed,
             Err(cause) => return self.refuse(cx, cause),
         };
+        let asking_since = self.deferred.as_ref().map(|deferred| deferred.since);
+        let proven = Proven {
+            path: &believed.path,
+            certificates: &accepted.certificates,
+            asking_since,
+            may_wait: true,
+        };
+        match status::check(cx, &self.config, proven) {
+            Ok(()) => {}
+            Err(Halt::Refused(cause)) => return self.refuse(cx, cause),
+            Err(Halt::Deferred(waits)) => {
+                self.deferred = Some(Deferred {
+                    path,
+                    opened,
+                    waits,
+                    since: asking_since.unwrap_or(cx.now),
+                });
+                return Finished::Deferred(Box::new(self));
+            }
+        }
+        self.ike.remote_means = Some(believed.means);
         let child = match self.first_child(cx, &accepted.child) {
             Ok(child) => Ok(child),
             Err(cause) => {
@@ -232,11 +259,11 @@ impl Sent {
             additional_ts,
             initial_contact,
             begun: self.begun,
-            proof,
+            proof: believed.proof,
         }))
     }
 
-    fn verify(&self, cx: &Cx<'_>, accepted: &AuthAccepted) -> Result<(Identity, AuthVerified, Means), Cause> {
+    fn verify(&self, cx: &Cx<'_>, accepted: &AuthAccepted) -> Result<(Identity, Believed), Cause> {
         let got = identity(&accepted.idr)?;
         if !self.config.remote_identity.matches(&got) {
             return Err(Cause::IdentityMismatch {
@@ -256,8 +283,8 @@ impl Sent {
             auth: &accepted.auth,
             certificates: &accepted.certificates,
         };
-        let (proof, means) = proof::verify(&self.ike, &self.config, signed, shown, cx.wall_clock)?;
-        Ok((got, proof, means))
+        let believed = proof::verify(&self.ike, &self.config, signed, shown, cx.wall_clock)?;
+        Ok((got, believed))
     }
 
     fn first_child(&self, cx: &mut Cx<'_>, answer: &ChildAnswer) -> Result<ChildSa, Cause> {

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::auth::{Authenticated, failure, first_child_sa, further, identification, identity, mobility};
 use super::narrowed::Narrowed;
-use super::proof::{Proof, Shown};
-use super::{Cx, mobike, proof};
+use super::proof::{Believed, Proof, Shown};
+use super::status::{Deferred, Halt, Proven};
+use super::{Cx, mobike, proof, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::signed::SignedOctets;
-use crate::auth::verified::{AuthVerified, Means};
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Failure, Ignore};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
@@ -44,6 +44,10 @@ pub(crate) struct Awaited {
     pub(crate) refused: bool,
     /// The additional key exchanges that are still to come (RFC 9370 2.2.2).
     pub(crate) left: VecDeque<KeyExchangeMethod>,
+    /// The IKE_AUTH request came; whether the peer's certificate is still good is not known yet.
+    pub(crate) deferred: Option<Deferred>,
+    /// Since when the network was asked for that.
+    asking_since: Option<Instant>,
     request: Vec<u8>,
     int_auth: Vec<u8>,
 }
@@ -54,14 +58,12 @@ pub(crate) enum Answered {
     Authenticated(Box<Authenticated>, Datagrams),
     /// It has not, or cannot be served. The refusal is to be sent; the half-open SA stays to repeat it.
     Refused(Box<Awaited>, Failure, Datagrams, Option<ConnectionId>),
+    /// Whether the peer's certificate is still good is being asked: the request is kept with the half-open SA.
+    Deferred(Box<Awaited>),
 }
 
 /// The connection the peer has proven to be of, the proof, and what its CHILD SA would be.
-type Choice = (
-    Arc<ConnectionConfig>,
-    (AuthVerified, Means),
-    Result<Narrowed, Cause>,
-);
+type Choice = (Arc<ConnectionConfig>, Believed, Result<Narrowed, Cause>);
 
 /// The peer's claims, read.
 struct Claim {
@@ -88,6 +90,8 @@ impl Awaited {
             likely: None,
             response,
             refused: false,
+            deferred: None,
+            asking_since: None,
             request: request.to_vec(),
         }
     }
@@ -101,6 +105,9 @@ impl Awaited {
             // What was refused is only refused again.
             if self.refused {
                 return Err(Ignore::OutOfWindow);
+            }
+            if self.deferred.is_some() {
+                return Err(Ignore::AwaitingStatus);
             }
             if header.exchange != self.awaited() {
                 return Err(Ignore::UnexpectedState);
@@ -118,13 +125,15 @@ impl Awaited {
         }
     }
 
-    /// Answers the request. `candidates` are the connections that fit the addresses and the suite.
+    /// Answers the request. `candidates` are the connections that fit the addresses and the suite. `may_wait`: there is
+    /// room to keep the request while the network is asked.
     pub(crate) fn answer(
         mut self,
         cx: &mut Cx<'_>,
         path: Path,
-        opened: &Opened,
+        opened: Opened,
         candidates: &[Arc<ConnectionConfig>],
+        may_wait: bool,
     ) -> Answered {
         let id = opened.header().message_id;
         self.int_auth = self.ike.int_auth.octets(id);
@@ -132,28 +141,44 @@ impl Awaited {
             Ok(message) => Claim::read(message),
             Err(malformed) => Err(from_malformed(&malformed)),
         };
-        let verified = claim.and_then(|claim| {
-            let (config, seen, child) = self.choose(cx, &claim, candidates)?;
+        let chosen = claim.and_then(|claim| {
+            let (config, believed, narrowed) = self.choose(cx, &claim, candidates)?;
             if config.mobike && mobike::finds_forbidden_nat(&claim.message.other, path) {
                 return Err(Cause::ForbiddenNat);
             }
-            let ours = self.prove(&config, &claim)?;
-            Ok((claim, config, seen, ours, child))
+            Ok((claim, (config, believed, narrowed)))
         });
-        let (claim, config, (proof, means), ours, narrowed) = match verified {
-            Ok(verified) => verified,
-            Err(cause) => {
-                let candidate = match candidates {
-                    [only] => Some(only.id),
-                    [] | [..] => self.likely,
-                };
-                let bytes = self
-                    .ike
-                    .respond(ExchangeType::IKE_AUTH, id, &refusal(&cause), cx.random);
-                self.refused = true;
-                return Answered::Refused(Box::new(self), failure(cause), bytes, candidate);
-            }
+        let (claim, (config, believed, narrowed)) = match chosen {
+            Ok(chosen) => chosen,
+            Err(cause) => return self.refuse(cx, id, cause, candidates),
         };
+        let proven = Proven {
+            path: &believed.path,
+            certificates: &claim.message.certificates,
+            asking_since: self.asking_since,
+            may_wait,
+        };
+        match status::check(cx, &config, proven) {
+            Ok(()) => {}
+            Err(Halt::Refused(cause)) => return self.refuse(cx, id, cause, candidates),
+            Err(Halt::Deferred(waits)) => {
+                let since = *self.asking_since.get_or_insert(cx.now);
+                self.deferred = Some(Deferred {
+                    path,
+                    opened,
+                    waits,
+                    since,
+                });
+                return Answered::Deferred(Box::new(self));
+            }
+        }
+        let mut ours = match self.prove(&config, &claim) {
+            Ok(ours) => ours,
+            Err(cause) => return self.refuse(cx, id, cause, candidates),
+        };
+        if proof::wants_ocsp(&claim.message.certificate_requests) {
+            ours.certificates.extend(status::own_response(cx, &config));
+        }
         // Only now is it known whom we talk to: the path is the one the proof came by (RFC 7296 2.23).
         self.ike.path = path;
         if path.local.port() == PORT_IKE {
@@ -165,7 +190,7 @@ impl Awaited {
         let mut other = narrowed.as_ref().map_or_else(|_| Vec::new(), Narrowed::notifies);
         other.extend(further(&self.ike, &config, self.ike.features.mobike));
         let (child, answer) = self.first_child(cx, &config, narrowed);
-        self.ike.remote_means = Some(means);
+        self.ike.remote_means = Some(believed.means);
         self.ike.local_means = Some(ours.means);
         let message = AuthResponse::Accepted(Box::new(AuthAccepted {
             idr: identification(&config.local_identity),
@@ -188,9 +213,27 @@ impl Awaited {
             initial_contact: claim.message.initial_contact,
             mobility,
             begun: self.begun,
-            proof,
+            proof: believed.proof,
         };
         Answered::Authenticated(Box::new(authenticated), bytes)
+    }
+
+    fn refuse(
+        mut self,
+        cx: &mut Cx<'_>,
+        id: u32,
+        cause: Cause,
+        candidates: &[Arc<ConnectionConfig>],
+    ) -> Answered {
+        let candidate = match candidates {
+            [only] => Some(only.id),
+            [] | [..] => self.likely,
+        };
+        let bytes = self
+            .ike
+            .respond(ExchangeType::IKE_AUTH, id, &refusal(&cause), cx.random);
+        self.refused = true;
+        Answered::Refused(Box::new(self), failure(cause), bytes, candidate)
     }
 
     /// AUTH of ours.
@@ -269,12 +312,7 @@ impl Awaited {
         found.ok_or_else(|| refusal.unwrap_or(Cause::NoPolicy))
     }
 
-    fn verify(
-        &self,
-        cx: &Cx<'_>,
-        config: &ConnectionConfig,
-        claim: &Claim,
-    ) -> Result<(AuthVerified, Means), Cause> {
+    fn verify(&self, cx: &Cx<'_>, config: &ConnectionConfig, claim: &Claim) -> Result<Believed, Cause> {
         let signed = SignedOctets {
             message: &self.request,
             nonce: &self.ike.nonces.responder,

@@ -63,7 +63,10 @@ pub(crate) fn answer(
 
 /// What both sides speak, for the initiator, which announced everything it speaks.
 pub(crate) fn accepted(accepted: &InitAccepted) -> Features {
-    common(&accepted.notifies, &accepted.vendor_ids)
+    Features {
+        wants_ocsp: proof::wants_ocsp(&accepted.certificate_requests),
+        ..common(&accepted.notifies, &accepted.vendor_ids)
+    }
 }
 
 fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
@@ -76,6 +79,7 @@ fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
         intermediate: notifies.intermediate_supported,
         signature_hashes: understood(&notifies.signature_hash_algorithms),
         auth_methods: proof::announced(&notifies.other),
+        wants_ocsp: false,
     }
 }
 

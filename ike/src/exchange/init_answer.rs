@@ -112,7 +112,8 @@ fn exchange_keys(
     };
     let features = extensions::answer(request, &mut accepted, candidates);
     let remotes = || candidates.iter().map(|config| &config.remote_auth);
-    accepted.certificate_requests = proof::certificate_requests(remotes(), MOST_AUTHORITIES);
+    accepted.certificate_requests =
+        proof::certificate_requests(candidates.iter().map(AsRef::as_ref), MOST_AUTHORITIES);
     accepted.notifies.other.extend(proof::announcement(remotes()));
     let agreed = InitAgreement {
         role: Role::Responder,

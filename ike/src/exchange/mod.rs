@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustls_pki_types::UnixTime;
 
 use crate::api::{Datagram, Event, Output, Path, Random, Transmit};
+use crate::auth::x509::revocation::Checker;
 use crate::error::Ignore;
 use crate::sa::datagrams::Datagrams;
 use crate::sa::spis::Spis;
@@ -33,6 +34,7 @@ pub(crate) mod proof;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
 mod rekey_refused;
+pub(crate) mod status;
 pub(crate) mod traversal;
 
 /// What a step may use and leave behind.
@@ -41,6 +43,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
     /// The time of day, if the shell has told it.
     pub(crate) wall_clock: Option<UnixTime>,
+    /// What is known of certificates that may have been revoked.
+    pub(crate) checker: &'a mut Checker,
     /// The lent randomness.
     pub(crate) random: &'a mut dyn Random,
     /// The one list of effects.

@@ -10,7 +10,8 @@ use crate::auth::psk;
 use crate::auth::signature::{self, PeerVerifies, SignatureError};
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::{AuthVerified, Means};
-use crate::auth::x509::{CertificateDer, CertificateError, Trust, validate};
+use crate::auth::x509::revocation::Policy;
+use crate::auth::x509::{CertificateDer, CertificateError, Link, Trust, validate};
 use crate::config::ConnectionConfig;
 use crate::crypto::sign::PublicKey;
 use crate::error::{Cause, Side};
@@ -27,6 +28,16 @@ pub(crate) struct Proof {
     pub(crate) certificates: Vec<Certificate>,
     /// How it was made.
     pub(crate) means: Means,
+}
+
+/// A peer that is believed.
+pub(crate) struct Believed {
+    /// The proof.
+    pub(crate) proof: AuthVerified,
+    /// By what.
+    pub(crate) means: Means,
+    /// The path of its certificate; empty if it used none. Whether it is still good is asked next (`status`).
+    pub(crate) path: Vec<Link>,
 }
 
 /// What the peer shows.
@@ -93,7 +104,12 @@ pub(crate) fn verify(
     signed: SignedOctets<'_>,
     shown: Shown<'_>,
     now: Option<UnixTime>,
-) -> Result<(AuthVerified, Means), Cause> {
+) -> Result<Believed, Cause> {
+    let without_path = |proof, means| Believed {
+        proof,
+        means,
+        path: Vec::new(),
+    };
     let octets = || signed.concatenated(ike.suite.prf);
     let legacy = config.legacy_signatures;
     match &config.remote_auth {
@@ -102,7 +118,7 @@ pub(crate) fn verify(
                 return Err(unsupported(shown.auth.method, config));
             }
             psk::verify(ike.suite.prf, secret, signed, &shown.auth.data)
-                .map(|proof| (proof, Means::Psk))
+                .map(|proof| without_path(proof, Means::Psk))
                 .map_err(|_| Cause::AuthenticationFailed {
                     refused_by: Side::Us,
                     identity: shown.identity.clone(),
@@ -119,7 +135,11 @@ pub(crate) fn verify(
             let validated = validate(&chain(shown.certificates), shown.identity, &trust).map_err(refused)?;
             let (proof, algorithm) = signature::verify(&validated.key, legacy, &octets(), shown.auth)
                 .map_err(|error| bad_signature(error, shown.identity))?;
-            Ok((proof, Means::Certificate(algorithm)))
+            Ok(Believed {
+                proof,
+                means: Means::Certificate(algorithm),
+                path: validated.path,
+            })
         }
         RemoteAuth::RawKey { keys } => {
             must_sign(shown.auth.method, config)?;
@@ -128,7 +148,7 @@ pub(crate) fn verify(
             let mut error = SignatureError::Wrong;
             for key in key {
                 match signature::verify(key, legacy, &octets, shown.auth) {
-                    Ok((proof, algorithm)) => return Ok((proof, Means::RawKey(algorithm))),
+                    Ok((proof, algorithm)) => return Ok(without_path(proof, Means::RawKey(algorithm))),
                     Err(wrong) => error = wrong,
                 }
             }
@@ -140,17 +160,18 @@ pub(crate) fn verify(
 /// What we ask the peer to show, of all the connections that it may mean (RFC 7296 3.7, RFC 7670 3). Not more
 /// authorities than `most`: it is a hint, and what is left out is asked for as "any".
 pub(crate) fn certificate_requests<'a>(
-    remotes: impl Iterator<Item = &'a RemoteAuth>,
+    configs: impl Iterator<Item = &'a ConnectionConfig>,
     most: usize,
 ) -> Vec<CertificateRequest> {
     let mut authorities: Vec<[u8; 20]> = Vec::new();
-    let (mut x509, mut raw) = (false, false);
-    for remote in remotes {
-        match remote {
+    let (mut x509, mut raw, mut ocsp) = (false, false, false);
+    for config in configs {
+        match &config.remote_auth {
             RemoteAuth::Psk { .. } => {}
             RemoteAuth::RawKey { .. } => raw = true,
             RemoteAuth::Certificate { anchors } => {
                 x509 = true;
+                ocsp |= config.revocation.policy != Policy::Off;
                 for anchor in anchors.iter() {
                     let fingerprint = anchor.fingerprint();
                     if !authorities.contains(&fingerprint) {
@@ -169,7 +190,16 @@ pub(crate) fn certificate_requests<'a>(
     };
     let x509 = x509.then(|| request(CertificateEncoding::X509_SIGNATURE, authorities.concat()));
     let raw = raw.then(|| request(CertificateEncoding::RAW_PUBLIC_KEY, Vec::new()));
-    x509.into_iter().chain(raw).collect()
+    // RFC 4806 3.1: without hashes, for we trust no responder but those of the authorities.
+    let ocsp = ocsp.then(|| request(CertificateEncoding::OCSP_CONTENT, Vec::new()));
+    x509.into_iter().chain(raw).chain(ocsp).collect()
+}
+
+/// RFC 4806 3.1: the peer wants to see an OCSP response for our certificate.
+pub(crate) fn wants_ocsp(requests: &[CertificateRequest]) -> bool {
+    requests
+        .iter()
+        .any(|request| request.encoding == CertificateEncoding::OCSP_CONTENT)
 }
 
 /// SUPPORTED_AUTH_METHODS of ours (RFC 9593), where the peer has to sign.

@@ -19,4 +19,6 @@ pub(crate) struct Features {
     pub(crate) nat_traversal: bool,
     /// MOBIKE (RFC 4555); announced in IKE_AUTH.
     pub(crate) mobike: bool,
+    /// The responder wants an OCSP response with the initiator's certificate (RFC 4806).
+    pub(crate) wants_ocsp: bool,
 }

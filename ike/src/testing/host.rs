@@ -93,7 +93,7 @@ impl Host {
                     sa.encapsulation = *encapsulation;
                 }
             }
-            Output::Transmit(_) | Output::Event(_) => {}
+            Output::Transmit(_) | Output::Fetch(_) | Output::Event(_) => {}
         }
     }
 
@@ -120,6 +120,7 @@ impl Host {
             | Output::Transmit(_)
             | Output::InstallOutbound(_)
             | Output::Remove(_)
+            | Output::Fetch(_)
             | Output::SetPath { .. } => None,
         })
     }
@@ -157,6 +158,7 @@ fn failure(event: &Event) -> Option<Failure> {
         | Event::ChildClosed { .. }
         | Event::ChildFailed { .. }
         | Event::IkeClosed { .. }
+        | Event::StatusUnknown { .. }
         | Event::Ignored { .. } => None,
     }
 }
@@ -176,6 +178,7 @@ fn copy(output: &Output) -> Output {
             path: *path,
             encapsulation: *encapsulation,
         },
+        Output::Fetch(fetch) => Output::Fetch(fetch.clone()),
         Output::Event(event) => Output::Event(event.clone()),
     }
 }

@@ -325,11 +325,13 @@ impl Model {
                     | Event::ChildClosed { .. }
                     | Event::ChildFailed { .. }
                     | Event::Moved { .. }
+                    | Event::StatusUnknown { .. }
                     | Event::Ignored { .. },
                 )
                 | Output::InstallInbound(_)
                 | Output::Transmit(_)
                 | Output::InstallOutbound(_)
+                | Output::Fetch(_)
                 | Output::Remove(_)
                 | Output::SetPath { .. } => None,
             });

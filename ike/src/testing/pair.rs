@@ -9,6 +9,7 @@ use super::net::{Faults, Net};
 use crate::api::{Command, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage};
 use crate::auth::identity::Identity;
 use crate::auth::method::shared;
+use crate::auth::x509::revocation::Rules;
 use crate::config::{
     ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, FRAGMENT_SIZE, IKE_LIFETIME,
     Lifetime, Retransmission, Secret,
@@ -288,6 +289,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         more_children: Vec::new(),
         rekey_probe: false,
         ike_lifetime: IKE_LIFETIME,
+        revocation: Rules::default(),
     }
 }
 

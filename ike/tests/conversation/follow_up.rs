@@ -15,8 +15,6 @@ const HYBRID: &str = "x25519-ke1_mlkem768-ke2_mlkem1024";
 
 fn hybrid(who: Who) -> ConnectionConfig {
     ConnectionConfig {
-        // Each message in one datagram, which are counted here.
-        fragment_size: 4000,
         esp_proposals: vec![format!("aes256gcm16-{HYBRID}-esn").parse().unwrap()],
         ..with(who, &[HYBRID])
     }

@@ -32,6 +32,7 @@ mod rekey_child;
 mod rekey_ike;
 mod rekey_simulation;
 mod restart;
+mod revocation;
 mod secret;
 mod selectors;
 mod simulation;
@@ -62,6 +63,7 @@ fn kind(output: &Output) -> &'static str {
         Output::InstallOutbound(_) => "install outbound",
         Output::Remove(_) => "remove",
         Output::SetPath { .. } => "set path",
+        Output::Fetch(_) => "fetch",
         Output::Event(event) => event_kind(event),
     }
 }
@@ -83,6 +85,7 @@ fn event_kind(event: &Event) -> &'static str {
         Event::ChildFailed { .. } => "child failed",
         Event::IkeClosed { .. } => "ike closed",
         Event::Failed { .. } => "failed",
+        Event::StatusUnknown { .. } => "status unknown",
         Event::Ignored { .. } => "ignored",
     }
 }

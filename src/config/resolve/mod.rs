@@ -179,6 +179,7 @@ impl Resolver<'_> {
         let legacy = raw.legacy.as_ref().is_some_and(|at| at.value);
         let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, self.out);
         let children = self.children(raw, (local_networks, remote_networks), facts);
+        let revocation = self.revocation(raw);
         let encapsulation = self.encapsulation(raw);
         let start = self.start(raw, remote_address.as_ref());
         let addresses = self.inner_addresses(raw);
@@ -208,6 +209,7 @@ impl Resolver<'_> {
             local_auth: auth.local,
             remote_auth: auth.remote,
             legacy,
+            revocation,
             ike_proposals,
             children,
             encapsulation,

@@ -1,5 +1,6 @@
 //! The settings of a tunnel besides its two ends.
 
+use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 use xvpn_ike::config::{EncapsulationPolicy, Secret};
 
 use super::super::diagnostic::Diagnostic;
@@ -7,7 +8,7 @@ use super::super::raw::RawTunnel;
 use super::super::rules::Facts;
 use super::super::source::At;
 use super::super::suggest::nearest;
-use super::super::{RemoteAddress, Start, defaults, secret};
+use super::super::{RemoteAddress, Start, crls, defaults, secret};
 use super::Resolver;
 
 impl Resolver<'_> {
@@ -119,6 +120,18 @@ impl Resolver<'_> {
                 .push(Diagnostic::error("start-any", title, remedy).at(&at.span, "where to?"));
         }
         start
+    }
+
+    pub(super) fn revocation(&mut self, raw: &RawTunnel) -> Rules {
+        let choices = [
+            ("off", Policy::Off),
+            ("if-available", Policy::IfAvailable),
+            ("require", Policy::Require),
+        ];
+        let policy = self
+            .choice("revocation", raw.revocation.as_ref(), &choices)
+            .unwrap_or_default();
+        crls::load(policy, raw.crl.as_ref(), self.out)
     }
 
     pub(super) fn choice<T: Copy>(

@@ -10,9 +10,10 @@ use x509_cert::ext::pkix::crl::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::time::Time;
 
-use super::facts::Facts;
+use super::error::Moment;
+use super::facts::{Facts, Issuer};
 use super::signed::{SignatureError, Signed, contents, optional};
-use super::status::{Date, Reason, Revocation, Status, is_in_future};
+use super::status::{Reason, Revocation, Status, is_in_future};
 
 /// Octets of a CRL at most.
 pub const LONGEST_CRL: usize = 4 * 1024 * 1024;
@@ -22,8 +23,8 @@ pub const LONGEST_CRL: usize = 4 * 1024 * 1024;
 pub struct Crl {
     der: Vec<u8>,
     issuer: Vec<u8>,
-    this_update: Date,
-    next_update: Date,
+    this_update: Moment,
+    next_update: Moment,
     scope: Scope,
 }
 
@@ -76,10 +77,10 @@ pub enum CrlError {
     Signature(#[from] SignatureError),
     /// thisUpdate is in the future.
     #[error("it is not valid before {0}; check this host's clock")]
-    NotYet(Date),
+    NotYet(Moment),
     /// nextUpdate is past.
     #[error("it is out of date since {0}")]
-    OutOfDate(Date),
+    OutOfDate(Moment),
 }
 
 impl Crl {
@@ -101,8 +102,8 @@ impl Crl {
         };
         Ok(Self {
             issuer,
-            this_update: Date(this_update),
-            next_update: Date(next_update),
+            this_update: Moment(this_update.as_secs()),
+            next_update: Moment(next_update.as_secs()),
             scope,
             der: der.to_vec(),
         })
@@ -114,14 +115,14 @@ impl Crl {
     }
 
     /// When the next one is due.
-    pub fn next_update(&self) -> Date {
+    pub fn next_update(&self) -> Moment {
         self.next_update
     }
 
     /// What it says of `subject`, after its signature was verified by the key of `issuer`. A revoked certificate stays
     /// revoked, however old the CRL is; anything else is only told by a CRL that is not out of date.
-    pub fn status(&self, subject: &Facts, issuer: &Facts, now: UnixTime) -> Result<Status, CrlError> {
-        if self.issuer != subject.issuer || self.issuer != issuer.subject {
+    pub fn status(&self, subject: &Facts, issuer: &Issuer, now: UnixTime) -> Result<Status, CrlError> {
+        if self.issuer != subject.issuer || self.issuer != issuer.name {
             return Err(CrlError::OtherIssuer);
         }
         if !self.scope.covers(subject) {
@@ -135,7 +136,7 @@ impl Crl {
             .sequence(Signed::read)
             .map_err(|_: x509_cert::der::Error| CrlError::Malformed)?;
         signed.verify(&issuer.key)?;
-        if is_in_future(self.this_update.0, now) {
+        if is_in_future(self.this_update, now) {
             return Err(CrlError::NotYet(self.this_update));
         }
         let list = BorrowedCertRevocationList::from_der(&self.der).map_err(from_webpki)?;
@@ -144,12 +145,12 @@ impl Crl {
             .map_err(from_webpki)?
             .map(|entry| Revocation {
                 serial: entry.serial_number.to_vec(),
-                at: Date(entry.revocation_date),
+                at: Moment(entry.revocation_date.as_secs()),
                 reason: entry.reason_code.map(|reason| Reason(reason as u8)),
             });
         match found {
             Some(revocation) => Ok(Status::Revoked(revocation)),
-            None if now > self.next_update.0 => Err(CrlError::OutOfDate(self.next_update)),
+            None if now.as_secs() > self.next_update.0 => Err(CrlError::OutOfDate(self.next_update)),
             None => Ok(Status::Good),
         }
     }

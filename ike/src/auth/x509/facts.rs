@@ -3,8 +3,8 @@
 //! The chain was verified before: nothing here decides whether to believe a certificate.
 
 use rustls_pki_types::UnixTime;
-use x509_cert::der::asn1::{BitStringRef, ObjectIdentifier, OctetStringRef};
-use x509_cert::der::{Decode, Reader, SliceReader, Tag};
+use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
+use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag};
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage};
 use x509_cert::time::Validity;
@@ -15,6 +15,17 @@ use super::signed::{PublicKey, Signed, contents, optional};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the certificate is malformed")]
 pub struct MalformedCertificate;
+
+/// Who issued a certificate, as the verified path says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// Its Name, with its tag.
+    pub(super) name: Vec<u8>,
+    /// Its key.
+    pub(super) key: PublicKey,
+    /// Its key usage lets it sign CRLs, as far as that is known.
+    pub(super) may_sign_crls: bool,
+}
 
 /// The facts.
 #[derive(Clone, Debug)]
@@ -43,10 +54,39 @@ pub struct Facts {
     responders: Vec<String>,
 }
 
+impl Issuer {
+    /// From the contents of its Name and from its SubjectPublicKeyInfo, with or without the outer tag: trust anchors come
+    /// without.
+    pub(super) fn from_parts(
+        name: &[u8],
+        spki: &[u8],
+        may_sign_crls: bool,
+    ) -> Result<Self, MalformedCertificate> {
+        let key = read_spki(spki).map_err(|_| MalformedCertificate)?;
+        let name = AnyRef::new(Tag::Sequence, name)
+            .and_then(|name| name.to_der())
+            .map_err(|_| MalformedCertificate)?;
+        Ok(Self {
+            name,
+            key,
+            may_sign_crls,
+        })
+    }
+}
+
 impl Facts {
     /// Reads a certificate.
     pub fn parse(der: &[u8]) -> Result<Self, MalformedCertificate> {
         Self::read(der).map_err(|_| MalformedCertificate)
+    }
+
+    /// The same one as an issuer of others.
+    pub fn as_issuer(&self) -> Issuer {
+        Issuer {
+            name: self.subject.clone(),
+            key: self.key.clone(),
+            may_sign_crls: self.may_sign_crls,
+        }
     }
 
     /// The serial number as operators know it from `openssl x509`.
@@ -146,6 +186,16 @@ impl Facts {
             _ => {}
         }
         Ok(())
+    }
+}
+
+fn read_spki(spki: &[u8]) -> x509_cert::der::Result<PublicKey> {
+    let mut reader = SliceReader::new(spki)?;
+    let first = contents(&mut reader, Tag::Sequence)?;
+    if reader.is_finished() {
+        read_key(&mut SliceReader::new(first)?)
+    } else {
+        read_key(&mut SliceReader::new(spki)?)
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 pub mod facts;
 mod leaf;
 pub mod ocsp;
+pub mod revocation;
 mod signed;
 pub mod status;
 mod usage;

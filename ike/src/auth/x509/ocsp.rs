@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use x509_cert::der::asn1::{AnyRef, GeneralizedTime, ObjectIdentifier, OctetStringRef};
 use x509_cert::der::{Decode, Reader, SliceReader, Tag};
 
-use super::facts::{Facts, read_extension};
-use super::signed::{SignatureError, Signed, contents, optional};
-use super::status::{Date, Reason, Revocation, SKEW, Status, is_in_future};
+use super::error::Moment;
+use super::facts::{Facts, Issuer, read_extension};
+use super::signed::{PublicKey, SignatureError, Signed, contents, optional};
+use super::status::{Reason, Revocation, SKEW, Status, is_in_future};
 
 pub use request::request;
 
@@ -28,7 +29,7 @@ pub struct Answer {
     /// Good, revoked, or unknown to the responder.
     pub status: Status,
     /// Until when that holds.
-    pub until: Date,
+    pub until: Moment,
 }
 
 /// A response is of no use.
@@ -59,10 +60,10 @@ pub enum OcspError {
     Nonce,
     /// thisUpdate is in the future.
     #[error("it is not valid before {0}; check this host's clock")]
-    NotYet(Date),
+    NotYet(Moment),
     /// nextUpdate is past.
     #[error("it is out of date since {0}")]
-    OutOfDate(Date),
+    OutOfDate(Moment),
 }
 
 /// What `response` says of `subject`. `nonce`: the one of the request; a responder that signs in advance leaves it out
@@ -70,7 +71,7 @@ pub enum OcspError {
 pub fn read(
     response: &[u8],
     subject: &Facts,
-    issuer: &Facts,
+    issuer: &Issuer,
     nonce: Option<&[u8]>,
     now: UnixTime,
 ) -> Result<Answer, OcspError> {
@@ -142,10 +143,10 @@ enum Responder<'a> {
 }
 
 impl Responder<'_> {
-    fn is(&self, facts: &Facts) -> bool {
+    fn is(&self, name: &[u8], key: &PublicKey) -> bool {
         match self {
-            Self::Name(name) => *name == facts.subject,
-            Self::Key(hash) => *hash == Sha1::digest(&facts.key.octets).as_slice(),
+            Self::Name(own) => *own == name,
+            Self::Key(hash) => *hash == Sha1::digest(&key.octets).as_slice(),
         }
     }
 }
@@ -198,20 +199,20 @@ impl<'a> ResponseData<'a> {
         &self,
         signed: &Signed<'_>,
         certificates: &[&[u8]],
-        issuer: &Facts,
+        issuer: &Issuer,
         now: UnixTime,
     ) -> Result<(), OcspError> {
-        if self.responder.is(issuer) {
+        if self.responder.is(&issuer.name, &issuer.key) {
             return Ok(signed.verify(&issuer.key)?);
         }
         for der in certificates {
             let Ok(delegate) = Facts::parse(der) else { continue };
-            let is_delegate =
-                delegate.may_answer_ocsp && delegate.may_sign && delegate.issuer == issuer.subject;
-            if !is_delegate || !self.responder.is(&delegate) {
+            let is_delegate = delegate.may_answer_ocsp && delegate.may_sign && delegate.issuer == issuer.name;
+            if !is_delegate || !self.responder.is(&delegate.subject, &delegate.key) {
                 continue;
             }
-            let valid = !is_in_future(delegate.validity.0, now) && now <= delegate.validity.1;
+            let valid =
+                !is_in_future(Moment(delegate.validity.0.as_secs()), now) && now <= delegate.validity.1;
             if valid && delegate_is_of(der, issuer) {
                 return Ok(signed.verify(&delegate.key)?);
             }
@@ -220,7 +221,7 @@ impl<'a> ResponseData<'a> {
     }
 }
 
-fn delegate_is_of(der: &[u8], issuer: &Facts) -> bool {
+fn delegate_is_of(der: &[u8], issuer: &Issuer) -> bool {
     SliceReader::new(der)
         .and_then(|mut reader| reader.sequence(Signed::read))
         .is_ok_and(|signed| signed.verify(&issuer.key).is_ok())
@@ -283,20 +284,20 @@ impl<'a> Single<'a> {
     }
 
     /// RFC 6960 4.1.1, CertID: by SHA-1 or SHA-256, as the responder likes.
-    fn is_of(&self, subject: &Facts, issuer: &Facts) -> bool {
+    fn is_of(&self, subject: &Facts, issuer: &Issuer) -> bool {
         let of = |name: &[u8], key: &[u8]| self.issuer_name == name && self.issuer_key == key;
-        let (name, key) = (&issuer.subject, &issuer.key.octets);
+        let (name, key) = (&issuer.name, &issuer.key.octets);
         let same_issuer = match self.hash {
             SHA_1 => of(&Sha1::digest(name), &Sha1::digest(key)),
             SHA_256 => of(&Sha256::digest(name), &Sha256::digest(key)),
             _ => false,
         };
-        same_issuer && subject.issuer == issuer.subject && self.serial == subject.serial
+        same_issuer && subject.issuer == issuer.name && self.serial == subject.serial
     }
 
     fn answer(&self, subject: &Facts, now: UnixTime) -> Result<Answer, OcspError> {
-        if is_in_future(self.this_update, now) {
-            return Err(OcspError::NotYet(Date(self.this_update)));
+        if is_in_future(Moment(self.this_update.as_secs()), now) {
+            return Err(OcspError::NotYet(Moment(self.this_update.as_secs())));
         }
         // RFC 6960 4.2.2.1: without nextUpdate there is always something newer.
         let until = self.next_update.unwrap_or_else(|| {
@@ -304,10 +305,10 @@ impl<'a> Single<'a> {
                 self.this_update.as_secs().saturating_add(SKEW),
             ))
         });
-        let revoked = |at, reason| {
+        let revoked = |at: UnixTime, reason| {
             Status::Revoked(Revocation {
                 serial: subject.serial.clone(),
-                at: Date(at),
+                at: Moment(at.as_secs()),
                 reason,
             })
         };
@@ -315,14 +316,14 @@ impl<'a> Single<'a> {
             SingleStatus::Revoked(at, reason) => revoked(at, reason),
             // What was revoked stays so; anything else may have changed since.
             SingleStatus::Good | SingleStatus::Unknown if now > until => {
-                return Err(OcspError::OutOfDate(Date(until)));
+                return Err(OcspError::OutOfDate(Moment(until.as_secs())));
             }
             SingleStatus::Good => Status::Good,
             SingleStatus::Unknown => Status::Unknown,
         };
         Ok(Answer {
             status,
-            until: Date(until),
+            until: Moment(until.as_secs()),
         })
     }
 }

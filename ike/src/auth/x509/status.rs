@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use rustls_pki_types::UnixTime;
-use x509_cert::der::DateTime;
-
+use super::error::Moment;
 use super::facts::hex;
+use rustls_pki_types::UnixTime;
 
 /// What the issuer says of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct Revocation {
     /// Its serial number.
     pub serial: Vec<u8>,
     /// When.
-    pub at: Date,
+    pub at: Moment,
     /// Why, if the issuer says.
     pub reason: Option<Reason>,
 }
@@ -61,24 +60,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A moment on the wall clock, spelled for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date(pub UnixTime);
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = std::time::Duration::from_secs(self.0.as_secs());
-        match DateTime::from_unix_duration(since) {
-            Ok(date) => write!(f, "{date}"),
-            Err(_) => write!(f, "{} s after 1970", self.0.as_secs()),
-        }
-    }
-}
-
 /// How far clocks may differ before something is not valid yet.
 pub(super) const SKEW: u64 = 300;
 
 /// It begins later than clocks may differ.
-pub(super) fn is_in_future(begin: UnixTime, now: UnixTime) -> bool {
-    begin.as_secs() > now.as_secs().saturating_add(SKEW)
+pub(super) fn is_in_future(begin: Moment, now: UnixTime) -> bool {
+    begin.0 > now.as_secs().saturating_add(SKEW)
 }

@@ -28,6 +28,8 @@ impl CertificateEncoding {
     pub const HASH_AND_URL: Self = Self(12);
     /// The hash and URL of an X.509 bundle.
     pub const HASH_AND_URL_BUNDLE: Self = Self(13);
+    /// An OCSP response; in a request: that one is wanted (RFC 4806).
+    pub const OCSP_CONTENT: Self = Self(14);
     /// A raw public key (RFC 7670).
     pub const RAW_PUBLIC_KEY: Self = Self(15);
 }

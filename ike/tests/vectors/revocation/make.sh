@@ -29,6 +29,7 @@ basicConstraints = critical,CA:TRUE
 keyUsage = critical,keyCertSign,cRLSign
 [gateway]
 basicConstraints = CA:FALSE
+subjectAltName = DNS:alice.example
 keyUsage = digitalSignature
 crlDistributionPoints = URI:http://192.0.2.1/ca.crl,URI:ldap://192.0.2.1/ca
 authorityInfoAccess = OCSP;URI:http://192.0.2.1:8080/ocsp
@@ -142,5 +143,8 @@ openssl ocsp -index empty.txt -CA ca.pem -rsigner ca.pem -rkey ca.key -reqin unk
 
 for name in ca no-crl-sign other good revoked held responder usurper; do
     openssl x509 -in $name.pem -outform DER -out "$here/$name.cert"
+done
+for name in good revoked; do
+    openssl pkcs8 -topk8 -nocrypt -in $name.key -outform DER -out "$here/$name.key"
 done
 date +%s > "$here/now"

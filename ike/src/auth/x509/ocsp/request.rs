@@ -2,16 +2,16 @@
 
 use sha1::{Digest, Sha1};
 
-use super::super::facts::Facts;
+use super::super::facts::{Facts, Issuer};
 
 /// The request, with a nonce (RFC 9654). The issuer is named by SHA-1, which every responder knows (RFC 5019 2.1.1); the
 /// hash only finds the certificate, it protects nothing.
-pub fn request(subject: &Facts, issuer: &Facts, nonce: &[u8]) -> Vec<u8> {
+pub fn request(subject: &Facts, issuer: &Issuer, nonce: &[u8]) -> Vec<u8> {
     let certificate = element(
         SEQUENCE,
         &[
             &element(SEQUENCE, &[OID_SHA_1, &element(NULL, &[])]),
-            &element(OCTET_STRING, &[&Sha1::digest(&issuer.subject)]),
+            &element(OCTET_STRING, &[&Sha1::digest(&issuer.name)]),
             &element(OCTET_STRING, &[&Sha1::digest(&issuer.key.octets)]),
             &element(INTEGER, &[&subject.serial]),
         ],
