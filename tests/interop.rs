@@ -114,7 +114,7 @@ fn strongswan_meets_strongswan(user: &Path, kernel: &Path) -> Outcome {
     }
     let mirrored = mirrored.replace("local_addrs = 203.0.113.10", "local_addrs = 172.31.0.10");
     aws.load(&[("base.conf", mirrored), ("swanctl.conf", here.into())])?;
-    let (success, said) = aws.initiate()?;
+    let (success, said) = aws.initiate("net")?;
     check(success, format!("{said}\n{}\n{}", aws.log(), azure.log()))?;
     for v6 in [false, true] {
         let answer = ping_between(&clouds.aws, &clouds.azure, v6, PATIENCE)?;

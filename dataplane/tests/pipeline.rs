@@ -142,6 +142,21 @@ fn packets_arrive_in_order_and_unchanged() {
 }
 
 #[test]
+fn traffic_flow_confidentiality_padding_is_dropped_behind_the_inner_packet() {
+    // RFC 4303 2.7: the receiver goes by the length in the inner header.
+    for suite in SUITES {
+        let mut bob = Gateway::bob(suite);
+        let alice = OutboundSa::new(&outbound_spec(suite, true)).unwrap();
+        for inner in [v4(60), v6(80)] {
+            let padded = [inner.as_slice(), &[0; 700]].concat();
+            let arrived = bob.arrive(vec![seal(&alice, &padded)]);
+            assert_eq!(octets(&arrived), [inner], "{suite:?}");
+        }
+        assert_eq!(bob.discarded(), []);
+    }
+}
+
+#[test]
 fn a_tunnel_that_is_down_refuses_and_says_so() {
     let mut gateway = Gateway::new();
     assert!(gateway.leave(&[v4(60), v6(60)]).is_empty());

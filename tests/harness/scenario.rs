@@ -46,6 +46,12 @@ pub struct Scenario {
     /// Further lines of strongSwan's own settings (strongswan.conf).
     #[serde(default)]
     pub strongswan: String,
+    /// The CHILD SAs that the peer asks for if it begins, in its configuration's words.
+    #[serde(default = "net")]
+    pub peer_children: Vec<String>,
+    /// How many CHILD SAs there are then.
+    #[serde(default = "one")]
+    pub children: usize,
     /// What is to come of it.
     pub expect: Expect,
 }
@@ -102,6 +108,14 @@ pub enum Expect {
 
 fn both_sides() -> Vec<Side> {
     vec![Side::Xvpn, Side::Peer]
+}
+
+fn net() -> Vec<String> {
+    vec!["net".into()]
+}
+
+fn one() -> usize {
+    1
 }
 
 fn both_families() -> Vec<Family> {
@@ -201,14 +215,14 @@ impl Stage<'_> {
                     String::from_utf8_lossy(&output.stderr).into_owned(),
                 )
             }
-            Side::Peer => self.peer.initiate()?,
+            Side::Peer => self.initiate(scenario)?,
         };
         match (&scenario.expect, initiator) {
             (Expect::Established { .. }, _) => {
                 check(success, format!("it is not established:\n{said}"))?;
                 self.carries_traffic(scenario, xvpn, folder)?;
                 if scenario.rekey {
-                    self.replace(xvpn)?;
+                    self.replace(scenario, xvpn)?;
                     self.carries_traffic(scenario, xvpn, folder)?;
                 }
                 if let Some(words) = &scenario.warns {
@@ -238,8 +252,19 @@ impl Stage<'_> {
         }
     }
 
+    fn initiate(&mut self, scenario: &Scenario) -> Result<(bool, String), Failure> {
+        let mut outcome = (true, String::new());
+        for child in &scenario.peer_children {
+            outcome = self.peer.initiate(child)?;
+            if !outcome.0 {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
     /// New keys of either kind, asked for by either side, twice.
-    fn replace(&mut self, xvpn: &Gateway<'_>) -> Outcome {
+    fn replace(&mut self, scenario: &Scenario, xvpn: &Gateway<'_>) -> Outcome {
         let names = |xvpn: &Gateway<'_>| -> Result<(Vec<String>, Option<[String; 2]>), Failure> {
             let tunnel = tunnel(xvpn)?;
             let children = tunnel.children.into_iter().map(|child| child.spi_in).collect();
@@ -274,7 +299,7 @@ impl Stage<'_> {
             });
             check(changed, format!("{what}: still {before:?}"))?;
             let alone = wait_until(Duration::from_secs(15), || {
-                tunnel(xvpn).is_ok_and(|tunnel| tunnel.children.len() == 1)
+                tunnel(xvpn).is_ok_and(|tunnel| tunnel.children.len() == scenario.children)
             });
             check(alone, format!("{what}: the old CHILD SA stays"))?;
         }
@@ -286,7 +311,11 @@ impl Stage<'_> {
             xvpn.wait_for(TunnelState::Established, PATIENCE),
             "our status does not say established",
         )?;
-        agrees(&scenario.expect, &tunnel(xvpn)?)?;
+        // Those beside the first follow at once.
+        wait_until(PATIENCE, || {
+            tunnel(xvpn).is_ok_and(|tunnel| tunnel.children.len() == scenario.children)
+        });
+        agrees(scenario, &tunnel(xvpn)?)?;
         let (aws, azure) = (&self.clouds.aws, &self.clouds.azure);
         let file = folder.join("file");
         self.wire.look_for(SECRET);
@@ -378,7 +407,7 @@ impl Stage<'_> {
     }
 }
 
-fn agrees(expect: &Expect, tunnel: &TunnelStatus) -> Outcome {
+fn agrees(scenario: &Scenario, tunnel: &TunnelStatus) -> Outcome {
     let Expect::Established {
         ike,
         esp,
@@ -386,15 +415,21 @@ fn agrees(expect: &Expect, tunnel: &TunnelStatus) -> Outcome {
         remote,
         local_auth,
         remote_auth,
-    } = expect
+    } = &scenario.expect
     else {
         return Ok(());
     };
     check(
-        tunnel.children.len() == 1,
-        format!("{} CHILD SAs", tunnel.children.len()),
+        tunnel.children.len() == scenario.children && tunnel.missing.is_empty(),
+        format!(
+            "{} CHILD SAs, missing: {:?}",
+            tunnel.children.len(),
+            tunnel.missing
+        ),
     )?;
-    let child = &tunnel.children[0];
+    let Some(child) = tunnel.children.first() else {
+        return Ok(());
+    };
     let same = |what: &str, wanted: &Option<String>, got: &str| {
         check(
             wanted.as_ref().is_none_or(|w| w == got),

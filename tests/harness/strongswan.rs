@@ -152,9 +152,9 @@ impl<'a> Peer<'a> {
         Err(Failure(format!("strongSwan keeps its SAs:\n{}", self.list()?)))
     }
 
-    /// Initiates: whether it succeeded, and what was said about it.
-    pub fn initiate(&mut self) -> Result<(bool, String), Failure> {
-        self.swanctl("--initiate --child net --timeout 10")
+    /// Initiates a CHILD SA: whether it succeeded, and what was said about it.
+    pub fn initiate(&mut self, child: &str) -> Result<(bool, String), Failure> {
+        self.swanctl(&format!("--initiate --child {child} --timeout 10"))
     }
 
     /// Its SAs, in its words.
