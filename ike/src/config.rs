@@ -110,6 +110,9 @@ pub struct EndpointConfig {
     pub half_open_timeout: Duration,
     /// The easiest and the hardest puzzle given under load, in zero bits (RFC 8019 7.1.1.1). `None`: no puzzles.
     pub puzzles: Option<(u8, u8)>,
+    /// A secret that outlives a crash of this host, for the tokens of Quick Crash Detection (RFC 6290 5.1). `None`: none are
+    /// made.
+    pub crash_secret: Option<Secret>,
 }
 
 impl Default for EndpointConfig {
@@ -120,6 +123,7 @@ impl Default for EndpointConfig {
             half_open_timeout: Duration::from_secs(30),
             // Four keys: about a tenth of a second to some seconds of an initiator's time.
             puzzles: Some((14, 18)),
+            crash_secret: None,
         }
     }
 }

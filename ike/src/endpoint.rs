@@ -18,6 +18,7 @@ use crate::config::{ConnectionId, EndpointConfig};
 use crate::connection::Connection;
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::auth_answer;
+use crate::exchange::crash::TokenMaker;
 use crate::exchange::{Cx, init_answer, intermediate, status};
 use crate::sa::spis::{Owner, Spis};
 use crate::sa::transmission::Seen;
@@ -35,12 +36,15 @@ pub struct Endpoint {
     admission: Admission,
     spis: Spis,
     checker: Checker,
+    tokens: TokenMaker,
 }
 
 impl Endpoint {
     /// An endpoint without connections. `random` must be unpredictable outside of tests.
     pub fn new(config: EndpointConfig, random: Box<dyn Random + Send>) -> Self {
+        let tokens = TokenMaker::new(config.crash_secret.clone());
         Self {
+            tokens,
             config,
             wall_clock: None,
             random,
@@ -199,7 +203,13 @@ impl Endpoint {
             return self.on_first(now, path, &header, bytes);
         }
         match self.spis.owner(ours) {
-            None => Err(Ignore::UnknownSpi),
+            None => {
+                // RFC 6290 4.5: the peer learns that what it means is gone.
+                if let Some(answer) = self.tokens.answer(now, &header, bytes) {
+                    self.split(now).0.transmit(path, answer);
+                }
+                Err(Ignore::UnknownSpi)
+            }
             Some(Owner::HalfOpen) => self.on_half_open(now, path, ours, &header, bytes),
             Some(Owner::Connection(id)) => {
                 let sole = self.is_sole(id);
@@ -346,6 +356,7 @@ impl Endpoint {
             outputs: &mut self.outputs,
             spis: &mut self.spis,
             checker: &mut self.checker,
+            tokens: &self.tokens,
         };
         (cx, &mut self.connections, &mut self.admission)
     }

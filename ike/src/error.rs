@@ -315,6 +315,8 @@ pub enum Cause {
     NotReachable,
     /// A NAT changes the addresses of our messages, and the peer forbids NATs (RFC 4555 3.9).
     ForbiddenNat,
+    /// The peer has crashed and come back, and has proven it (RFC 6290).
+    Crashed,
     /// The CHILD SA went away and nothing carries traffic any more.
     NoChild,
     /// The lifetime of an SA is over, and the peer did not agree to a new one.
@@ -374,6 +376,7 @@ impl Cause {
             | Self::Deleted
             | Self::Abandoned
             | Self::NotReachable
+            | Self::Crashed
             | Self::NoChild
             | Self::Expired
             | Self::BadPublicValue => Blame::Peer,
@@ -418,6 +421,7 @@ impl Cause {
             | Self::Deleted
             | Self::Abandoned
             | Self::NotReachable
+            | Self::Crashed
             | Self::NoChild
             | Self::Expired
             | Self::NoAddress => None,

@@ -14,6 +14,7 @@ use crate::auth::identity::Identity;
 use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
+use crate::exchange::crash::Token;
 use crate::exchange::{
     Cx, add_child, auth, collision, create_child, delete, follow_up, informational, init, intermediate,
     liveness, mobike, rekey_child, rekey_ike,
@@ -100,6 +101,10 @@ pub(crate) struct Established {
     pub(crate) born: Vec<Born>,
     /// Both sides' addresses.
     pub(crate) mobility: Mobility,
+    /// What the peer shows if it has lost this IKE SA.
+    pub(crate) token: Option<Token>,
+    /// The peer is to be told our token.
+    pub(crate) token_due: bool,
     /// How long it may be used.
     pub(crate) limits: Limits,
     /// It is to be replaced, not before this time.
@@ -161,6 +166,8 @@ pub(crate) enum Ending {
     Expired(Failure),
     /// The new one takes its place, and it is deleted.
     Replaced(Box<Established>),
+    /// The peer has proven that it has lost it (RFC 6290).
+    Lost,
     /// The peer does not answer.
     Unreachable {
         /// How often it was asked.
@@ -200,6 +207,8 @@ impl Established {
             pending: Vec::new(),
             born: Vec::new(),
             mobility: authenticated.mobility,
+            token: authenticated.token,
+            token_due: false,
             limits,
             worn: None,
             refusals: Refusals::default(),

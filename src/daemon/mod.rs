@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod connection;
+pub mod crash;
 pub mod fetch;
 mod hints;
 pub mod host;

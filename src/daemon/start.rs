@@ -21,7 +21,7 @@ use super::plan::{self, PlanError};
 use super::sources::{Ports, Sources};
 use super::status::Tunnel;
 use super::supervisor::{self, About, Inputs, Supervisor};
-use super::{privilege, systemd};
+use super::{crash, privilege, systemd};
 use crate::admin::server::Server;
 use crate::config::{Config, RemoteAddress, TunnelConfig};
 
@@ -185,11 +185,22 @@ async fn stand_up(
     host: &mut Host<Netlink>,
     netlink: &Netlink,
 ) -> Result<Stand, DaemonError> {
-    let random = OsRandom::open().map_err(|source| DaemonError::System {
+    let mut random = OsRandom::open().map_err(|source| DaemonError::System {
         what: "randomness",
         source,
     })?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), Box::new(random));
+    let crash_secret = crash::secret(&config.gateway.state_dir, &mut random)
+        .inspect_err(|error| {
+            tracing::warn!(
+                "cannot keep a secret in the state directory ({error}): after a crash peers will notice late"
+            );
+        })
+        .ok();
+    let endpoint_config = EndpointConfig {
+        crash_secret,
+        ..EndpointConfig::default()
+    };
+    let endpoint = Endpoint::new(endpoint_config, Box::new(random));
     let (ask_sender, asks) = mpsc::channel(ASKS_KEPT);
     let (network_sender, network) = mpsc::channel(1);
     netlink

@@ -165,6 +165,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::Deleted
         | Cause::Abandoned
         | Cause::NotReachable
+        | Cause::Crashed
         | Cause::ForbiddenNat
         | Cause::NoChild
         | Cause::Expired
@@ -213,6 +214,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::Deleted
         | Cause::Abandoned
         | Cause::NotReachable
+        | Cause::Crashed
         | Cause::NoChild
         | Cause::Expired
         | Cause::Internal { .. } => false,

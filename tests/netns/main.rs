@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
 mod carriage;
+mod crash;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod life;
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 29] = [
+    let tests: [(&str, Test); 30] = [
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
             carriage::carries_both_in_ipv4_through_nat,
@@ -107,6 +108,10 @@ fn tests() -> Vec<Job> {
             carriage::status_agrees,
         ),
         ("new_keys_lose_no_packet", rekey::new_keys_lose_no_packet),
+        (
+            "a_gateway_that_crashed_tells_its_peer_at_the_next_message",
+            crash::tells_the_peer,
+        ),
         (
             "a_tunnel_follows_when_the_initiators_address_changes",
             mobility::follows_the_initiator,

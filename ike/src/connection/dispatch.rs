@@ -10,7 +10,7 @@ use crate::exchange::intermediate::{self, Next};
 use crate::exchange::status::Deferred;
 use crate::exchange::{Cx, auth};
 use crate::sa::transmission::Seen;
-use crate::state::{Closing, State};
+use crate::state::{Closing, Ending, State};
 use crate::wire::{Header, IkeSpi};
 
 impl Connection {
@@ -56,6 +56,9 @@ impl Connection {
                     self.put(spi, State::Established(established));
                 }
                 Ok(Seen::Part) => self.put(spi, State::Established(established)),
+                Err(_) if established.is_lost_by_peer(header, bytes) => {
+                    self.ended(cx, spi, *established, Ending::Lost);
+                }
                 Err(ignore) => self.keep(cx, spi, State::Established(established), ignore),
             },
             Some(State::Closing(mut closing)) => match closing.read(cx, header, bytes) {

@@ -1,7 +1,7 @@
 //! The loss of an IKE SA, and what follows: another is kept, or one is tried for again.
 
 use super::Connection;
-use crate::api::{CloseReason, Event, Path};
+use crate::api::{CloseReason, Event, Path, Reason};
 use crate::error::{Cause, Exchange, Failure};
 use crate::exchange::{Cx, delete};
 use crate::state::{Closing, Ending, Established, State};
@@ -27,6 +27,7 @@ impl Connection {
             | Ending::NoChild
             | Ending::Expired(_)
             | Ending::Unreachable { .. }
+            | Ending::Lost
             | Ending::Closed) => other,
         };
         self.drop_heirs(cx, &mut established);
@@ -53,6 +54,15 @@ impl Connection {
             Ending::Failed(failure) => {
                 self.remove_now(cx, established, CloseReason::Error);
                 self.lost(cx, path, announced, failure);
+            }
+            Ending::Lost => {
+                self.remove_now(cx, established, CloseReason::Unreachable);
+                let failure = Failure::new(Exchange::Informational, Cause::Crashed);
+                self.lost(cx, path, announced, failure);
+                // The peer is back already: there is nothing to wait for.
+                if self.timers.is_set(Reason::Retry) {
+                    self.timers.set(Reason::Retry, cx.now);
+                }
             }
             Ending::Unreachable { tries } => {
                 self.remove_now(cx, established, CloseReason::Unreachable);

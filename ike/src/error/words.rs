@@ -78,6 +78,7 @@ impl Cause {
             Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
             Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
             Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
+            Self::Crashed => "look at the peer's log and host: it crashed; this side connects again by itself".into(),
             Self::NotReachable => "the peer does not receive where its messages say it is: look at the NATs and firewalls between, or set \
                      `mobike = false`"
                 .into(),
@@ -304,6 +305,7 @@ impl fmt::Display for Cause {
             Self::NotReachable => {
                 f.write_str("the peer answers without receiving at the address that it gives")
             }
+            Self::Crashed => f.write_str("the peer has crashed and come back without its SAs"),
             Self::ForbiddenNat => {
                 f.write_str("a NAT on the path changes addresses that the peer wants to stay as they are")
             }

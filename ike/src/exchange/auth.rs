@@ -14,11 +14,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::crash::Token;
 use super::init::{Exchanged, joined};
 use super::narrowed::without_key_exchange;
 use super::proof::{self, Believed, Shown};
 use super::status::{self, Deferred, Halt, Proven};
-use super::{Cx, mobike};
+use super::{Cx, crash, mobike};
 use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
@@ -73,6 +74,8 @@ pub(crate) struct Authenticated {
     pub(crate) initial_contact: bool,
     /// Both sides' addresses.
     pub(crate) mobility: Mobility,
+    /// What the peer shows if it has lost this IKE SA.
+    pub(crate) token: Option<Token>,
     /// When the negotiation began.
     pub(crate) begun: Instant,
     /// The proof.
@@ -143,7 +146,7 @@ pub(crate) fn request(
         wants_configuration: false,
         other: proof::announcement(remotes())
             .into_iter()
-            .chain(further(&ike, &config, config.mobike))
+            .chain(further(cx, &ike, &config, config.mobike))
             .collect(),
     };
     let message = ike.request(cx.now, cx.random, ExchangeType::IKE_AUTH, &message.emit());
@@ -250,6 +253,7 @@ impl Sent {
         self.ike.features.mobike = self.config.mobike && accepted.mobike_supported;
         let mobility = mobility(&self.ike, &self.config, &accepted.other);
         Finished::Authenticated(Box::new(Authenticated {
+            token: crash::learn(&accepted.other),
             mobility,
             config: self.config,
             ike: self.ike,
@@ -373,11 +377,13 @@ impl Sent {
 }
 
 /// What either side says besides, of what it can do.
-pub(crate) fn further(ike: &IkeSa, config: &ConnectionConfig, mobike: bool) -> Vec<Notify> {
-    match mobike {
+pub(crate) fn further(cx: &Cx<'_>, ike: &IkeSa, config: &ConnectionConfig, mobike: bool) -> Vec<Notify> {
+    let mut notifies = match mobike {
         true => mobike::announce(ike, &config.other_addresses),
         false => Vec::new(),
-    }
+    };
+    notifies.extend(cx.tokens.notify(ike));
+    notifies
 }
 
 /// Both sides' addresses, as IKE_AUTH tells them.

@@ -8,7 +8,7 @@ use super::auth::{Authenticated, failure, first_child_sa, further, identificatio
 use super::narrowed::Narrowed;
 use super::proof::{Believed, Proof, Shown};
 use super::status::{Deferred, Halt, Proven};
-use super::{Cx, mobike, proof, status};
+use super::{Cx, crash, mobike, proof, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::signed::SignedOctets;
@@ -188,7 +188,7 @@ impl Awaited {
         self.ike.features.mobike = config.mobike && claim.message.mobike_supported;
         let mobility = mobility(&self.ike, &config, &claim.message.other);
         let mut other = narrowed.as_ref().map_or_else(|_| Vec::new(), Narrowed::notifies);
-        other.extend(further(&self.ike, &config, self.ike.features.mobike));
+        other.extend(further(cx, &self.ike, &config, self.ike.features.mobike));
         let (child, answer) = self.first_child(cx, &config, narrowed);
         self.ike.remote_means = Some(believed.means);
         self.ike.local_means = Some(ours.means);
@@ -212,6 +212,7 @@ impl Awaited {
             additional_ts: false,
             initial_contact: claim.message.initial_contact,
             mobility,
+            token: crash::learn(&claim.message.other),
             begun: self.begun,
             proof: believed.proof,
         };

@@ -1,6 +1,6 @@
 //! INFORMATIONAL, the side that is asked (RFC 7296 1.4): deletes, errors, signs of life.
 
-use super::{Cx, collision, mobike};
+use super::{Cx, collision, crash, mobike};
 use crate::api::Path;
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::Informational;
@@ -44,6 +44,9 @@ pub(crate) fn answer(
             removed: Vec::new(),
             ending: Some(Ending::Failed(failure)),
         });
+    }
+    if let Some(token) = crash::learn(&message.notifies) {
+        established.token = Some(token);
     }
     let (named, removed) = collision::deleted_by_peer(cx, established, &message.delete_esp);
     // RFC 7296 1.4.1: what is being deleted from both sides at once is in neither response.

@@ -6,8 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::api::Reason;
-use crate::message::Informational;
-use crate::state::{Established, Request};
+use crate::state::Established;
 use crate::timers::after;
 
 use super::{Cx, mobike};
@@ -34,7 +33,7 @@ pub(crate) fn on_timeout(cx: &mut Cx<'_>, established: &mut Established) {
         if established.is_mobile() && established.mobility.decides && established.ike.nat.nat_local {
             mobike::probe(cx, established);
         } else {
-            established.request(cx, Request::Liveness, &Informational::liveness());
+            established.ask_for_life(cx);
         }
     }
 }

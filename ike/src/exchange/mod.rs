@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rustls_pki_types::UnixTime;
 
+use self::crash::TokenMaker;
 use crate::api::{Datagram, Event, Output, Path, Random, Transmit};
 use crate::auth::x509::revocation::Checker;
 use crate::error::Ignore;
@@ -18,6 +19,7 @@ pub(crate) mod add_child;
 pub(crate) mod auth;
 pub(crate) mod auth_answer;
 pub(crate) mod collision;
+pub(crate) mod crash;
 pub(crate) mod create_child;
 pub(crate) mod delete;
 pub(crate) mod extensions;
@@ -51,6 +53,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) outputs: &'a mut VecDeque<Output>,
     /// The SPIs in use.
     pub(crate) spis: &'a mut Spis,
+    /// What tells the peers that we have forgotten them.
+    pub(crate) tokens: &'a TokenMaker,
 }
 
 impl Cx<'_> {

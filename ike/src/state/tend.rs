@@ -6,7 +6,7 @@ use super::wants::serves;
 use super::{Ending, Established, Request, Succession};
 use crate::api::{Event, Reason, Spi, Usage};
 use crate::error::{Cause, Exchange, Failure};
-use crate::exchange::{Cx, add_child, collision, follow_up, liveness, mobike, rekey_child, rekey_ike};
+use crate::exchange::{Cx, add_child, collision, crash, follow_up, liveness, mobike, rekey_child, rekey_ike};
 use crate::sa::child::{ChildSa, Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
@@ -203,6 +203,9 @@ impl Established {
         if mobike::request_due(cx, self) {
             return None;
         }
+        if self.heirs.is_empty() && crash::tell_token(cx, self) {
+            return None;
+        }
         // While the peer replaces the IKE SA nothing is begun on the old one (RFC 7296 2.25.2).
         if !self.is_idle() || !self.heirs.is_empty() {
             return None;
@@ -285,6 +288,8 @@ impl Established {
                 check: false,
                 ..self.mobility.clone()
             },
+            token: None,
+            token_due: false,
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
             refusals: self.refusals.clone(),
@@ -305,6 +310,7 @@ impl Established {
         self.ike.path = old.ike.path;
         self.succession = Succession::Current;
         // Both may have moved since the heir was made.
+        self.token_due = true;
         self.mobility = std::mem::take(&mut old.mobility);
         if let Some(Request::Mobike(sent)) = &old.in_flight {
             sent.renew(&mut self.mobility);

@@ -10,6 +10,7 @@ mod chaos;
 mod children;
 mod closing;
 mod cookie;
+mod crash;
 mod critical;
 mod eve;
 mod follow_up;

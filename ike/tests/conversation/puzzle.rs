@@ -17,6 +17,7 @@ fn besieged(puzzles: Option<(u8, u8)>) -> Pair {
         max_half_open: 64,
         half_open_timeout: Duration::from_secs(3600),
         puzzles,
+        ..EndpointConfig::default()
     };
     let bob = ConnectionConfig {
         remote: None,
