@@ -161,6 +161,18 @@ pub enum Command {
     RemoveOutbound(TunnelId, Spi),
     /// All outbound SAs of a tunnel take this path.
     SetPath(TunnelId, Path),
+    /// Packets of a tunnel that match this and find no SA are asked for ([`Punted::Wanted`]) instead of refused with an ICMP
+    /// error; `None`: refused.
+    Trap(TunnelId, Option<Box<Trap>>),
+}
+
+/// What a tunnel that is made on demand waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// Sources.
+    pub local: Vec<Selector>,
+    /// Destinations.
+    pub remote: Vec<Selector>,
 }
 
 /// A tunnel interface to open.
@@ -228,6 +240,11 @@ pub enum Punted {
         remote: SocketAddr,
         /// The message.
         bytes: Vec<u8>,
+    },
+    /// A packet that sprang the trap of a tunnel. Rate-limited.
+    Wanted {
+        /// The tunnel.
+        tunnel: TunnelId,
     },
     /// ESP with an SPI that no SA has. Rate-limited.
     UnknownSpi {

@@ -163,6 +163,7 @@ impl Shared {
                 self.change(changing, |tables| tables.remove_outbound(tunnel, spi));
             }
             Command::SetPath(tunnel, path) => self.change(changing, |tables| tables.set_path(tunnel, path)),
+            Command::Trap(tunnel, trap) => self.change(changing, |tables| tables.set_trap(tunnel, trap)),
         }
     }
 

@@ -32,6 +32,8 @@ discards! {
     MalformedInner = "malformed_inner",
     /// No SA of the tunnel takes this packet: the tunnel is down or the packet matches no selector.
     NoOutboundSa = "no_outbound_sa",
+    /// It made its tunnel be negotiated (`start = "on-demand"`); its sender sends it again.
+    Trapped = "trapped",
     /// Longer than the tunnel takes, and not allowed to be fragmented; the sender was told.
     TooBig = "too_big",
     /// The sequence numbers of the SA are used up.

@@ -25,7 +25,7 @@ pub mod tunnel;
 
 pub use api::{
     Command, Config, Encapsulation, InboundSpec, Integrity, Keys, OutboundSpec, Path, Punted, SaUsage,
-    Selector, Spi, Suite, TunnelId, TunnelSpec, Usage,
+    Selector, Spi, Suite, Trap, TunnelId, TunnelSpec, Usage,
 };
 pub use control::{Control, Started};
 pub use discard::Discard;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use crate::api::{Path, Spi, TunnelId, TunnelSpec};
+use crate::api::{Path, Spi, Trap, TunnelId, TunnelSpec};
 use crate::sa::{InboundSa, OutboundSa};
 use crate::tunnel::Tunnel;
 
@@ -51,6 +51,7 @@ impl Tables {
         let mut tunnel = Tunnel::new(spec);
         if let Some(old) = self.tunnels.remove(&tunnel.spec.id) {
             tunnel.outbound = old.outbound;
+            tunnel.trap = old.trap;
         }
         self.tunnels.insert(tunnel.spec.id, tunnel);
     }
@@ -87,6 +88,13 @@ impl Tables {
     pub fn remove_outbound(&mut self, tunnel: TunnelId, spi: Spi) {
         if let Some(tunnel) = self.tunnels.get_mut(&tunnel) {
             tunnel.remove(spi);
+        }
+    }
+
+    /// Sets or takes away the trap of a tunnel.
+    pub fn set_trap(&mut self, tunnel: TunnelId, trap: Option<Box<Trap>>) {
+        if let Some(tunnel) = self.tunnels.get_mut(&tunnel) {
+            tunnel.trap = trap.map(|trap| Arc::new(*trap));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::api::{Path, Spi, TunnelSpec};
+use crate::api::{Path, Spi, Trap, TunnelSpec};
 use crate::ip::mtu;
 use crate::sa::OutboundSa;
 
@@ -16,6 +16,8 @@ pub struct Tunnel {
     pub spec: TunnelSpec,
     /// Newest first: the first whose selectors match carries a packet.
     pub outbound: Vec<Outbound>,
+    /// What it waits for, if it is made on demand.
+    pub trap: Option<Arc<Trap>>,
     path_mtu: Arc<AtomicU16>,
 }
 
@@ -35,6 +37,7 @@ impl Tunnel {
         Self {
             spec,
             outbound: Vec::new(),
+            trap: None,
             path_mtu,
         }
     }

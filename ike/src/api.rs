@@ -77,6 +77,11 @@ pub enum Command {
     Forget(ConnectionId),
     /// The connection shall be up: initiate now (if it may) and again after every loss. The intent stands until `Down`.
     Up(ConnectionId),
+    /// Traffic waits for the connection: initiate now if nothing stands and nothing is under way. It is tried once; what fails
+    /// or is lost waits for the next demand. No effect after `Down`.
+    Demand(ConnectionId),
+    /// There was no traffic for long: delete the SAs. Whoever wants the connection again may begin it, the peer too.
+    Rest(ConnectionId),
     /// The connection shall be down: delete its SAs, stop trying.
     Down(ConnectionId),
     /// Replaces an SA by a new one now, without loss (RFC 7296 2.8). No effect if there is none.
@@ -445,6 +450,8 @@ pub enum CloseReason {
     Operator,
     /// The peer deleted it.
     Peer,
+    /// There was no traffic (`Rest`).
+    Idle,
     /// The peer did not answer a request any more.
     Unreachable,
     /// The peer began anew with INITIAL_CONTACT.

@@ -150,6 +150,30 @@ impl Connection {
         }
     }
 
+    /// Traffic waits for it.
+    pub(crate) fn demand(&mut self, cx: &mut Cx<'_>) {
+        let may = self.intent == Intent::Idle && !self.forgotten;
+        if may && !self.stands() && !self.is_trying() {
+            self.finish_announcements(cx);
+            self.initiate(cx);
+        }
+    }
+
+    /// Nothing was carried for long.
+    pub(crate) fn rest(&mut self, cx: &mut Cx<'_>) {
+        if self.intent != Intent::Idle {
+            return;
+        }
+        for (spi, state) in std::mem::take(&mut self.sas) {
+            match state {
+                State::Established(established) => {
+                    self.close_quietly(cx, spi, *established, CloseReason::Idle)
+                }
+                other => self.put(spi, other),
+            }
+        }
+    }
+
     /// The operator wants it down: what stands is deleted, what is under way is dropped.
     pub(crate) fn down(&mut self, cx: &mut Cx<'_>) {
         self.intent = Intent::Down;
@@ -165,7 +189,9 @@ impl Connection {
                 State::AuthSent(sent) => {
                     self.sas.insert(spi, State::AuthSent(sent));
                 }
-                State::Established(established) => self.close_for_operator(cx, spi, *established),
+                State::Established(established) => {
+                    self.close_quietly(cx, spi, *established, CloseReason::Operator)
+                }
                 State::Closing(closing) => {
                     self.sas.insert(spi, State::Closing(closing));
                 }
@@ -309,12 +335,18 @@ impl Connection {
         self.config.id
     }
 
-    fn close_for_operator(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, mut established: Established) {
+    fn close_quietly(
+        &mut self,
+        cx: &mut Cx<'_>,
+        spi: IkeSpi,
+        mut established: Established,
+        reason: CloseReason,
+    ) {
         // Nothing more is to be carried, whether the peer answers or not.
         let children = std::mem::take(&mut established.children).into_values().collect();
         delete::remove(cx, &mut established, children);
         let (announced, path) = (established.announced, established.ike.path);
-        let mut closing = established.close(cx, CloseReason::Operator);
+        let mut closing = established.close(cx, reason);
         closing.announce_end = announced;
         cx.event(Event::Progress {
             connection: self.config.id,

@@ -131,6 +131,14 @@ impl Endpoint {
                     .into_iter()
                     .for_each(|connection| connection.down(&mut cx));
             }
+            Command::Demand(id) => connections
+                .get_mut(&id)
+                .into_iter()
+                .for_each(|connection| connection.demand(&mut cx)),
+            Command::Rest(id) => connections
+                .get_mut(&id)
+                .into_iter()
+                .for_each(|connection| connection.rest(&mut cx)),
             Command::Rekey { connection, what } => {
                 connections
                     .get_mut(&connection)

@@ -106,6 +106,8 @@ pub struct TunnelConfig {
     pub encapsulation: EncapsulationPolicy,
     /// What the daemon does with it when it starts.
     pub start: Start,
+    /// With [`Start::OnDemand`]: SAs that carried nothing for this long are closed. `None`: never.
+    pub idle_timeout: Option<Duration>,
     /// A peer silent for this long is probed. `None`: never.
     pub liveness: Option<Duration>,
     /// Between NAT-keepalives.
@@ -188,6 +190,8 @@ pub enum Start {
     Up,
     /// Waits for the peer, never initiates.
     Listen,
+    /// Initiates when a packet wants to pass, or on `xvpn up`.
+    OnDemand,
     /// Nothing, until `xvpn up`.
     Manual,
 }

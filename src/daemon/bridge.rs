@@ -40,6 +40,8 @@ pub enum Effect {
     Remove(ike::Remove),
     /// The peer is elsewhere.
     SetPath(ConnectionId, ike::Path, ike::Encapsulation),
+    /// Ask for the tunnel when a packet between these is there (ours, the peer's); `None`: never.
+    Trap(ConnectionId, Option<(Vec<TrafficSelector>, Vec<TrafficSelector>)>),
 }
 
 /// Algorithms that the dataplane does not have. It has all that can be negotiated, so this is a defect.
@@ -142,6 +144,15 @@ impl Bridge {
                     dp::Command::RemoveOutbound(tunnel_id(connection), dp::Spi(spi.0))
                 }
             },
+            Effect::Trap(connection, armed) => {
+                let trap = armed.map(|(local, remote)| {
+                    Box::new(dp::Trap {
+                        local: local.iter().map(selector).collect(),
+                        remote: remote.iter().map(selector).collect(),
+                    })
+                });
+                dp::Command::Trap(tunnel_id(connection), trap)
+            }
             Effect::SetPath(connection, to, how) => {
                 dp::Command::SetPath(tunnel_id(connection), path(to, encapsulation(how), &self.ports))
             }

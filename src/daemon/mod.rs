@@ -3,6 +3,7 @@
 pub mod bridge;
 pub mod connection;
 pub mod crash;
+pub mod demand;
 pub mod fetch;
 mod hints;
 pub mod host;

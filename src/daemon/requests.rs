@@ -51,7 +51,10 @@ impl Supervisor {
             };
             let news = tunnel.want(true, Instant::now());
             let idle = !tunnel.has_sa();
+            // Whoever asks for it by name does not wait for a packet.
+            tunnel.demand.waits = tunnel.on_demand();
             news.into_iter().for_each(|progress| self.publish(progress, true));
+            self.set_trap(*id);
             if let Some(search) = self.searches.get_mut(id).filter(|_| idle) {
                 // Tried at once, even in the middle of a wait for the next attempt.
                 (search.up, search.again) = (false, None);
@@ -71,6 +74,7 @@ impl Supervisor {
             if let Some(search) = self.searches.get_mut(id) {
                 (search.up, search.again) = (false, None);
             }
+            self.set_trap(*id);
             self.handle(Input::Command(Command::Down(*id)));
             self.bar(*id);
         }

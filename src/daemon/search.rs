@@ -64,7 +64,8 @@ impl Supervisor {
         match checked {
             Ok(ends) => {
                 let configure = search.told != Some(ends);
-                let up = tunnel.wanted && !tunnel.passive() && !search.up;
+                let demand = std::mem::take(&mut tunnel.demand.waits) && tunnel.on_demand() && tunnel.wanted;
+                let up = tunnel.wanted && !tunnel.passive() && !tunnel.on_demand() && !search.up;
                 *search = Search {
                     told: Some(ends),
                     up: search.up || up,
@@ -81,6 +82,9 @@ impl Supervisor {
                 }
                 if up {
                     self.handle(Input::Command(Command::Up(id)));
+                }
+                if demand {
+                    self.handle(Input::Command(Command::Demand(id)));
                 }
             }
             Err(Unlocated { message, remedy }) => {

@@ -54,6 +54,11 @@ pub enum Arrived {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// A packet waits for a tunnel that is made on demand.
+    Wanted {
+        /// The tunnel.
+        tunnel: u32,
+    },
     /// ESP that no SA fits.
     UnknownSpi {
         /// The SPI.
@@ -177,6 +182,9 @@ impl Sources {
                 Some(Punted::Ike { local, remote, bytes }) => {
                     let local = SocketAddr::new(local.ip(), PORT_NAT_T);
                     return Poll::Ready(Arrived::Ike { local, remote, bytes });
+                }
+                Some(Punted::Wanted { tunnel }) => {
+                    return Poll::Ready(Arrived::Wanted { tunnel: tunnel.0 });
                 }
                 Some(Punted::UnknownSpi { spi, remote }) => {
                     return Poll::Ready(Arrived::UnknownSpi { spi: spi.0, remote });

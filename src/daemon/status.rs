@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xvpn_ike::api::{ChildFacts, Encapsulation, Event, IkeFacts, Path, Spi, Usage};
 use xvpn_ike::config::ConnectionId;
 
+use super::demand::Demand;
 use super::words;
 use crate::admin::api::{
     ChildStatus, FailureReport, IkeStatus, MissingChild, Progress, TunnelState, TunnelStatus,
@@ -21,6 +22,8 @@ pub struct Tunnel {
     pub wanted: bool,
     /// The operator said `xvpn down`: the peer is not answered either.
     pub barred: bool,
+    /// Whether packets wait for it.
+    pub demand: Demand,
     /// The MTU of its interface; 0 before it is set.
     pub mtu: u16,
     state: TunnelState,
@@ -42,13 +45,14 @@ impl Tunnel {
     /// A tunnel that nothing happened to yet.
     pub fn new(config: TunnelConfig, mtu: u16, now: Instant) -> Self {
         let wanted = match config.start {
-            Start::Up | Start::Listen => true,
+            Start::Up | Start::Listen | Start::OnDemand => true,
             Start::Manual => false,
         };
         let mut tunnel = Self {
             config,
             wanted,
             barred: false,
+            demand: Demand::default(),
             mtu,
             state: TunnelState::Down,
             since: now,
@@ -64,6 +68,11 @@ impl Tunnel {
     /// Only the peer may begin.
     pub fn passive(&self) -> bool {
         self.config.start == Start::Listen || self.config.remote_address == RemoteAddress::Any
+    }
+
+    /// It is made when a packet wants it.
+    pub fn on_demand(&self) -> bool {
+        self.config.start == Start::OnDemand
     }
 
     /// There is an IKE SA or a CHILD SA.
@@ -309,6 +318,7 @@ impl Tunnel {
         match (self.wanted, self.passive()) {
             (false, _) => TunnelState::Down,
             (true, true) => TunnelState::Listening,
+            (true, false) if self.on_demand() => TunnelState::Listening,
             (true, false) => TunnelState::Connecting,
         }
     }

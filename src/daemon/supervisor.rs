@@ -123,6 +123,7 @@ impl Supervisor {
         let ids: Vec<_> = self.tunnels.keys().copied().collect();
         for id in ids {
             self.searches.insert(id, Search::default());
+            self.set_trap(id);
             self.search(id);
         }
     }
@@ -159,6 +160,7 @@ impl Supervisor {
                     bytes: &bytes,
                 });
             }
+            Wake::Arrived(Arrived::Wanted { tunnel }) => self.on_wanted(ConnectionId(tunnel)),
             Wake::Arrived(Arrived::UnknownSpi { spi, remote }) => {
                 tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");
             }
@@ -224,8 +226,10 @@ impl Supervisor {
             return;
         }
         for usage in self.bridge.usage() {
+            self.note_traffic(&usage);
             self.handle(Input::Usage(usage));
         }
+        self.rest_idle();
     }
 
     /// A queue that died takes its share of the packets with it. Ending lets systemd start a whole gateway again.
@@ -266,7 +270,7 @@ impl Supervisor {
         }
     }
 
-    fn effect(&mut self, effect: Effect) {
+    pub(super) fn effect(&mut self, effect: Effect) {
         if let Err(error) = self.bridge.perform(effect) {
             tracing::error!("{error}");
         }

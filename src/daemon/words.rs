@@ -70,6 +70,7 @@ pub fn closed(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Operator => "closed",
         CloseReason::Peer => "the peer closed it",
+        CloseReason::Idle => "closed, for there was no traffic; the next packet brings it back",
         CloseReason::Unreachable => "lost: the peer does not answer any more",
         CloseReason::Replaced => "the peer began anew; the old SAs are gone",
         CloseReason::Error => "closed after an error",

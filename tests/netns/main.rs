@@ -4,6 +4,7 @@
 
 mod carriage;
 mod crash;
+mod demand;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod life;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 30] = [
+    let tests: [(&str, Test); 31] = [
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
             carriage::carries_both_in_ipv4_through_nat,
@@ -108,6 +109,10 @@ fn tests() -> Vec<Job> {
             carriage::status_agrees,
         ),
         ("new_keys_lose_no_packet", rekey::new_keys_lose_no_packet),
+        (
+            "the_first_packet_makes_a_tunnel_on_demand_and_idleness_ends_it",
+            demand::comes_and_goes,
+        ),
         (
             "a_gateway_that_crashed_tells_its_peer_at_the_next_message",
             crash::tells_the_peer,

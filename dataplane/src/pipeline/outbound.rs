@@ -2,7 +2,7 @@
 //!
 //! 1. (per batch) the caller takes one snapshot of the tables
 //! 2. (per packet) parse the inner header, cut what lies behind the packet
-//! 3. (per packet) tunnel, selectors -> outbound SA; none: ICMP prohibited
+//! 3. (per packet) tunnel, selectors -> outbound SA; none: the trap springs, or ICMP prohibited
 //! 4. (per packet) MTU: too long and not to be cut: ICMP too big; too long: fragments; MSS of a SYN; outer TOS
 //! 5. (per run of packets of one SA) one block of sequence numbers, one addition to the usage
 //! 6. (per packet) pad, header, seal in place; path and TOS for the port
@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::api::{Trap, TunnelId};
 use crate::buffer::{Batch, Packet, Pool};
 use crate::discard::Discard;
 use crate::ip::icmp::{self, Allowance, MIN_IPV6_MTU, Problem};
@@ -26,6 +27,7 @@ pub struct Outbound {
     allowance: Allowance,
     /// Ready to be sealed on one SA. Empty between batches; kept for its memory.
     run: Vec<Packet>,
+    wanted: Vec<TunnelId>,
 }
 
 impl Outbound {
@@ -35,7 +37,13 @@ impl Outbound {
             stats,
             allowance: Allowance::new(Instant::now()),
             run: Vec::with_capacity(2 * Batch::LIMIT),
+            wanted: Vec::new(),
         }
+    }
+
+    /// The tunnels whose trap has sprung since the last call, each once.
+    pub fn take_wanted(&mut self) -> impl Iterator<Item = TunnelId> + '_ {
+        self.wanted.drain(..)
     }
 
     /// Takes all of `from_tun` (each packet with `meta.tunnel` set). ESP packets go to `to_wire`, with path, TOS and DF;
@@ -119,6 +127,12 @@ impl Outbound {
         pool: &mut Pool,
     ) {
         self.stats.discard(refusal.reason);
+        if refusal.reason == Discard::Trapped
+            && self.wanted.len() < MOST_WANTED
+            && !self.wanted.contains(&packet.meta.tunnel)
+        {
+            self.wanted.push(packet.meta.tunnel);
+        }
         if let Some((problem, header)) = refusal.answer
             && self.allowance.take(now)
         {
@@ -160,7 +174,16 @@ fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Ref
         answer: Some((Problem::Prohibited, header)),
     };
     let tunnel = tables.tunnel(packet.meta.tunnel).ok_or_else(prohibited)?;
-    let outbound = select(tunnel, &header).ok_or_else(prohibited)?;
+    let trapped = |trap: &Arc<Trap>| selector::permits_outbound(&trap.local, &trap.remote, &header);
+    let outbound = match select(tunnel, &header) {
+        Some(outbound) => outbound,
+        // An ICMP error would end what is only to wait for a moment.
+        None if tunnel.outbound.is_empty() && tunnel.trap.as_ref().is_some_and(trapped) => {
+            let reason = Discard::Trapped;
+            return Err(Refusal { reason, answer: None });
+        }
+        None => return Err(prohibited()),
+    };
 
     let inner_mtu = outbound.inner_mtu(tunnel.path_mtu());
     packet.meta.tos = ecn::encapsulate(header.tos, tunnel.spec.copy_dscp);
@@ -190,6 +213,9 @@ fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Ref
         fit,
     })
 }
+
+/// Tunnels asked for after one batch.
+const MOST_WANTED: usize = 64;
 
 /// RFC 4301 5.1: the first SA, newest first, whose selectors take the packet.
 fn select<'a>(tunnel: &'a Tunnel, header: &Header) -> Option<&'a tunnel::Outbound> {

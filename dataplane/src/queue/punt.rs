@@ -18,6 +18,7 @@ pub struct PuntSender {
     ring: SyncSender<Punted>,
     shared: Arc<Shared>,
     hints: HintBudget,
+    wishes: HintBudget,
 }
 
 /// Control's end of the ring. Its descriptor is readable while something may be in it.
@@ -45,7 +46,8 @@ pub fn ring() -> io::Result<(PuntSender, PuntReceiver)> {
     let sender = PuntSender {
         ring: sender,
         shared: Arc::clone(&shared),
-        hints: HintBudget::new(Instant::now()),
+        hints: HintBudget::new(HINTS_PER_SECOND, Instant::now()),
+        wishes: HintBudget::new(WISHES_PER_SECOND, Instant::now()),
     };
     Ok((
         sender,
@@ -59,7 +61,12 @@ pub fn ring() -> io::Result<(PuntSender, PuntReceiver)> {
 impl PuntSender {
     /// Hands something up. False if the ring is full and it was dropped, or if it is a hint too many.
     pub fn push(&mut self, punted: Punted) -> bool {
-        if matches!(punted, Punted::UnknownSpi { .. }) && !self.hints.take(Instant::now()) {
+        let granted = match &punted {
+            Punted::Ike { .. } => true,
+            Punted::UnknownSpi { .. } => self.hints.take(Instant::now()),
+            Punted::Wanted { .. } => self.wishes.take(Instant::now()),
+        };
+        if !granted {
             return false;
         }
         let octets = weight(&punted);
@@ -104,24 +111,26 @@ impl AsRawFd for PuntReceiver {
     }
 }
 
-/// How many unknown-SPI hints a queue may still give: a peer that lost its state sends them at line rate.
+/// How many unknown-SPI hints, or packets without a tunnel, a queue may still hand up: they come at line rate.
 #[derive(Clone)]
 struct HintBudget {
+    most: u32,
     left: u32,
     since: Instant,
 }
 
 impl HintBudget {
-    fn new(now: Instant) -> Self {
+    fn new(most: u32, now: Instant) -> Self {
         Self {
-            left: HINTS_PER_SECOND,
+            most,
+            left: most,
             since: now,
         }
     }
 
     fn take(&mut self, now: Instant) -> bool {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
-            *self = Self::new(now);
+            *self = Self::new(self.most, now);
         }
         let granted = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -133,7 +142,7 @@ fn weight(punted: &Punted) -> usize {
     size_of::<Punted>()
         + match punted {
             Punted::Ike { bytes, .. } => bytes.len(),
-            Punted::UnknownSpi { .. } => 0,
+            Punted::UnknownSpi { .. } | Punted::Wanted { .. } => 0,
         }
 }
 
@@ -142,6 +151,7 @@ pub const CAPACITY: usize = 512;
 /// Octets at most, entries included: some dozens of the longest datagrams, thousands of usual ones.
 pub const MAX_OCTETS: usize = 2 << 20;
 const HINTS_PER_SECOND: u32 = 10;
+const WISHES_PER_SECOND: u32 = 20;
 
 #[cfg(test)]
 mod tests {

@@ -69,6 +69,10 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         self.outbound
             .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
         self.received.recycle(&mut self.pool);
+        for tunnel in self.outbound.take_wanted() {
+            // Beyond the rate, or with a full ring: the next packet asks again.
+            self.punt.push(Punted::Wanted { tunnel });
+        }
         if !self.to_wire.is_empty() {
             let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
             self.count_wire(&sent);

@@ -182,6 +182,7 @@ impl Resolver<'_> {
         let revocation = self.revocation(raw);
         let encapsulation = self.encapsulation(raw);
         let start = self.start(raw, remote_address.as_ref());
+        let idle_timeout = self.idle_timeout(raw, start);
         let addresses = self.inner_addresses(raw);
         let ike_lifetime = self.ike_lifetime(raw);
         let path_mtu = raw
@@ -214,6 +215,7 @@ impl Resolver<'_> {
             children,
             encapsulation,
             start,
+            idle_timeout,
             liveness: raw
                 .liveness
                 .as_ref()

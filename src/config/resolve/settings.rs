@@ -1,5 +1,7 @@
 //! The settings of a tunnel besides its two ends.
 
+use std::time::Duration;
+
 use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 use xvpn_ike::config::{EncapsulationPolicy, Secret};
 
@@ -102,6 +104,7 @@ impl Resolver<'_> {
         let choices = [
             ("up", Start::Up),
             ("listen", Start::Listen),
+            ("on-demand", Start::OnDemand),
             ("manual", Start::Manual),
         ];
         let anywhere = remote == Some(&RemoteAddress::Any);
@@ -113,7 +116,11 @@ impl Resolver<'_> {
         let start = self
             .choice("start", raw.start.as_ref(), &choices)
             .unwrap_or(default);
-        if let Some(at) = raw.start.as_ref().filter(|_| anywhere && start == Start::Up) {
+        let calls = match start {
+            Start::Up | Start::OnDemand => true,
+            Start::Listen | Start::Manual => false,
+        };
+        if let Some(at) = raw.start.as_ref().filter(|_| anywhere && calls) {
             let title = "a peer at \"any\" address cannot be called";
             let remedy = "write start = \"listen\", or give the peer's address or DNS name";
             self.out
@@ -132,6 +139,24 @@ impl Resolver<'_> {
             .choice("revocation", raw.revocation.as_ref(), &choices)
             .unwrap_or_default();
         crls::load(policy, raw.crl.as_ref(), self.out)
+    }
+
+    pub(super) fn idle_timeout(&mut self, raw: &RawTunnel, start: Start) -> Option<Duration> {
+        let at = raw.idle_timeout.as_ref()?;
+        let timeout = at.value?;
+        if start != Start::OnDemand {
+            let title = "`idle_timeout` closes a tunnel that nothing would open again";
+            let remedy = "write start = \"on-demand\", or remove `idle_timeout`";
+            self.out
+                .push(Diagnostic::error("idle-timeout", title, remedy).at(&at.span, "when?"));
+        } else if timeout < SHORTEST_IDLE {
+            let remedy = "write at least \"10s\": the next packet has to wait for a whole negotiation";
+            self.out.push(
+                Diagnostic::error("idle-timeout", "`idle_timeout` is too short", remedy)
+                    .at(&at.span, "too short"),
+            );
+        }
+        Some(timeout)
     }
 
     pub(super) fn choice<T: Copy>(
@@ -218,6 +243,9 @@ fn derive_interface(name: &str) -> String {
     let beginning: String = whole.chars().take(defaults::INTERFACE_LENGTH - 5).collect();
     format!("{beginning}-{:04x}", hash & 0xffff)
 }
+
+/// A tunnel is not closed more eagerly.
+const SHORTEST_IDLE: Duration = Duration::from_secs(10);
 
 /// RFC 8200 5.
 const IPV6_MIN_MTU: u16 = 1280;
