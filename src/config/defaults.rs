@@ -67,6 +67,8 @@ pub const REPLAY_WINDOW: u32 = 1024;
 pub const ESN: bool = true;
 /// `path_mtu`.
 pub const PATH_MTU: u16 = 1500;
+/// `fragment_size`.
+pub const FRAGMENT_SIZE: usize = xvpn_ike::config::FRAGMENT_SIZE;
 /// `clamp_mss`.
 pub const CLAMP_MSS: bool = true;
 /// `mobike` (RFC 4555).

@@ -124,6 +124,8 @@ pub struct TunnelConfig {
     pub replay_window: u32,
     /// The MTU of the outer path.
     pub path_mtu: u16,
+    /// The largest IP packet that an IKE message makes before it travels in fragments (RFC 7383).
+    pub fragment_size: usize,
     /// The interface's MTU. `None`: what `path_mtu` leaves after the encapsulation.
     pub mtu: Option<u16>,
     /// Clamp the MSS of TCP.

@@ -104,7 +104,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         liveness: tunnel.liveness,
         nat_keepalive: tunnel.keepalive,
         retransmission: tunnel.retransmission,
-        fragment_size: xvpn_ike::config::FRAGMENT_SIZE,
+        fragment_size: tunnel.fragment_size,
         retry: tunnel.retry,
         mobike: tunnel.mobike,
         other_addresses: Vec::new(),

@@ -52,6 +52,9 @@ pub struct Scenario {
     /// How many CHILD SAs there are then.
     #[serde(default = "one")]
     pub children: usize,
+    /// Once it stands, strongSwan's log says all of this.
+    #[serde(default)]
+    pub peer_says: Vec<String>,
     /// What is to come of it.
     pub expect: Expect,
 }
@@ -177,7 +180,7 @@ impl Stage<'_> {
         let logged = self.peer.log().len();
         let mut xvpn = Gateway::new(&self.clouds.aws.gateway, Path::new(XVPN), &folder.0, GATEWAY)?;
         let outcome = self
-            .act(scenario, initiator, &mut xvpn, &folder.0)
+            .act(scenario, initiator, &mut xvpn, &folder.0, logged)
             .and_then(|()| {
                 let ended = xvpn.stop(Duration::from_secs(2))?;
                 check(
@@ -205,6 +208,7 @@ impl Stage<'_> {
         initiator: Side,
         xvpn: &mut Gateway<'_>,
         folder: &Path,
+        logged: usize,
     ) -> Outcome {
         xvpn.start()?;
         let (success, said) = match initiator {
@@ -221,6 +225,11 @@ impl Stage<'_> {
             (Expect::Established { .. }, _) => {
                 check(success, format!("it is not established:\n{said}"))?;
                 self.carries_traffic(scenario, xvpn, folder)?;
+                for words in &scenario.peer_says {
+                    let log = self.peer.log();
+                    let said = log.get(logged..).unwrap_or(&log).contains(words.as_str());
+                    check(said, format!("strongSwan's log is to say `{words}`"))?;
+                }
                 if scenario.rekey {
                     self.replace(scenario, xvpn)?;
                     self.carries_traffic(scenario, xvpn, folder)?;

@@ -234,6 +234,11 @@ impl Resolver<'_> {
             retry: defaults::RETRY,
             replay_window: self.replay_window(raw),
             path_mtu,
+            fragment_size: raw
+                .fragment_size
+                .as_ref()
+                .and_then(|at| usize::try_from(at.value).ok())
+                .unwrap_or(defaults::FRAGMENT_SIZE),
             mtu,
             clamp_mss: raw.clamp_mss.as_ref().map_or(defaults::CLAMP_MSS, |at| at.value),
             mobike: raw.mobike.as_ref().map_or(defaults::MOBIKE, |at| at.value),
