@@ -2,6 +2,7 @@
 //!
 //! On 500 the daemon has sockets of its own. On 4500 the dataplane's queues receive, and punt what is IKE.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -9,16 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
 use xvpn_dataplane::api::Punted;
-use xvpn_dataplane::io::udp::IkeSocket;
+use xvpn_dataplane::io::udp::{IkeInbox, IkeSocket};
 use xvpn_dataplane::queue::PuntReceiver;
 
 /// The port of IKE (RFC 7296 2).
 const PORT_IKE: u16 = 500;
 /// The port that IKE and ESP in UDP share (RFC 3948).
 const PORT_NAT_T: u16 = 4500;
-/// The longest UDP datagram.
-const MAX_DATAGRAM: usize = 65_535;
-
 /// Hints read from one socket before something else gets its turn.
 const HINTS_AT_ONCE: usize = 64;
 
@@ -88,9 +86,11 @@ pub struct Upward {
 /// All sockets of the control side.
 pub struct Sources {
     ike: Vec<AsyncFd<IkeSocket>>,
+    /// What was read from each of these sockets and not handed out yet.
+    read: Vec<VecDeque<Arrived>>,
     nat_t: Vec<IkeSocket>,
     punts: AsyncFd<PuntReceiver>,
-    room: Vec<u8>,
+    inbox: IkeInbox,
     turn: usize,
 }
 
@@ -103,12 +103,13 @@ impl Sources {
             let socket = IkeSocket::bind(address).map_err(|error| explain_bind(address, &error))?;
             watched(socket)
         };
-        let ike = listen.iter().map(bind).collect::<io::Result<_>>()?;
+        let ike = listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
+            read: ike.iter().map(|_| VecDeque::new()).collect(),
             ike,
             nat_t,
             punts: watched(punts)?,
-            room: vec![0; MAX_DATAGRAM],
+            inbox: IkeInbox::new(),
             turn: 0,
         })
     }
@@ -122,6 +123,11 @@ impl Sources {
     /// The next arrival. May be dropped while it waits; nothing is lost.
     pub async fn next(&mut self) -> Arrived {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next arrival that was read already, if there is one: what came in one batch is dealt with in one go.
+    pub fn next_read(&mut self) -> Option<Arrived> {
+        self.read.iter_mut().find_map(VecDeque::pop_front)
     }
 
     /// What became of messages that could not be delivered, by the peer's address and port. ICMP says so: a hint, no fact.
@@ -195,24 +201,28 @@ impl Sources {
     }
 
     fn poll_socket(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Arrived> {
-        let (Some(socket), room) = (self.ike.get(index), &mut self.room) else {
+        let (Some(socket), Some(read)) = (self.ike.get(index), self.read.get_mut(index)) else {
             return Poll::Pending;
         };
         loop {
+            if let Some(arrived) = read.pop_front() {
+                return Poll::Ready(arrived);
+            }
             let Ok(mut guard) = ready!(socket.poll_read_ready(cx)) else {
                 return Poll::Pending;
             };
-            match guard.try_io(|socket| socket.get_ref().receive(room)) {
-                Ok(Ok(meta)) if meta.truncated => {}
-                Ok(Ok(meta)) => {
-                    let local = SocketAddr::new(meta.local.ip(), PORT_IKE);
-                    let bytes = room.get(..meta.len).unwrap_or_default().to_vec();
-                    return Poll::Ready(Arrived::Ike {
-                        local,
+            let inbox = &mut self.inbox;
+            let received = guard.try_io(|socket| {
+                inbox.receive(socket.get_ref(), |meta, bytes| {
+                    read.push_back(Arrived::Ike {
+                        local: SocketAddr::new(meta.local.ip(), PORT_IKE),
                         remote: meta.remote,
-                        bytes,
+                        bytes: bytes.to_vec(),
                     });
-                }
+                })
+            });
+            match received {
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     // Usually one that ICMP left on the socket, and reading took it off. Should it stay, others go first.
                     tracing::debug!(%error, "receiving on the IKE port");

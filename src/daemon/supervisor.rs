@@ -115,6 +115,11 @@ impl Supervisor {
             }
             let wake = self.wait(&mut inputs, &mut tick).await;
             self.take(wake);
+            // Each is an input of its own; only the deadlines are not asked for in between.
+            while let Some(arrived) = self.sources.next_read() {
+                self.drain().await;
+                self.take(Wake::Arrived(arrived));
+            }
         }
     }
 

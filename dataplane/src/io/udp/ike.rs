@@ -26,7 +26,7 @@ impl IkeSocket {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let fd = sys::socket(sys::domain(address.ip()), libc::SOCK_DGRAM, 0)?;
         separate_families(fd.as_fd(), address.ip())?;
-        prepare(fd.as_fd(), address.ip(), 0)?;
+        prepare(fd.as_fd(), address.ip(), RECEIVE_BUFFER)?;
         set_fragmentation(fd.as_fd(), address.ip(), true)?;
         report_errors(fd.as_fd(), address.ip())?;
         sys::bind(fd.as_fd(), address)?;
@@ -157,6 +157,55 @@ fn report_errors(fd: BorrowedFd<'_>, family: IpAddr) -> io::Result<()> {
     }
 }
 
+/// Where a batch of IKE messages is received: under a flood the way into the kernel costs more than what is done with most
+/// of them.
+///
+/// Concurrency: for one thread.
+pub struct IkeInbox {
+    exchange: Exchange,
+    room: Vec<u8>,
+}
+
+impl IkeInbox {
+    /// Room for one batch.
+    #[allow(clippy::new_without_default)] // It takes two megabytes of address space.
+    pub fn new() -> Self {
+        Self {
+            exchange: Exchange::new(AT_ONCE),
+            room: vec![0; AT_ONCE * LONGEST],
+        }
+    }
+
+    /// Receives what is there, up to a batch, and tells `each` about it in order; `WouldBlock` if there is nothing. What was
+    /// longer than a UDP datagram can be is passed over.
+    pub fn receive(&mut self, socket: &IkeSocket, mut each: impl FnMut(Meta, &[u8])) -> io::Result<()> {
+        let mut metas = [None; AT_ONCE];
+        let rooms = self.room.chunks_exact_mut(LONGEST);
+        let count = self
+            .exchange
+            .receive(socket.fd.as_fd(), socket.bound, rooms, |index, meta| {
+                if let Some(slot) = metas.get_mut(index) {
+                    *slot = meta;
+                }
+            })?;
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        for (meta, room) in metas.into_iter().zip(self.room.chunks_exact(LONGEST)) {
+            if let Some(meta) = meta.filter(|meta| !meta.truncated) {
+                each(meta, room.get(..meta.len).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Messages received at once.
+const AT_ONCE: usize = 32;
+/// The longest UDP datagram, rounded up.
+const LONGEST: usize = 65_536;
+/// Asked of the kernel for a socket on port 500: what a few hundred peers say at once when they all come back.
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Four zero octets where ESP has its SPI.
 const MARKER: [u8; 4] = [0; 4];
 const KEEPALIVE: [u8; 1] = [0xff];

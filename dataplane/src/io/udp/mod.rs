@@ -5,6 +5,6 @@ pub mod ike;
 pub mod message;
 pub mod socket;
 
-pub use ike::IkeSocket;
+pub use ike::{IkeInbox, IkeSocket};
 pub use message::{Meta, Outgoing};
 pub use socket::UdpSocket;
