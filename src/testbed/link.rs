@@ -135,6 +135,41 @@ pub fn add_route(network: IpNet, gateway: IpAddr) -> io::Result<()> {
     Netlink::route()?.request(message)
 }
 
+/// Gives an interface's queue room for so many packets.
+pub fn set_queue_length(name: &str, packets: u32) -> io::Result<()> {
+    let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK);
+    message
+        .put(&[0; 4])
+        .put(&sys::interface_index(name)?.to_ne_bytes())
+        .put(&[0; 8]);
+    message.attribute(libc::IFLA_TXQLEN, &packets.to_ne_bytes());
+    Netlink::route()?.request(message)
+}
+
+/// Gives a socket room for so many octets of datagrams, whatever the host's limit.
+pub fn receive_buffer(socket: &UdpSocket, octets: i32) -> io::Result<()> {
+    sys::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, octets)
+        .or_else(|_| sys::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, octets))
+}
+
+/// Makes every address of `network` one of this machine's own: sockets may be bound to any of them.
+pub fn own_network(network: IpNet) -> io::Result<()> {
+    let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    let mut message = Message::new(libc::RTM_NEWROUTE, flags);
+    message.put(&[
+        family(network.addr()),
+        network.prefix_len(),
+        0,
+        0,
+        libc::RT_TABLE_LOCAL,
+        libc::RTPROT_STATIC,
+    ]);
+    message.put(&[libc::RT_SCOPE_HOST, libc::RTN_LOCAL, 0, 0, 0, 0]);
+    message.attribute(libc::RTA_DST, &octets(network.network()));
+    message.attribute(libc::RTA_OIF, &sys::interface_index("lo")?.to_ne_bytes());
+    Netlink::route()?.request(message)
+}
+
 /// Makes a veth behave as a wire does: what leaves it is cut to the MTU, and GRO works on what it receives. By
 /// itself a veth hands 64 KiB super-packets across uncut.
 pub(super) fn behave_as_wire(name: &str) -> io::Result<()> {

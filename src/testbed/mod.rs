@@ -21,7 +21,10 @@ mod transfer;
 pub use classify::Kind;
 pub use daemon::{Daemon, Ended, end_orphan};
 pub use gateway::{Gateway, write_secret};
-pub use link::{add_route, change_address, drop_addresses, inventory, plain_wire, set_mtu, set_sysctl};
+pub use link::{
+    add_route, change_address, drop_addresses, inventory, own_network, plain_wire, receive_buffer, set_mtu,
+    set_queue_length, set_sysctl,
+};
 pub use namespace::Namespace;
 pub use ping::{Answer, Ping, ping};
 pub use privilege::{Refused, enter, is_machine_root};

@@ -5,6 +5,7 @@
 mod carriage;
 mod crash;
 mod demand;
+mod flood;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod life;
@@ -12,6 +13,8 @@ mod mobility;
 mod packet;
 mod refusal;
 mod rekey;
+mod steady;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -24,7 +27,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 31] = [
+    let tests: [(&str, Test); 33] = [
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
             carriage::carries_both_in_ipv4_through_nat,
@@ -124,6 +127,14 @@ fn tests() -> Vec<Job> {
         (
             "a_tunnel_follows_when_the_responders_address_changes",
             mobility::follows_the_responder,
+        ),
+        (
+            "a_thousand_rekeys_at_20000_packets_a_second_lose_none",
+            steady::a_thousand_rekeys_lose_no_packet,
+        ),
+        (
+            "a_flood_of_first_messages_disturbs_nobody",
+            flood::disturbs_nobody,
         ),
     ];
     tests
