@@ -177,3 +177,36 @@ fn unsafe_code_is_where_system_calls_are_and_nowhere_else() {
         &["src/testbed/sys.rs"],
     );
 }
+
+/// The words between backticks in a line.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_file_and_test_in_the_map_of_rfcs_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("docs/internals/rfc.md")).unwrap();
+    let code: String = ["ike", "dataplane", "src", "tests"]
+        .into_iter()
+        .flat_map(lines)
+        .map(|(_, line)| line + "\n")
+        .collect();
+    let exists = |name: &str| match name.contains('/') {
+        true => root.join(name).exists(),
+        // A test, one of the table of `tests/netns/main.rs`, or a scenario of `tests/scenarios`.
+        false => {
+            code.contains(&format!("fn {name}("))
+                || code.contains(&format!("\"{name}\""))
+                || root.join("tests/scenarios").join(name).is_dir()
+        }
+    };
+    let rows = map.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let names: Vec<&str> = rows.flat_map(quoted).collect();
+    let missing: Vec<&&str> = names.iter().filter(|name| !exists(name)).collect();
+    assert!(names.len() > 100, "the map is empty or has another shape: correct this test");
+    assert!(
+        missing.is_empty(),
+        "docs/internals/rfc.md names what does not exist: {missing:?}"
+    );
+}
