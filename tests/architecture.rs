@@ -201,10 +201,15 @@ fn every_file_and_test_in_the_map_of_rfcs_exists() {
                 || root.join("tests/scenarios").join(name).is_dir()
         }
     };
-    let rows = map.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let rows = map
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains('`'));
     let names: Vec<&str> = rows.flat_map(quoted).collect();
     let missing: Vec<&&str> = names.iter().filter(|name| !exists(name)).collect();
-    assert!(names.len() > 100, "the map is empty or has another shape: correct this test");
+    assert!(
+        names.len() > 100,
+        "the map is empty or has another shape: correct this test"
+    );
     assert!(
         missing.is_empty(),
         "docs/internals/rfc.md names what does not exist: {missing:?}"
