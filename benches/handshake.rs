@@ -16,7 +16,7 @@ use xvpn_ike::negotiate::proposal::IkeProposal;
 use xvpn_ike::testing::{Faults, LINK, Pair, SeededRandom, Who, config};
 
 /// Key exchanges with a pre-shared key.
-const SUITES: [&str; 7] = [
+const SUITES: [&str; 9] = [
     "aes256gcm16-prfsha256-x25519",
     "aes256gcm16-prfsha256-x25519-ke1_mlkem768",
     "chacha20poly1305-prfsha256-x25519",
@@ -24,6 +24,8 @@ const SUITES: [&str; 7] = [
     "aes256gcm16-prfsha384-ecp384",
     "aes128-sha256-modp2048",
     "aes256-sha512-modp4096",
+    "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024",
+    "aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke2_mlkem1024",
 ];
 /// Tunnels whose memory is measured.
 const TUNNELS: u32 = 1000;

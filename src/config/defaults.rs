@@ -6,6 +6,7 @@ use xvpn_ike::config::EncapsulationPolicy;
 use xvpn_ike::negotiate::proposal::{self, EspProposal, IkeProposal};
 
 use super::Start;
+use super::proposals::PostQuantum;
 
 /// Where the configuration is. `conf.d/*.toml` beside it is read too.
 pub const CONFIG_FILE: &str = "/etc/xvpn/xvpn.toml";
@@ -23,9 +24,17 @@ pub const MANAGE_SYSCTLS: bool = true;
 /// `gateway.log`.
 pub const LOG: &str = "info";
 
+/// `post_quantum`.
+pub(super) const POST_QUANTUM: PostQuantum = PostQuantum::Prefer;
+
 /// `ike_proposals`, most wanted first. What these are is written down with the algorithms.
-pub fn ike_proposals(legacy: bool) -> Vec<IkeProposal> {
-    let mut proposals = proposal::default_ike();
+pub(super) fn ike_proposals(legacy: bool, post_quantum: PostQuantum) -> Vec<IkeProposal> {
+    let mut proposals = match post_quantum {
+        PostQuantum::Prefer => proposal::default_ike(),
+        // What is for old peers cannot be what is asked for here.
+        PostQuantum::Require => return proposal::post_quantum_ike(),
+        PostQuantum::Off => proposal::classical_ike(),
+    };
     if legacy {
         proposals.extend(proposal::legacy_ike());
     }

@@ -10,12 +10,56 @@ use super::source::{At, Span};
 
 type Written = At<Vec<At<String>>>;
 
+/// `post_quantum`: whether the IKE SA shall withstand a quantum computer (RFC 9370).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PostQuantum {
+    /// With a peer that can do it.
+    Prefer,
+    /// Or there is none.
+    Require,
+    /// It is not offered.
+    Off,
+}
+
 /// `ike_proposals`.
-pub(super) fn ike(written: Option<&Written>, legacy: bool, out: &mut Report) -> Vec<IkeProposal> {
+pub(super) fn ike(
+    written: Option<&Written>,
+    legacy: bool,
+    post_quantum: PostQuantum,
+    out: &mut Report,
+) -> Vec<IkeProposal> {
     let Some(written) = written else {
-        return defaults::ike_proposals(legacy);
+        return defaults::ike_proposals(legacy, post_quantum);
     };
-    read("ike_proposals", written, legacy, IkeProposal::legacy_names, out)
+    let mut proposals = Vec::new();
+    for at in check_not_empty("ike_proposals", written, out) {
+        let proposal: Option<IkeProposal> =
+            read_one("ike_proposals", at, legacy, IkeProposal::legacy_names, out);
+        if let Some(proposal) = proposal {
+            check_post_quantum(at, &proposal, post_quantum, out);
+            proposals.push(proposal);
+        }
+    }
+    proposals
+}
+
+/// The two keys must not contradict each other.
+fn check_post_quantum(at: &At<String>, proposal: &IkeProposal, wanted: PostQuantum, out: &mut Report) {
+    let additional = &proposal.additional;
+    let (title, remedy, label) = match wanted {
+        PostQuantum::Require if !additional.requires_post_quantum() => (
+            "post_quantum = \"require\", and this proposal can do without",
+            "add `-ke1_mlkem768` to it (and no `ke1_none`), or remove one of the two keys",
+            "no post-quantum key exchange",
+        ),
+        PostQuantum::Off if additional.names_post_quantum() => (
+            "post_quantum = \"off\", and this proposal names a post-quantum key exchange",
+            "take it out of the proposal, or remove post_quantum",
+            "the opposite",
+        ),
+        PostQuantum::Prefer | PostQuantum::Require | PostQuantum::Off => return,
+    };
+    out.push(Diagnostic::error("post-quantum", title, remedy).at(&at.span, label));
 }
 
 /// `esp_proposals`. One that does not say `esn` or `noesn` follows the key `esn`.
@@ -44,19 +88,6 @@ pub(super) fn esp(written: Option<&Written>, legacy: bool, esn: bool, out: &mut 
         proposals.push(proposal);
     }
     proposals
-}
-
-fn read<P: FromStr<Err = ProposalError>>(
-    key: &str,
-    written: &Written,
-    legacy: bool,
-    legacy_names: fn(&P) -> Vec<&'static str>,
-    out: &mut Report,
-) -> Vec<P> {
-    check_not_empty(key, written, out)
-        .iter()
-        .filter_map(|at| read_one(key, at, legacy, legacy_names, out))
-        .collect()
 }
 
 fn check_not_empty<'a>(key: &str, written: &'a Written, out: &mut Report) -> &'a [At<String>] {

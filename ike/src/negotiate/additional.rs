@@ -15,6 +15,12 @@ impl AdditionalChoices {
         Self(BTreeMap::new())
     }
 
+    /// One additional key exchange, of this method.
+    pub fn first(method: KeyExchangeMethod) -> Self {
+        let [first, ..] = Additional::ALL;
+        Self::none().with(first, Some(method))
+    }
+
     /// The same with another choice.
     #[must_use]
     pub fn with(mut self, which: Additional, method: Option<KeyExchangeMethod>) -> Self {
@@ -37,6 +43,12 @@ impl AdditionalChoices {
         let strong =
             |choice: &Option<KeyExchangeMethod>| choice.is_some_and(KeyExchangeMethod::is_post_quantum);
         self.0.values().any(|choices| choices.iter().all(strong))
+    }
+
+    /// It names one that withstands a quantum computer.
+    pub fn names_post_quantum(&self) -> bool {
+        self.iter()
+            .any(|(_, choice)| choice.is_some_and(KeyExchangeMethod::is_post_quantum))
     }
 
     /// What is wanted for one of them; what is not mentioned is NONE.

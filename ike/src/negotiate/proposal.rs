@@ -73,8 +73,26 @@ pub struct EspSuite {
     pub additional: AdditionalMethods,
 }
 
-/// What we offer unless told otherwise: AEADs first, and in a proposal of their own (RFC 5282 8).
+/// What we offer unless told otherwise: X25519 with ML-KEM-768 behind it, and the same without for a peer that cannot do
+/// that. It is a proposal of its own and not one with NONE: a peer that does not know the transform type must be able to
+/// pass it over (RFC 7296 3.3.6).
 pub fn default_ike() -> Vec<IkeProposal> {
+    let mut proposals = post_quantum_ike();
+    proposals.extend(classical_ike());
+    proposals
+}
+
+/// What we offer to a peer that must withstand a quantum computer.
+pub fn post_quantum_ike() -> Vec<IkeProposal> {
+    let hybrid = classical_ike().into_iter().take(1).map(|aead| IkeProposal {
+        additional: AdditionalChoices::first(KeyExchangeMethod::MlKem768),
+        ..aead
+    });
+    hybrid.collect()
+}
+
+/// What we offer without additional key exchanges: AEADs first, and in a proposal of their own (RFC 5282 8).
+pub fn classical_ike() -> Vec<IkeProposal> {
     let prf = vec![Prf::HmacSha2_256, Prf::HmacSha2_384, Prf::HmacSha2_512];
     let key_exchange = vec![
         KeyExchangeMethod::Curve25519,

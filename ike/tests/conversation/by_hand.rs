@@ -13,6 +13,7 @@ use xvpn_ike::message::{
     InitNotifies, InitRequest, InitResponse, OpenError, Opened, Protect, build_plain, open, seal,
 };
 use xvpn_ike::negotiate::offer::{esp_offer, ike_answer, ike_offer};
+use xvpn_ike::negotiate::proposal::IkeProposal;
 use xvpn_ike::negotiate::select::{accept_ike, select_ike};
 use xvpn_ike::negotiate::selector::to_payload;
 use xvpn_ike::negotiate::transform::KeyExchangeMethod;
@@ -42,21 +43,28 @@ impl ByHand {
     }
 
     /// The same once more with a Bob who knows other ones.
-    pub(crate) fn init_with(mut pair: Pair, round: u64) -> Self {
+    pub(crate) fn init_with(pair: Pair, round: u64) -> Self {
+        Self::init_offering(pair, round, &config(Who::Alice).ike_proposals)
+    }
+
+    /// The same with another offer.
+    pub(crate) fn init_offering(mut pair: Pair, round: u64, proposals: &[IkeProposal]) -> Self {
         let mut random = SeededRandom::new(12 + round);
-        let config = config(Who::Alice);
         let key = KeyPair::generate(KeyExchangeMethod::Curve25519, &mut random).unwrap();
         let nonce = vec![7; 32];
         let message = InitRequest {
             cookie: None,
             puzzle_solution: None,
-            sa: ike_offer(&config.ike_proposals, None),
+            sa: ike_offer(proposals, None),
             ke: KeyExchange {
                 method: key.method().id(),
                 data: key.public().to_vec(),
             },
             nonce: Nonce(nonce.clone()),
-            notifies: InitNotifies::default(),
+            notifies: InitNotifies {
+                intermediate_supported: proposals.iter().any(|ours| !ours.additional.is_empty()),
+                ..InitNotifies::default()
+            },
             vendor_ids: Vec::new(),
         };
         let header = Header {
@@ -76,7 +84,7 @@ impl ByHand {
         let InitResponse::Accepted(accepted) = InitResponse::parse(&chain).unwrap() else {
             panic!("refused")
         };
-        let chosen = accept_ike(&config.ike_proposals, &accepted.sa).unwrap();
+        let chosen = accept_ike(proposals, &accepted.sa).unwrap();
         let shared = key.shared(&accepted.ke.data).unwrap();
         let (spi_i, spi_r) = (header.initiator_spi.0, answer_header.responder_spi.0);
         let seeds = Seeds {

@@ -5,9 +5,12 @@ use std::time::Duration;
 use xvpn_ike::api::Event;
 use xvpn_ike::config::{ConnectionConfig, EndpointConfig};
 use xvpn_ike::error::{Cause, Exchange};
+use xvpn_ike::message::{IntermediateRequest, IntermediateResponse};
 use xvpn_ike::testing::{Faults, Host, Pair, Who, config};
-use xvpn_ike::wire::{ExchangeType, Header};
+use xvpn_ike::wire::payload::{KeyExchange, NotifyType};
+use xvpn_ike::wire::{ExchangeType, Header, Payloads};
 
+use super::by_hand::ByHand;
 use super::{LATER, SOON, count, kinds};
 
 /// With these key exchanges.
@@ -245,4 +248,63 @@ fn both_at_once_keep_one() {
     assert!(pair.has_settled());
     assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 1));
     assert_eq!(pair.bob.endpoint.spis_in_use(), (1, 1));
+}
+
+/// An initiator by hand, after IKE_SA_INIT with Bob, who demands ML-KEM-768.
+fn by_hand() -> ByHand {
+    let proposals = ["x25519-ke1_mlkem768"];
+    let pair = Pair::configured(config(Who::Alice), with(Who::Bob, &proposals));
+    ByHand::init_offering(pair, 0, &with(Who::Alice, &proposals).ike_proposals)
+}
+
+fn key_exchange(method: u16, length: usize) -> Payloads {
+    let ke = KeyExchange {
+        method,
+        data: vec![0xff; length],
+    };
+    IntermediateRequest { ke }.emit()
+}
+
+#[test]
+fn what_is_no_key_is_refused_and_ends_the_attempt() {
+    let wrong = [
+        // No element of the module (FIPS 203 7.2), another length, another method, none.
+        (key_exchange(36, 1184), Cause::BadPublicValue),
+        (key_exchange(36, 1183), Cause::BadPublicValue),
+    ];
+    for (payloads, cause) in wrong {
+        let mut by_hand = by_hand();
+        let answer = by_hand.ask(ExchangeType::IKE_INTERMEDIATE, &payloads);
+        let Ok(IntermediateResponse::Refused(notify)) = IntermediateResponse::parse(&answer.chain().unwrap())
+        else {
+            panic!("accepted")
+        };
+        assert_eq!(notify.kind, NotifyType::INVALID_SYNTAX);
+        let failures = by_hand.pair.bob.failures();
+        let failure = failures.first().unwrap();
+        assert_eq!(failure.exchange, Exchange::IkeIntermediate);
+        assert_eq!(failure.cause, cause);
+        // It is over: what comes now finds nobody.
+        by_hand.pair.run_for(Duration::from_secs(60));
+        assert_eq!(by_hand.pair.bob.endpoint.spis_in_use(), (0, 0));
+    }
+    for payloads in [key_exchange(37, 1568), Payloads::new()] {
+        let mut by_hand = by_hand();
+        let answer = by_hand.ask(ExchangeType::IKE_INTERMEDIATE, &payloads);
+        let answer = IntermediateResponse::parse(&answer.chain().unwrap()).unwrap();
+        assert!(matches!(answer, IntermediateResponse::Refused(_)));
+        let failures = by_hand.pair.bob.failures();
+        assert!(matches!(
+            failures.first().unwrap().cause,
+            Cause::InvalidSyntax { .. }
+        ));
+    }
+}
+
+#[test]
+#[should_panic(expected = "an answer")]
+fn nobody_gets_by_the_key_exchange_that_was_agreed_on() {
+    let mut by_hand = by_hand();
+    let request = by_hand.auth_request();
+    by_hand.ask(ExchangeType::IKE_AUTH, &request.emit());
 }

@@ -18,6 +18,7 @@ mod fragmentation;
 mod group;
 mod handshake;
 mod hostile;
+mod hybrid_default;
 mod identity;
 mod impostor;
 mod intermediate;

@@ -177,7 +177,8 @@ impl Resolver<'_> {
         let auth = self.auth(raw, own, local_identity.as_ref(), remote_identity.as_ref());
         facts.metric = raw.metric.as_ref().map(|at| at.value);
         let legacy = raw.legacy.as_ref().is_some_and(|at| at.value);
-        let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, self.out);
+        let post_quantum = self.post_quantum(raw);
+        let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, post_quantum, self.out);
         let children = self.children(raw, (local_networks, remote_networks), facts);
         let revocation = self.revocation(raw);
         let encapsulation = self.encapsulation(raw);

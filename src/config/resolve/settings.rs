@@ -6,6 +6,7 @@ use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 use xvpn_ike::config::{EncapsulationPolicy, Secret};
 
 use super::super::diagnostic::Diagnostic;
+use super::super::proposals::PostQuantum;
 use super::super::raw::RawTunnel;
 use super::super::rules::Facts;
 use super::super::source::At;
@@ -98,6 +99,16 @@ impl Resolver<'_> {
         ];
         self.choice("encapsulation", raw.encapsulation.as_ref(), &choices)
             .unwrap_or(defaults::ENCAPSULATION)
+    }
+
+    pub(super) fn post_quantum(&mut self, raw: &RawTunnel) -> PostQuantum {
+        let choices = [
+            ("prefer", PostQuantum::Prefer),
+            ("require", PostQuantum::Require),
+            ("off", PostQuantum::Off),
+        ];
+        self.choice("post_quantum", raw.post_quantum.as_ref(), &choices)
+            .unwrap_or(defaults::POST_QUANTUM)
     }
 
     pub(super) fn start(&mut self, raw: &RawTunnel, remote: Option<&RemoteAddress>) -> Start {
