@@ -94,6 +94,14 @@ impl Endpoint {
             .min()
     }
 
+    /// As if both sides of every IKE SA had sent so many requests, and got their answers.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn use_up_message_ids(&mut self, many: u32) {
+        self.connections
+            .values_mut()
+            .for_each(|connection| connection.use_up_message_ids(many));
+    }
+
     /// How many SPIs of IKE SAs and of CHILD SAs are in use: nothing but what stands may have one.
     #[cfg(any(test, feature = "testing"))]
     pub fn spis_in_use(&self) -> (usize, usize) {

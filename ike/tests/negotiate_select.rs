@@ -58,7 +58,10 @@ fn ok(number: u8, suite: &str) -> Result<(u8, String), String> {
 fn two_gateways_with_defaults_agree_on_the_first_of_everything() {
     let (offer, ours) = (ike_offer(&default_ike(), None), default_ike());
     let chosen = select_ike(&ours, &sent(&offer)).unwrap();
-    assert_eq!(chosen.suite.to_string(), "aes256gcm16-prfsha256-x25519");
+    assert_eq!(
+        chosen.suite.to_string(),
+        "aes256gcm16-prfsha256-x25519-ke1_mlkem768"
+    );
     let offer = esp_offer(&default_esp(), Spi(0x1000));
     let chosen = select_esp(&default_esp(), &sent(&offer), ChildExchange::IkeAuth).unwrap();
     assert_eq!(chosen.suite.to_string(), "aes256gcm16-esn");

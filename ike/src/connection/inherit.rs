@@ -64,6 +64,16 @@ impl Connection {
         }
     }
 
+    /// As if both sides of every IKE SA had sent so many requests.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn use_up_message_ids(&mut self, many: u32) {
+        for state in self.sas.values_mut() {
+            if let State::Established(established) = state {
+                established.ike.use_up_message_ids(many);
+            }
+        }
+    }
+
     /// What the dataplane has seen.
     pub(crate) fn on_usage(&mut self, cx: &mut Cx<'_>, usage: &Usage) {
         let owner = self

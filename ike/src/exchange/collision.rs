@@ -295,6 +295,20 @@ pub(crate) fn deleted_by_peer(
     (answer, Vec::new())
 }
 
+/// Traffic leaves `old` for what was made in its place. Whether there is anything.
+pub(crate) fn succeeded(cx: &mut Cx<'_>, established: &mut Established, old: Spi) -> bool {
+    if !replaced(established).contains(&old) {
+        return false;
+    }
+    succeed(cx, established, old);
+    let connection = established.config.id;
+    if let Some(old) = established.children.get_mut(&old) {
+        let output = old.remove_outbound(connection);
+        output.into_iter().for_each(|output| cx.output(output));
+    }
+    true
+}
+
 /// What the peer made in the place of `old` takes over.
 fn succeed(cx: &mut Cx<'_>, established: &mut Established, old: Spi) {
     let heirs: Vec<Spi> = established

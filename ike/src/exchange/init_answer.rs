@@ -18,7 +18,7 @@ use crate::negotiate::transform::Prf;
 use crate::negotiate::{describe, offer};
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
 use crate::sa::spis::{FirstMessage, Owner};
-use crate::wire::payload::{KeyExchange, Nonce, NotifyType};
+use crate::wire::payload::{CertificateEncoding, KeyExchange, Nonce, NotifyType};
 use crate::wire::{Flags, Header};
 
 /// The responder's answer, good or bad.
@@ -91,7 +91,10 @@ fn exchange_keys(
 ) -> Result<Half, Failure> {
     let answer = kex::respond(chosen.suite.key_exchange, &request.ke.data, cx.random)
         .map_err(|_| Failure::new(Exchange::IkeSaInit, Cause::BadPublicValue))?;
-    let nonce = cx.random_octets(nonce_len(chosen.suite.prf, &request.nonce));
+    let certificate_requests =
+        proof::certificate_requests(candidates.iter().map(AsRef::as_ref), MOST_AUTHORITIES);
+    let crowded = !certificate_requests.is_empty();
+    let nonce = cx.random_octets(nonce_len(chosen.suite.prf, &request.nonce, crowded));
     let traversal = detected((header.initiator_spi.0, 0), path, &request.notifies);
     let spi_r = cx.spis.allocate_ike(Owner::HalfOpen, cx.random);
     let spis = (header.initiator_spi.0, spi_r.0);
@@ -108,12 +111,10 @@ fn exchange_keys(
         nonce: Nonce(nonce.clone()),
         notifies,
         vendor_ids: Vec::new(),
-        certificate_requests: Vec::new(),
+        certificate_requests,
     };
     let features = extensions::answer(request, &mut accepted, candidates);
     let remotes = || candidates.iter().map(|config| &config.remote_auth);
-    accepted.certificate_requests =
-        proof::certificate_requests(candidates.iter().map(AsRef::as_ref), MOST_AUTHORITIES);
     accepted.notifies.other.extend(proof::announcement(remotes()));
     let agreed = InitAgreement {
         role: Role::Responder,
@@ -148,7 +149,7 @@ fn fitting(header: &Header, mut accepted: InitAccepted, received: usize) -> Vec<
         build_plain(header, &InitResponse::Accepted(Box::new(accepted.clone())).emit())
     };
     let mut response = build(&accepted);
-    let hints: [fn(&mut InitAccepted); 3] = [
+    let hints: [fn(&mut InitAccepted); 4] = [
         |accepted| {
             accepted
                 .notifies
@@ -162,6 +163,12 @@ fn fitting(header: &Header, mut accepted: InitAccepted, received: usize) -> Vec<
                 .iter_mut()
                 .for_each(|request| request.authorities.clear());
         },
+        |accepted| {
+            accepted
+                .certificate_requests
+                .retain(|request| request.encoding != CertificateEncoding::OCSP_CONTENT);
+        },
+        // Many peers show no certificate then.
         |accepted| accepted.certificate_requests.clear(),
     ];
     for drop in hints {
@@ -175,9 +182,13 @@ fn fitting(header: &Header, mut accepted: InitAccepted, received: usize) -> Vec<
 }
 
 /// As long as the initiator's, so that nobody has a victim sent more octets than it wrote, within RFC 7296 2.10: at least 16,
-/// and half the key size of the PRF.
-fn nonce_len(prf: Prf, initiator: &Nonce) -> usize {
+/// and half the key size of the PRF; not longer than that if it is `crowded` beside it, for a peer that is not asked for
+/// its certificate may keep it.
+fn nonce_len(prf: Prf, initiator: &Nonce, crowded: bool) -> usize {
     let least = (prf.output_len() / 2).clamp(Nonce::MIN, NONCE_LEN);
+    if crowded {
+        return least;
+    }
     initiator.0.len().clamp(least, NONCE_LEN)
 }
 

@@ -228,6 +228,18 @@ impl IkeSa {
         true
     }
 
+    /// How many requests either side may still send (RFC 7296 2.2).
+    pub(crate) fn message_ids_left(&self) -> u32 {
+        u32::MAX - self.requests.next_id().max(self.responses.expected_id())
+    }
+
+    /// As if so many requests had been sent and answered, by both sides.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn use_up_message_ids(&mut self, many: u32) {
+        self.requests.skip(many);
+        self.responses.skip(many);
+    }
+
     /// Facts for the status.
     pub(crate) fn facts(&self, remote_identity: Identity) -> IkeFacts {
         IkeFacts {

@@ -65,6 +65,12 @@ impl Requests {
         self.next_id
     }
 
+    /// As if so many had been sent and answered.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn skip(&mut self, many: u32) {
+        self.next_id = self.next_id.saturating_add(many);
+    }
+
     /// Whether a request may be sent: none awaits its answer, and IDs are left.
     pub(crate) fn is_free(&self) -> bool {
         // RFC 7296 2.2: IDs must never wrap; an SA that old is closed instead.
@@ -211,6 +217,17 @@ impl Responses {
             expected_id,
             last: None,
         }
+    }
+
+    /// The ID of the peer's next request.
+    pub(crate) fn expected_id(&self) -> u32 {
+        self.expected_id
+    }
+
+    /// As if so many had been answered.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn skip(&mut self, many: u32) {
+        self.expected_id = self.expected_id.saturating_add(many);
     }
 
     /// Judges the ID of a request.

@@ -162,8 +162,10 @@ impl Established {
             // RFC 7296 2.8: who sends on it receives on it.
             collision::promote(cx, self, usage.inbound_spi);
         }
+        // If there is a new one in its place, that takes over at once; the old one only receives what is on the way.
         if wear == Wear::Over
             && lives
+            && !collision::succeeded(cx, self, usage.inbound_spi)
             && let Some(ending) = self.child_expired(cx, usage.inbound_spi)
         {
             return Some(ending);
@@ -186,6 +188,14 @@ impl Established {
     }
 
     fn age(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
+        // RFC 7296 2.2: message IDs must not wrap, so the IKE SA is replaced before they can.
+        match self.ike.message_ids_left() {
+            0..LEAST_IDS => return Some(self.expired()),
+            LEAST_IDS..FEW_IDS => {
+                self.worn.get_or_insert(cx.now);
+            }
+            FEW_IDS.. => {}
+        }
         match self.limits.by_time(cx.now) {
             Wear::Fresh => None,
             Wear::Worn => {
@@ -357,6 +367,10 @@ impl Established {
     }
 }
 
+/// Message IDs that must be left: to say good-bye, and whatever must be said before.
+const LEAST_IDS: u32 = 16;
+/// When so few are left the IKE SA is replaced: hours of requests, one after the other.
+const FEW_IDS: u32 = 1 << 20;
 /// How long an heir waits, and an SA that was replaced stays: longer than the peer goes on asking.
 const HEIR_WAIT: Duration = Duration::from_secs(90);
 /// A peer that makes one after the other in the place of the same CHILD SA is not right in its mind.

@@ -14,7 +14,7 @@ use xvpn_ike::message::InitResponse;
 use xvpn_ike::testing::{Host, Pair, SECRET, WALL_CLOCK, Who, config, name};
 
 use xvpn_ike::wire::Chain;
-use xvpn_ike::wire::payload::CertificateEncoding;
+use xvpn_ike::wire::payload::{CertificateEncoding, CertificateRequest};
 
 use super::SOON;
 use super::pki::{Authority, Holder, host};
@@ -374,15 +374,32 @@ fn a_responder_asks_for_certificates_of_its_authorities_within_the_size_of_the_r
         };
         assert_eq!(accepted.notifies.signature_hash_algorithms, [2, 3, 4, 5]);
         // More authorities than there is room for: any will do.
-        let [asked] = accepted.certificate_requests.as_slice() else {
-            panic!("{:?}", accepted.certificate_requests);
-        };
-        assert_eq!(asked.encoding, CertificateEncoding::X509_SIGNATURE);
+        let mut asked = accepted.certificate_requests.iter();
+        let asked = asked
+            .find(|request| request.encoding == CertificateEncoding::X509_SIGNATURE)
+            .expect("a request for certificates");
         assert_eq!(asked.authorities.len(), named * 20);
         if named == 1 {
             assert_eq!(asked.authorities, root.anchor().fingerprint());
         }
     }
+}
+
+#[test]
+fn there_is_room_for_a_request_beside_the_smallest_of_negotiations() {
+    let root = Authority::root("Root");
+    let (alice, bob) = certified(&root, &root.host("alice.example"), &root.host("bob.example"));
+    let mut pair = Pair::configured(alice, bob);
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    let (request, response) = (first_message(&pair.alice), first_message(&pair.bob));
+    assert!(response.len() <= request.len());
+    let (_, chain) = Chain::parse_message(&response).unwrap();
+    let InitResponse::Accepted(accepted) = InitResponse::parse(&chain).unwrap() else {
+        panic!("refused");
+    };
+    let asked = |request: &CertificateRequest| request.encoding == CertificateEncoding::X509_SIGNATURE;
+    assert!(accepted.certificate_requests.iter().any(asked));
 }
 
 fn first_message(host: &Host) -> Vec<u8> {

@@ -152,6 +152,35 @@ fn at_the_hard_limit_it_is_deleted_and_begun_anew() {
 }
 
 #[test]
+fn at_the_hard_limit_a_new_one_that_waits_for_proof_takes_over() {
+    let mut pair = limited(Lifetime {
+        packets: Some(1000),
+        ..Lifetime::default()
+    });
+    rekey(&mut pair, Who::Alice, Rekey::Child);
+    assert!(pair.run_until(SOON, |pair| pair.bob.inbound.len() == 2));
+    pair.net.clear();
+    pair.bob.clear();
+    let old = pair.bob.outbound.values().next().unwrap().inbound_spi;
+    let usage = xvpn_ike::api::Usage {
+        connection: LINK,
+        inbound_spi: old,
+        inbound_bytes: 0,
+        inbound_packets: 1000,
+        outbound_bytes: 0,
+        outbound_packets: 1000,
+    };
+    pair.input(Who::Bob, xvpn_ike::api::Input::Usage(usage));
+    assert_eq!(
+        kinds(&pair.bob.outputs),
+        ["install outbound", "child established", "remove"]
+    );
+    pair.run_for(LATER);
+    assert!(pair.has_settled());
+    assert_eq!((pair.alice.failures(), pair.bob.failures()), (vec![], vec![]));
+}
+
+#[test]
 fn short_sequence_numbers_never_run_out() {
     let with = |who| ConnectionConfig {
         esp_proposals: "aes256gcm16".parse().into_iter().collect(),

@@ -97,6 +97,40 @@ fn the_other_group_is_used_if_the_peer_asks_for_it() {
 }
 
 #[test]
+fn an_ike_sa_is_replaced_before_its_message_ids_are_used_up() {
+    let mut pair = settled();
+    let many = u32::MAX - (1 << 20) - 10;
+    pair.alice.endpoint.use_up_message_ids(many);
+    pair.bob.endpoint.use_up_message_ids(many);
+    for _ in 0..3 {
+        rekey(&mut pair, Who::Alice, Rekey::Child);
+        pair.run_for(LATER);
+    }
+    assert_eq!(count(&pair.alice, "ike established"), 0);
+    for _ in 0..10 {
+        rekey(&mut pair, Who::Bob, Rekey::Child);
+        pair.run_for(LATER);
+    }
+    assert_eq!(count(&pair.alice, "ike established"), 1);
+    assert!(pair.has_settled());
+    assert_eq!((pair.alice.failures(), pair.bob.failures()), (vec![], vec![]));
+}
+
+#[test]
+fn an_ike_sa_without_message_ids_is_given_up_for_a_new_one() {
+    let mut pair = settled();
+    let many = u32::MAX - 20;
+    pair.alice.endpoint.use_up_message_ids(many);
+    pair.bob.endpoint.use_up_message_ids(many);
+    // Nothing can be replaced on it while nothing arrives, and then it is too late.
+    pair.run_for(Duration::from_secs(60));
+    rekey(&mut pair, Who::Bob, Rekey::Child);
+    pair.run_for(Duration::from_secs(120));
+    assert!(pair.has_settled());
+    assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 1));
+}
+
+#[test]
 fn an_ike_sa_is_replaced_before_its_time_is_over() {
     let mut pair = settled();
     pair.run_for(Duration::from_secs(6 * 3600));
