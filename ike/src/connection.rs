@@ -169,7 +169,12 @@ impl Connection {
                 State::Established(established) => {
                     self.close_quietly(cx, spi, *established, CloseReason::Idle)
                 }
-                other => self.put(spi, other),
+                other @ (State::InitSent(_)
+                | State::IntermediateSent(_)
+                | State::AuthSent(_)
+                | State::Closing(_)) => {
+                    self.put(spi, other);
+                }
             }
         }
     }
