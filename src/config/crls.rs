@@ -10,6 +10,7 @@ use xvpn_ike::auth::x509::crl::Crl;
 use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 
 use super::diagnostic::{Diagnostic, Report};
+use super::secret::beside;
 use super::source::At;
 
 /// Reads the files. What is wrong is reported.
@@ -27,11 +28,11 @@ pub(super) fn load(policy: Policy, files: Option<&At<Vec<At<String>>>>, out: &mu
 }
 
 fn read_file(at: &At<String>, out: &mut Report) -> Vec<Arc<Crl>> {
+    let path = beside(&at.span, Path::new(&at.value), out);
     let mut wrong = |title: String, remedy: &str| {
         out.push(Diagnostic::error("bad-crl", title, remedy).at(&at.span, "this file"));
     };
-    let path = Path::new(&at.value);
-    let octets = match std::fs::read(path) {
+    let octets = match std::fs::read(&path) {
         Ok(octets) => octets,
         Err(error) => {
             wrong(
