@@ -92,7 +92,7 @@ impl Gateway {
     }
 
     fn run(&mut self) {
-        while self.queue.turn(&self.tables).unwrap() > 0 {}
+        while self.queue.turn(|| &self.tables).unwrap() > 0 {}
     }
 
     fn answers(&mut self) -> Vec<Packet> {

@@ -1,6 +1,6 @@
 //! From the wire to the TUN.
 //!
-//! 1. (per batch) the caller takes one snapshot of the tables
+//! 1. (per batch) the caller takes one snapshot of the tables, once the batch is in hand
 //! 2. (per packet) demux: ESP; IKE: punt; keepalive and rubbish: count
 //! 3. (per packet) SPI -> inbound SA; unknown: hint to control
 //! 4. (per packet) check the window, open in place, accept

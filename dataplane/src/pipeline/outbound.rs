@@ -1,6 +1,6 @@
 //! From the TUN to the wire.
 //!
-//! 1. (per batch) the caller takes one snapshot of the tables
+//! 1. (per batch) the caller takes one snapshot of the tables, once the batch is in hand
 //! 2. (per packet) parse the inner header, cut what lies behind the packet
 //! 3. (per packet) tunnel, selectors -> outbound SA; none: the trap springs, or ICMP prohibited
 //! 4. (per packet) MTU: too long and not to be cut: ICMP too big; too long: fragments; MSS of a SYN; outer TOS

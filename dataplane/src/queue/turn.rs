@@ -1,6 +1,8 @@
 //! A queue: two ports, two pipelines, and one turn of both.
 
+use std::borrow::Borrow;
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,19 +54,31 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
 
     /// One batch each way, run to completion. Returns how many packets were received; 0 means there is nothing to do.
     ///
+    /// `tables` gives the tables in force. They are asked for when the packets of a batch are in hand, never before: a peer
+    /// sends with a new SA as soon as it is told of it (RFC 7296 2.8), and this thread may have had to wait for a CPU
+    /// between any two lines. What was received after an SA was installed must be looked up in tables that have it.
+    ///
     /// An error means that a port is lost.
-    pub fn turn(&mut self, tables: &Tables) -> io::Result<usize> {
+    pub fn turn<T>(&mut self, tables: impl Fn() -> T) -> io::Result<usize>
+    where
+        T: Deref<Target: Borrow<Tables>>,
+    {
         let now = Instant::now();
-        let from_wire = self.turn_inbound(now, tables)?;
-        let from_tun = self.turn_outbound(now, tables)?;
+        let from_wire = self.turn_inbound(now, &tables)?;
+        let from_tun = self.turn_outbound(now, &tables)?;
         Ok(from_wire + from_tun)
     }
 
-    fn turn_outbound(&mut self, now: Instant, tables: &Tables) -> io::Result<usize> {
+    fn turn_outbound<T>(&mut self, now: Instant, tables: impl Fn() -> T) -> io::Result<usize>
+    where
+        T: Deref<Target: Borrow<Tables>>,
+    {
         let count = self.tun.recv(&mut self.received, &mut self.pool)?;
         if count == 0 {
             return Ok(0);
         }
+        let tables = tables();
+        let tables: &Tables = (*tables).borrow();
         let (to_wire, to_tun) = (&mut self.to_wire, &mut self.to_tun);
         self.outbound
             .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
@@ -84,11 +98,16 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         Ok(count)
     }
 
-    fn turn_inbound(&mut self, now: Instant, tables: &Tables) -> io::Result<usize> {
+    fn turn_inbound<T>(&mut self, now: Instant, tables: impl Fn() -> T) -> io::Result<usize>
+    where
+        T: Deref<Target: Borrow<Tables>>,
+    {
         let count = self.wire.recv(&mut self.received, &mut self.pool)?;
         if count == 0 {
             return Ok(0);
         }
+        let tables = tables();
+        let tables: &Tables = (*tables).borrow();
         let (punt, stats) = (&mut self.punt, &self.stats);
         let mut hand_up = |punted: Punted| {
             let hint = matches!(punted, Punted::UnknownSpi { .. });
@@ -131,6 +150,8 @@ fn count(packets: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+
     use super::*;
     use crate::api::{
         Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Selector, Spi, Suite, TunnelId, TunnelSpec,
@@ -254,8 +275,8 @@ mod tests {
             .extend(sent.iter().map(|octets| packet(octets)));
         let to_bob = tables(0x1000, 0x2000);
         // A batch is 64 packets: the other side has its turn in between.
-        assert_eq!(alice.turn(&to_bob).unwrap(), 64);
-        while alice.turn(&to_bob).unwrap() > 0 {}
+        assert_eq!(alice.turn(|| &to_bob).unwrap(), 64);
+        while alice.turn(|| &to_bob).unwrap() > 0 {}
         assert_eq!(alice.wire.sent.len(), 150);
         for (esp, plain) in alice.wire.sent.iter().zip(&sent) {
             assert_eq!(esp.octets()[..4], [0, 0, 0x10, 0]);
@@ -263,7 +284,7 @@ mod tests {
         }
         bob.wire.arriving.extend(alice.wire.sent.drain(..));
         let to_alice = tables(0x2000, 0x1000);
-        while bob.turn(&to_alice).unwrap() > 0 {}
+        while bob.turn(|| &to_alice).unwrap() > 0 {}
         let received: Vec<&[u8]> = bob.tun.sent.iter().map(Packet::octets).collect();
         assert_eq!(received, sent);
     }
@@ -271,9 +292,10 @@ mod tests {
     #[test]
     fn ike_and_hints_go_up_and_a_full_ring_is_counted() {
         let (mut queue, punts, stats) = queue();
+        let nothing = Tables::default();
         queue.wire.arriving.push_back(packet(b"\0\0\0\0message"));
         queue.wire.arriving.push_back(packet(&[0x77; 40]));
-        queue.turn(&Tables::default()).unwrap();
+        queue.turn(|| &nothing).unwrap();
         let message = Punted::Ike {
             local: path().local,
             remote: path().remote,
@@ -293,8 +315,53 @@ mod tests {
             .wire
             .arriving
             .extend((0..punt::CAPACITY + 3).map(|_| packet(b"\0\0\0\0message")));
-        while queue.turn(&Tables::default()).unwrap() > 0 {}
+        while queue.turn(|| &nothing).unwrap() > 0 {}
         assert_eq!(stats.discarded(Discard::PuntFull), 3);
+    }
+
+    /// A wire from which a packet is read just after control has published other tables.
+    struct Overtaking<'a> {
+        wire: MemoryPort,
+        installed: Option<Tables>,
+        shared: &'a ArcSwap<Tables>,
+    }
+
+    impl Port for Overtaking<'_> {
+        fn recv(&mut self, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
+            if let Some(tables) = self.installed.take() {
+                self.shared.store(Arc::new(tables));
+            }
+            self.wire.recv(batch, pool)
+        }
+
+        fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent {
+            self.wire.send(batch, pool)
+        }
+    }
+
+    #[test]
+    fn what_was_received_after_an_sa_was_installed_is_opened_with_it() {
+        let (mut alice, ..) = queue();
+        alice.tun.arriving.push_back(packet(&inner(1)));
+        let to_bob = tables(0x1000, 0x2000);
+        alice.turn(|| &to_bob).unwrap();
+
+        // Bob's thread waited for a CPU meanwhile: he installs the SA, tells Alice, and she sends on it.
+        let shared = ArcSwap::from_pointee(Tables::default());
+        let wire = Overtaking {
+            wire: MemoryPort {
+                arriving: alice.wire.sent.drain(..).collect(),
+                ..MemoryPort::default()
+            },
+            installed: Some(tables(0x2000, 0x1000)),
+            shared: &shared,
+        };
+        let (punt, _punts) = punt::ring().unwrap();
+        let stats = Arc::new(QueueStats::new());
+        let mut bob = Queue::new(MemoryPort::default(), wire, Arc::clone(&stats), punt);
+        bob.turn(|| shared.load()).unwrap();
+        assert_eq!(stats.discarded(Discard::UnknownSpi), 0);
+        assert_eq!(bob.tun.sent.len(), 1);
     }
 
     /// A wire that takes nothing.
@@ -329,7 +396,7 @@ mod tests {
         let mut queue = Queue::new(MemoryPort::default(), wire, Arc::clone(&stats), punt);
         queue.tun.arriving.extend([packet(&inner(1)), packet(&inner(2))]);
         let tables = tables(0x1000, 0x2000);
-        queue.turn(&tables).unwrap();
+        queue.turn(|| &tables).unwrap();
         assert_eq!(
             tables.tunnel(TunnelId(1)).map(crate::tunnel::Tunnel::path_mtu),
             Some(1280)

@@ -107,7 +107,7 @@ impl Worker {
             }
             // Each descriptor that was ready gives one batch; then the others have their turn. What is left makes the next
             // wait return at once.
-            while self.queue.turn(&self.shared.tables.load())? > 0 {}
+            while self.queue.turn(|| self.shared.tables.load())? > 0 {}
             if ordered && self.obey()? {
                 return Ok(());
             }
