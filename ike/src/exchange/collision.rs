@@ -289,7 +289,7 @@ pub(crate) fn deleted_by_peer(
     }
     for spi in &named {
         if let Some(child) = established.children.get_mut(spi) {
-            child.enter(Stage::Draining, Some(cx.now + DRAIN));
+            child.drain(cx.now);
         }
     }
     (answer, Vec::new())
@@ -328,7 +328,7 @@ pub(crate) fn drain(cx: &mut Cx<'_>, connection: crate::config::ConnectionId, ch
         .remove_outbound(connection)
         .into_iter()
         .for_each(|output| cx.output(output));
-    child.enter(Stage::Draining, Some(cx.now + DRAIN));
+    child.drain(cx.now);
 }
 
 /// Whatever time has brought about: stages that end, lifetimes.
@@ -363,8 +363,11 @@ pub(crate) fn age(cx: &mut Cx<'_>, established: &mut Established) -> Option<Endi
                 }
             }
             Stage::Draining => {
-                let gone = established.children.remove(&spi).into_iter().collect();
-                delete::remove(cx, established, gone);
+                let over = |child: &mut ChildSa| child.is_drained(cx.now);
+                if established.children.get_mut(&spi).is_some_and(over) {
+                    let gone = established.children.remove(&spi).into_iter().collect();
+                    delete::remove(cx, established, gone);
+                }
             }
             Stage::Doomed | Stage::Deleting => {}
         }
@@ -431,5 +434,3 @@ const CROSSING: Duration = Duration::from_secs(30);
 const SWITCH_WAIT: Duration = Duration::from_secs(60);
 /// How long the peer may take to delete what is for it to delete.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long packets may be on the way.
-const DRAIN: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! A CHILD SA: a pair of ESP SAs, one each way (RFC 7296 1.2, 2.17), and where it is in its life (2.8).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::{
     ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove,
@@ -11,6 +11,7 @@ use crate::negotiate::proposal::EspSuite;
 use crate::negotiate::selector::TrafficSelector;
 use crate::sa::keymat::ChildKeys;
 use crate::sa::lifetime::Limits;
+use crate::timers::after;
 
 /// What two sides agreed on.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(crate) struct ChildSa {
     pub(crate) stage: Stage,
     /// When the stage ends by itself, if it does.
     pub(crate) deadline: Option<Instant>,
+    /// When it stops receiving, whatever still arrives.
+    drained: Option<Instant>,
     /// The exchange that made it, if that was not IKE_AUTH.
     pub(crate) origin: Option<Origin>,
     /// How long it may be used.
@@ -109,6 +112,7 @@ impl ChildSa {
             inbound_packets: 0,
             stage: Stage::Current,
             deadline: None,
+            drained: None,
             origin: None,
             limits,
             worn: None,
@@ -119,6 +123,30 @@ impl ChildSa {
     /// Enters a stage, which ends by itself at the deadline if there is one.
     pub(crate) fn enter(&mut self, stage: Stage, deadline: Option<Instant>) {
         (self.stage, self.deadline) = (stage, deadline);
+    }
+
+    /// Neither side sends on it any more: what is on the way is received for a while.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        self.enter(Stage::Draining, Some(after(now, DRAIN)));
+        self.drained.get_or_insert(after(now, DRAIN_AT_MOST));
+    }
+
+    /// Something has arrived on it, so more may: the time on the way counts from now.
+    pub(crate) fn drain_on(&mut self, now: Instant) {
+        if self.stage == Stage::Draining {
+            let latest = self.drained.unwrap_or(now);
+            self.deadline = Some(after(now, DRAIN).min(latest));
+        }
+    }
+
+    /// Whether nothing can be on the way any more. Who looks much later than it wanted to was kept from running, and so
+    /// were the threads that receive, perhaps: what arrived meanwhile still waits for them.
+    pub(crate) fn is_drained(&mut self, now: Instant) -> bool {
+        let over = |at: Option<Instant>, grace| at.is_none_or(|at| at + grace <= now);
+        if over(self.deadline, LATE) && !over(self.drained, Duration::ZERO) {
+            self.drain_on(now);
+        }
+        over(self.deadline, Duration::ZERO)
     }
 
     /// Traffic is or will be sent on it.
@@ -259,6 +287,13 @@ impl Half {
         }
     }
 }
+
+/// How long packets may be on the way.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The same for a peer that does not stop.
+const DRAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// A deadline is looked at within this time by a process that gets a CPU.
+const LATE: Duration = Duration::from_secs(1);
 
 fn suite(suite: EspSuite) -> ChildSuite {
     ChildSuite {

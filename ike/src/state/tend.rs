@@ -158,6 +158,7 @@ impl Established {
         }
         if usage.inbound_packets > child.inbound_packets {
             child.inbound_packets = usage.inbound_packets;
+            child.drain_on(cx.now);
             liveness::heard(self, cx.now);
             // RFC 7296 2.8: who sends on it receives on it.
             collision::promote(cx, self, usage.inbound_spi);

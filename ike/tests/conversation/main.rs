@@ -12,6 +12,7 @@ mod closing;
 mod cookie;
 mod crash;
 mod critical;
+mod drain;
 mod eve;
 mod follow_up;
 mod fragmentation;
