@@ -4,6 +4,8 @@
 //! deleted. `dispatch` brings messages and deadlines to
 //! them, `establish` says which of two is kept, `end` what follows the loss of one.
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod audit;
 mod dispatch;
 mod end;
 mod establish;
@@ -348,8 +350,8 @@ impl Connection {
         reason: CloseReason,
     ) {
         // Nothing more is to be carried, whether the peer answers or not.
-        let children = std::mem::take(&mut established.children).into_values().collect();
-        delete::remove(cx, &mut established, children);
+        let children = std::mem::take(&mut established.children);
+        delete::remove(cx, self.config.id, children.into_values());
         let (announced, path) = (established.announced, established.ike.path);
         let mut closing = established.close(cx, reason);
         closing.announce_end = announced;

@@ -108,6 +108,36 @@ impl Endpoint {
         self.spis.in_use()
     }
 
+    /// Compares the SPIs in use with those that something holds and will release: what is wrong, if anything is. How many
+    /// things else there are that wait for something.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn audit(&self) -> Result<usize, String> {
+        let mut held = crate::connection::audit::Holdings::default();
+        self.connections
+            .values()
+            .for_each(|connection| connection.holdings(&mut held));
+        let (ike, esp) = self.spis.of_connections();
+        let (held_ike, held_esp) = (
+            held.ike.iter().copied().collect(),
+            held.esp.iter().copied().collect(),
+        );
+        if ike != held_ike || held.ike.len() != held_ike.len() {
+            return Err(format!("IKE SPIs in use: {ike:?}, held: {:?}", held.ike));
+        }
+        if *esp != held_esp || held.esp.len() != held_esp.len() {
+            return Err(format!("ESP SPIs in use: {esp:?}, held: {:?}", held.esp));
+        }
+        Ok(held.notes + self.outputs.len())
+    }
+
+    /// Opens a message of one of its IKE SAs, whichever side sent it, unless it is in fragments. Changes nothing.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn unseal(&self, bytes: &[u8]) -> Option<Opened> {
+        let (header, _) = Header::parse(bytes).ok()?;
+        let mut connections = self.connections.values();
+        connections.find_map(|connection| connection.unseal(&header, bytes))
+    }
+
     fn on_command(&mut self, now: Instant, command: Command) {
         let (mut cx, connections, admission) = self.split(now);
         match command {

@@ -310,7 +310,7 @@ impl Established {
         match asked {
             Ok(asked) => {
                 self.respond(cx, path, &header, &asked.answer);
-                delete::remove(cx, self, asked.removed);
+                delete::remove(cx, self.config.id, asked.removed);
                 if let Some(spi) = young {
                     collision::promote(cx, self, spi);
                     collision::retire_twins(cx, self, spi);

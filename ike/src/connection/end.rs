@@ -86,20 +86,11 @@ impl Connection {
     /// Our delete was answered, or will never be.
     pub(super) fn closed(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, mut closing: Closing) {
         let connection = closing.config.id;
-        for mut child in std::mem::take(&mut closing.children).into_values() {
-            let outputs = [
-                child.remove_outbound(connection),
-                child.remove_inbound(connection),
-            ];
-            outputs.into_iter().flatten().for_each(|output| cx.output(output));
-            cx.spis.release_esp(child.inbound_spi());
-            if child.announced {
-                cx.event(Event::ChildClosed {
-                    connection,
-                    inbound_spi: child.inbound_spi(),
-                });
-            }
-        }
+        delete::remove(
+            cx,
+            connection,
+            std::mem::take(&mut closing.children).into_values(),
+        );
         cx.spis.release_ike(spi, closing.ike.first);
         if closing.announce_end {
             cx.event(Event::IkeClosed {
@@ -112,8 +103,8 @@ impl Connection {
     /// Removes an SA with all it has, without a word to the peer.
     pub(super) fn remove_now(&mut self, cx: &mut Cx<'_>, mut established: Established, reason: CloseReason) {
         established.forget_request(cx);
-        let children = std::mem::take(&mut established.children).into_values().collect();
-        delete::remove(cx, &mut established, children);
+        let children = std::mem::take(&mut established.children);
+        delete::remove(cx, self.id(), children.into_values());
         cx.spis
             .release_ike(established.ike.local_spi(), established.ike.first);
         self.announce_closed(cx, established.announced, reason);

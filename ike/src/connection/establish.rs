@@ -117,8 +117,8 @@ impl Connection {
     /// The operator changed their mind while IKE_AUTH was under way.
     fn close_unwanted(&mut self, cx: &mut Cx<'_>, mut new: Established) {
         let spi = new.ike.local_spi();
-        let children = std::mem::take(&mut new.children).into_values().collect();
-        delete::remove(cx, &mut new, children);
+        let children = std::mem::take(&mut new.children);
+        delete::remove(cx, new.config.id, children.into_values());
         let mut closing = new.close(cx, CloseReason::Operator);
         closing.announce_end = true;
         self.put(spi, State::Closing(Box::new(closing)));

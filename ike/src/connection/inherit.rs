@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Connection;
 
 use crate::api::{CloseReason, Reason, Rekey, Usage};
-use crate::exchange::{Cx, mobike};
+use crate::exchange::{Cx, collision, mobike};
 use crate::message::Informational;
 use crate::state::{Born, Ending, Established, State, Succession};
 use crate::timers::after;
@@ -27,10 +27,7 @@ impl Connection {
         };
         match what {
             Rekey::Ike => established.worn = Some(cx.now),
-            Rekey::Child => established
-                .children
-                .values_mut()
-                .for_each(|child| child.worn = Some(cx.now)),
+            Rekey::Child => collision::wear(cx, &mut established),
         }
         let ending = established.tend(cx);
         self.after_step(cx, spi, established, ending);

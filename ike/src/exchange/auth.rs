@@ -51,7 +51,8 @@ pub(crate) struct Sent {
     /// RealMessage2: the responder's first message, which its AUTH covers.
     response: Vec<u8>,
     int_auth: Vec<u8>,
-    child_spi: Spi,
+    /// Our SPI of the first CHILD SA.
+    pub(crate) child_spi: Spi,
     /// The answer came; whether the peer's certificate is still good is not known yet.
     pub(crate) deferred: Option<Deferred>,
 }

@@ -365,8 +365,7 @@ pub(crate) fn age(cx: &mut Cx<'_>, established: &mut Established) -> Option<Endi
             Stage::Draining => {
                 let over = |child: &mut ChildSa| child.is_drained(cx.now);
                 if established.children.get_mut(&spi).is_some_and(over) {
-                    let gone = established.children.remove(&spi).into_iter().collect();
-                    delete::remove(cx, established, gone);
+                    delete::remove(cx, connection, established.children.remove(&spi));
                 }
             }
             Stage::Doomed | Stage::Deleting => {}
@@ -398,6 +397,17 @@ pub(crate) fn due(cx: &Cx<'_>, established: &Established) -> Option<Spi> {
         .filter(|(spi, child)| child.stage == Stage::Current && !replaced.contains(spi))
         .find(|(_, child)| child.worn.is_some_and(|at| at <= cx.now))
         .map(|(spi, _)| *spi)
+}
+
+/// The operator wants new keys. Those that the peer has made just now in the place of others, and that wait for their
+/// proof, are new.
+pub(crate) fn wear(cx: &Cx<'_>, established: &mut Established) {
+    let replaced = replaced(established);
+    for (spi, child) in &mut established.children {
+        if child.stage == Stage::Current && !replaced.contains(spi) {
+            child.worn = Some(cx.now);
+        }
+    }
 }
 
 /// Asks the peer to delete what is doomed. Whether there was anything.

@@ -5,6 +5,7 @@
 
 use super::Cx;
 use crate::api::{Event, Spi};
+use crate::config::ConnectionId;
 use crate::sa::child::{ChildSa, Stage};
 use crate::state::Established;
 
@@ -24,8 +25,7 @@ pub(crate) fn named(established: &Established, spis: &[u32]) -> Vec<Spi> {
 }
 
 /// Removes both halves of CHILD SAs from the dataplane: first what sends, then what receives.
-pub(crate) fn remove(cx: &mut Cx<'_>, established: &mut Established, children: Vec<ChildSa>) {
-    let connection = established.config.id;
+pub(crate) fn remove(cx: &mut Cx<'_>, connection: ConnectionId, children: impl IntoIterator<Item = ChildSa>) {
     for mut child in children {
         let outputs = [
             child.remove_outbound(connection),

@@ -29,6 +29,8 @@ use crate::sa::child::ChildSa;
 use crate::sa::keymat::SharedSecrets;
 use crate::state::{Ending, Established, Request};
 use crate::timers::after;
+#[cfg(any(test, feature = "testing"))]
+use crate::wire::IkeSpi;
 use crate::wire::payload::{KeyExchange, Notify, NotifyType};
 use crate::wire::{Chain, ExchangeType, Malformed, Opened, Payloads};
 
@@ -80,6 +82,15 @@ impl Series {
         match &self.wanted {
             Wanted::Ike(ike) => Some(ike.lowest()),
             Wanted::Child(_) => None,
+        }
+    }
+
+    /// Our SPI of what is to be made.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn spi(&self) -> (Option<IkeSpi>, Option<Spi>) {
+        match &self.wanted {
+            Wanted::Ike(ike) => (Some(ike.spi()), None),
+            Wanted::Child(child) => (None, Some(child.spi())),
         }
     }
 

@@ -221,6 +221,12 @@ impl Unfinished {
         }
     }
 
+    /// Our SPI of it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn spi(&self) -> Spi {
+        self.agreement.inbound_spi
+    }
+
     /// It will not be made.
     pub(crate) fn discard(self, cx: &mut Cx<'_>) {
         cx.spis.release_esp(self.agreement.inbound_spi);

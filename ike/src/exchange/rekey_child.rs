@@ -223,6 +223,12 @@ impl Replacement {
         self.old
     }
 
+    /// Our SPI of it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn spi(&self) -> Spi {
+        self.unfinished.spi()
+    }
+
     /// It will not be made.
     pub(crate) fn discard(self, cx: &mut Cx<'_>) {
         self.unfinished.discard(cx);

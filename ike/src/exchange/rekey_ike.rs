@@ -246,6 +246,12 @@ impl Unfinished {
         self.nonces.lowest().to_vec()
     }
 
+    /// Our SPI of it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn spi(&self) -> IkeSpi {
+        self.ours
+    }
+
     /// It will not be made.
     pub(crate) fn discard(self, cx: &mut Cx<'_>) {
         cx.spis.release_ike(self.ours, None);

@@ -94,6 +94,16 @@ impl Spis {
         (self.ike.len(), self.esp.len())
     }
 
+    /// Those of connections: of IKE SAs, of CHILD SAs.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn of_connections(&self) -> (BTreeSet<IkeSpi>, &BTreeSet<Spi>) {
+        let ike = self.ike.iter().filter(|(_, owner)| match owner {
+            Owner::Connection(_) => true,
+            Owner::HalfOpen => false,
+        });
+        (ike.map(|(spi, _)| *spi).collect(), &self.esp)
+    }
+
     /// The CHILD SA is gone, or never came to be.
     pub(crate) fn release_esp(&mut self, spi: Spi) {
         self.esp.remove(&spi);

@@ -117,6 +117,12 @@ impl Established {
         ours || theirs || self.children.values().any(|child| child.stage == Stage::Doomed)
     }
 
+    /// The request of ours that awaits its answer.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn in_flight(&self) -> Option<&Request> {
+        self.in_flight.as_ref()
+    }
+
     /// No request of ours awaits its answer, and another may be sent.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.ike.requests.is_free()

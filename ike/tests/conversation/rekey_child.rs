@@ -76,6 +76,21 @@ fn the_responder_sends_as_soon_as_the_new_one_carries_traffic() {
 }
 
 #[test]
+fn the_operators_wish_is_fulfilled_by_what_the_peer_makes_at_that_moment() {
+    let mut pair = settled();
+    rekey(&mut pair, Who::Bob, Rekey::Child);
+    assert!(pair.run_until(SOON, |pair| pair.alice.inbound.len() == 2));
+    rekey(&mut pair, Who::Alice, Rekey::Child);
+    pair.run_for(LATER);
+    assert!(pair.has_settled());
+    assert_eq!(count(&pair.alice, "child established"), 1);
+    // What is old by then is replaced as ever.
+    rekey(&mut pair, Who::Alice, Rekey::Child);
+    pair.run_for(LATER);
+    assert_eq!(count(&pair.alice, "child established"), 2);
+}
+
+#[test]
 fn either_side_may_ask_a_hundred_times() {
     let mut pair = settled();
     for round in 0..100 {
