@@ -10,6 +10,7 @@
 pub mod guest;
 pub mod pair;
 pub mod pki;
+pub mod revocation;
 pub mod runner;
 pub mod scenario;
 pub mod strongswan;

@@ -9,8 +9,9 @@ use rcgen::{
     KeyUsagePurpose, SanType, SignatureAlgorithm,
 };
 use serde::Deserialize;
-use xvpn::testbed::write_secret;
+use xvpn::testbed::{TwoClouds, write_secret};
 
+use super::revocation::{Record, Service, StatusSource};
 use super::runner::Failure;
 
 /// `[pki]` of a scenario.
@@ -28,6 +29,13 @@ pub struct Pki {
     /// What is wrong with the peer's.
     #[serde(default)]
     pub theirs: Fault,
+    /// Where it is told whether the peer's was revoked.
+    pub status: Option<StatusSource>,
+    /// Where it is told whether ours was.
+    pub our_status: Option<StatusSource>,
+    /// These were revoked.
+    #[serde(default)]
+    pub revoked: bool,
 }
 
 /// A kind of key.
@@ -57,8 +65,9 @@ pub enum Fault {
 }
 
 impl Pki {
-    /// Writes `aws.pem`, `aws.key`, `ca.pem` and `azure.pub` for us, and what strongSwan wants into its folders.
-    pub fn write(&self, ours: &Path, theirs: &Path) -> Result<(), Failure> {
+    /// Writes `aws.pem`, `aws.key`, `ca.pem` and `azure.pub` for us, and what strongSwan wants into its folders. What
+    /// comes back answers for the authority as long as it lives.
+    pub fn write(&self, ours: &Path, theirs: &Path, clouds: &TwoClouds) -> Result<Vec<Service>, Failure> {
         let root = Authority::new("Root", None)?;
         let middle = self
             .intermediate
@@ -69,8 +78,9 @@ impl Pki {
             Fault::Stranger => &stranger,
             Fault::None | Fault::Expired | Fault::Named => middle.as_ref().unwrap_or(&root),
         };
-        let aws = Holder::new("aws.example", self.key, self.ours, issuer(self.ours))?;
-        let azure = Holder::new("azure.example", self.key, self.theirs, issuer(self.theirs))?;
+        let (own, peers) = ((self.ours, self.our_status), (self.theirs, self.status));
+        let aws = Holder::new("aws.example", self.key, own, issuer(self.ours))?;
+        let azure = Holder::new("azure.example", self.key, peers, issuer(self.theirs))?;
         let between = middle
             .as_ref()
             .map(|middle| middle.certificate.pem())
@@ -87,14 +97,40 @@ impl Pki {
         }
         fs::write(theirs.join("pubkey/aws.pub"), &aws.public)?;
         fs::write(theirs.join("pubkey/azure.pub"), &azure.public)?;
-        Ok(())
+        let (responder, own_responder) = (ours.join("responder"), ours.join("own-responder"));
+        let (aws, azure) = (&clouds.aws.gateway, &clouds.azure.gateway);
+        let record = |fault| Record {
+            authority: issuer(fault),
+            holder: azure,
+            judge: aws,
+            crls: ours,
+            folder: &responder,
+            revoked: self.revoked,
+        };
+        let of_theirs = self.status.map(|status| status.serve(&record(self.theirs)));
+        let of_ours = self.our_status.map(|status| {
+            status.serve(&Record {
+                holder: aws,
+                judge: azure,
+                crls: &theirs.join("x509crl"),
+                folder: &own_responder,
+                ..record(self.ours)
+            })
+        });
+        let services = [of_theirs, of_ours].into_iter().flatten();
+        Ok(services
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 }
 
-struct Authority {
-    certificate: rcgen::Certificate,
-    params: CertificateParams,
-    key: KeyPair,
+/// An authority.
+pub struct Authority {
+    pub(super) certificate: rcgen::Certificate,
+    pub(super) params: CertificateParams,
+    pub(super) key: KeyPair,
 }
 
 impl Authority {
@@ -122,7 +158,12 @@ struct Holder {
 }
 
 impl Holder {
-    fn new(name: &str, kind: Kind, fault: Fault, issuer: &Authority) -> Result<Self, Failure> {
+    fn new(
+        name: &str,
+        kind: Kind,
+        (fault, status): (Fault, Option<StatusSource>),
+        issuer: &Authority,
+    ) -> Result<Self, Failure> {
         let key = KeyPair::generate_for(kind.algorithm())?;
         let named = if fault == Fault::Named {
             "other.example"
@@ -136,6 +177,9 @@ impl Holder {
         params.subject_alt_names = vec![SanType::DnsName(named.try_into()?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17])];
+        if let Some(status) = status {
+            status.name_in(&mut params);
+        }
         let certificate = params.signed_by(&key, &Issuer::from_params(&issuer.params, &issuer.key))?;
         let private = match kind {
             Kind::Ed25519 => private_key_alone(&key)?,

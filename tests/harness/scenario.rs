@@ -36,6 +36,8 @@ pub struct Scenario {
     /// Which families travel inside.
     #[serde(default = "both_families")]
     pub inside: Vec<Family>,
+    /// Our log says this before anybody begins.
+    pub awaits: Option<String>,
     /// Once it stands, both sides replace its SAs, one after the other.
     #[serde(default)]
     pub rekey: bool,
@@ -164,9 +166,11 @@ impl Stage<'_> {
         fs::create_dir(folder.0.join("conf.d"))?;
         self.peer.set(&scenario.strongswan)?;
         let theirs = self.peer.empty()?;
-        if let Some(pki) = &scenario.pki {
-            pki.write(&folder.0.join("conf.d"), &theirs)?;
-        }
+        // It answers until the play is over.
+        let _services = match &scenario.pki {
+            Some(pki) => pki.write(&folder.0.join("conf.d"), &theirs, self.clouds)?,
+            None => Vec::new(),
+        };
         self.peer.load(&[
             ("base.conf", base),
             ("swanctl.conf", fs::read_to_string(path.join("swanctl.conf"))?),
@@ -211,16 +215,11 @@ impl Stage<'_> {
         logged: usize,
     ) -> Outcome {
         xvpn.start()?;
-        let (success, said) = match initiator {
-            Side::Xvpn => {
-                let output = xvpn.xvpn(&["up", "--timeout", "15"])?;
-                (
-                    output.status.success(),
-                    String::from_utf8_lossy(&output.stderr).into_owned(),
-                )
-            }
-            Side::Peer => self.initiate(scenario)?,
-        };
+        if let Some(words) = &scenario.awaits {
+            let heard = wait_until(PATIENCE, || xvpn.log().contains(words.as_str()));
+            check(heard, format!("our log is to say `{words}`"))?;
+        }
+        let (success, said) = self.begin(scenario, initiator, xvpn)?;
         match (&scenario.expect, initiator) {
             (Expect::Established { .. }, _) => {
                 check(success, format!("it is not established:\n{said}"))?;
@@ -258,6 +257,22 @@ impl Stage<'_> {
                 check(heard, format!("our log is to say `{log}`"))?;
                 self.stays_refused(xvpn)
             }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        scenario: &Scenario,
+        initiator: Side,
+        xvpn: &Gateway<'_>,
+    ) -> Result<(bool, String), Failure> {
+        match initiator {
+            Side::Xvpn => {
+                let output = xvpn.xvpn(&["up", "--timeout", "15"])?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                Ok((output.status.success(), said))
+            }
+            Side::Peer => self.initiate(scenario),
         }
     }
 

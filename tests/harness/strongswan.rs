@@ -270,6 +270,7 @@ const ADDED: &str = "# of the scenario\n";
 const CONNECTION: &str = "site:";
 
 /// Folders that swanctl looks into, and complains about if they are not there.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "bliss", "ecdsa", "pkcs12", "pkcs8", "private", "pubkey", "rsa", "x509", "x509aa", "x509ac", "x509ca",
+    "x509crl",
 ];
