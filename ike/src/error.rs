@@ -319,6 +319,8 @@ pub enum Cause {
     Crashed,
     /// The CHILD SA went away and nothing carries traffic any more.
     NoChild,
+    /// The peer has new SAs made all the time.
+    TooOften,
     /// The lifetime of an SA is over, and the peer did not agree to a new one.
     Expired,
     /// A connection that is to be initiated has no local or no remote address.
@@ -379,6 +381,7 @@ impl Cause {
             | Self::Crashed
             | Self::NoChild
             | Self::Expired
+            | Self::TooOften
             | Self::BadPublicValue => Blame::Peer,
             Self::InvalidSyntax { refused_by, .. } | Self::UnsupportedCritical { refused_by, .. } => {
                 match refused_by {
@@ -424,6 +427,7 @@ impl Cause {
             | Self::Crashed
             | Self::NoChild
             | Self::Expired
+            | Self::TooOften
             | Self::NoAddress => None,
         }
     }

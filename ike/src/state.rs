@@ -24,6 +24,7 @@ use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
+use crate::sa::pace::Pace;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::timers::{Timers, after};
@@ -111,6 +112,8 @@ pub(crate) struct Established {
     pub(crate) worn: Option<Instant>,
     /// What was refused lately.
     pub(crate) refusals: Refusals,
+    /// How many SAs the peer may have made now.
+    pub(crate) pace: Pace,
     in_flight: Option<Request>,
     _proof: AuthVerified,
 }
@@ -212,6 +215,7 @@ impl Established {
             limits,
             worn: None,
             refusals: Refusals::default(),
+            pace: Pace::default(),
             in_flight: None,
             _proof: authenticated.proof,
         };

@@ -170,6 +170,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::ForbiddenNat
         | Cause::NoChild
         | Cause::Expired
+        | Cause::TooOften
         | Cause::Internal { .. } => {}
     }
     match failure.blame {
@@ -218,6 +219,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::Crashed
         | Cause::NoChild
         | Cause::Expired
+        | Cause::TooOften
         | Cause::Internal { .. } => false,
     }
 }

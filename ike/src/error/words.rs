@@ -84,6 +84,9 @@ impl Cause {
                 .into(),
             Self::ForbiddenNat => "take the NAT from the path, or let both sides speak NAT traversal".into(),
             Self::Deleted | Self::NoChild => "look at the peer's log: it ended the connection".into(),
+            Self::TooOften => "look at the peer: its lifetimes or its limits by octets or packets are far too low, or it does not take what it \
+                     asked for; until it slows down it gets no more, and what stands goes on"
+                .into(),
             Self::Expired => "look at the peer's log: it did not replace the SA in time; let it accept rekeying, or make `child_lifetime` and \
                      `ike_lifetime` longer"
                 .into(),
@@ -311,6 +314,7 @@ impl fmt::Display for Cause {
             }
             Self::Abandoned => f.write_str("the peer began and never finished"),
             Self::NoChild => f.write_str("the CHILD SA is gone"),
+            Self::TooOften => f.write_str("the peer asks for new SAs all the time"),
             Self::Expired => f.write_str("the lifetime of the SA is over and there is no new one"),
             Self::NoAddress => f.write_str("no address to connect to or from"),
             Self::Internal { detail } => write!(f, "internal: {detail}"),

@@ -121,17 +121,20 @@ pub(crate) fn proceed(
     let Some(method) = series.left.pop_front() else {
         return match series.wanted {
             Wanted::Ike(ike) => ike.finish(cx, established, &series.secrets),
-            Wanted::Child(child) => child.finish(cx, established, &series.secrets),
+            Wanted::Child(child) => {
+                child.finish(cx, established, &series.secrets);
+                None
+            }
         };
     };
-    let asked = match (link, key_pair(cx, method)) {
-        (Some(link), Ok(key)) => Ok((link, key)),
-        (None, _) => Err(failure(invalid("the answer has no ADDITIONAL_KEY_EXCHANGE"))),
-        (Some(_), Err(failure)) => Err(failure),
-    };
-    let (link, key) = match asked {
-        Ok(asked) => asked,
-        Err(failure) => {
+    let (link, key) = match (link, key_pair(cx, method)) {
+        (Some(link), Ok(key)) => (link, key),
+        (None, _) => {
+            let cause = invalid("the answer has no ADDITIONAL_KEY_EXCHANGE");
+            unusable(cx, established, series, cause);
+            return None;
+        }
+        (Some(_), Err(failure)) => {
             series.discard(cx);
             return Some(Ending::Expired(failure));
         }
@@ -173,11 +176,29 @@ impl Sent {
                 invalid("the answer is of another method than the request")
             }
             Ok(FollowUpResponse::Refused(notify)) => return refused(cx, established, series, &notify),
-            Err(malformed) => Cause::from_malformed(&malformed),
+            Err(malformed) => {
+                // RFC 7296 2.21.3: INVALID_SYNTAX is the end of the IKE SA.
+                series.discard(cx);
+                return Some(Ending::Expired(failure(Cause::from_malformed(&malformed))));
+            }
         };
-        // The peer may have an SA now that we cannot use: the two do not understand each other.
-        series.discard(cx);
-        Some(Ending::Expired(failure(cause)))
+        unusable(cx, established, series, cause);
+        None
+    }
+}
+
+/// The peer's answer cannot be one. It may have an SA now that we cannot use.
+fn unusable(cx: &mut Cx<'_>, established: &mut Established, series: Series, cause: Cause) {
+    match series.wanted {
+        Wanted::Ike(ike) => {
+            ike.discard(cx);
+            rekey_ike::unusable(cx, established, cause);
+        }
+        Wanted::Child(child) => {
+            let (old, new) = (child.replaced(), child.spi());
+            child.discard(cx);
+            rekey_child::unusable(cx, established, old, new, cause);
+        }
     }
 }
 

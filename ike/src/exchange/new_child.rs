@@ -222,7 +222,6 @@ impl Unfinished {
     }
 
     /// Our SPI of it.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn spi(&self) -> Spi {
         self.agreement.inbound_spi
     }

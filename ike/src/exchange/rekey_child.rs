@@ -21,7 +21,7 @@ use super::rekey_refused;
 use crate::api::Spi;
 use crate::config::ChildId;
 use crate::error::{Cause, Failure, Negotiated};
-use crate::message::{self, CreateChildRequest, CreateChildResponse, NewChild};
+use crate::message::{self, CreateChildRequest, CreateChildResponse, Informational, NewChild};
 use crate::negotiate::select::ChildExchange;
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::child::ChildSa;
@@ -105,7 +105,11 @@ impl Sent {
                 return self.refused(cx, established, &notify);
             }
             Ok(CreateChildResponse::RekeyIke(_)) => Err(invalid("the answer is for an IKE SA")),
-            Err(malformed) => Err(Cause::from_malformed(&malformed)),
+            Err(malformed) => {
+                // RFC 7296 2.21.3: INVALID_SYNTAX is the end of the IKE SA.
+                cx.spis.release_esp(spi);
+                return Some(Ending::Expired(failure(Cause::from_malformed(&malformed))));
+            }
         };
         match made {
             Ok(((unfinished, secrets), link)) => {
@@ -117,10 +121,10 @@ impl Sent {
                 }
                 .go_on(cx, established, secrets, link)
             }
-            // The peer has an SA now that we cannot use: the two do not understand each other.
             Err(cause) => {
                 cx.spis.release_esp(spi);
-                Some(Ending::Expired(failure(cause)))
+                unusable(cx, established, old, spi, cause);
+                None
             }
         }
     }
@@ -148,6 +152,17 @@ impl Sent {
             }
             Err(ending) => Some(ending),
         }
+    }
+}
+
+/// The peer has an SA now, perhaps, that we cannot use: it is deleted there. The old one goes on, and what was to take its
+/// place is tried for again.
+pub(crate) fn unusable(cx: &mut Cx<'_>, established: &mut Established, old: Spi, new: Spi, cause: Cause) {
+    let delete = Informational::delete_esp(vec![new.0]);
+    established.request(cx, Request::DeleteChild(vec![new]), &delete);
+    let at = established.unusable(cx, Negotiated::Child, cause);
+    if let Some(child) = established.children.get_mut(&old) {
+        child.worn = Some(at);
     }
 }
 
@@ -224,7 +239,6 @@ impl Replacement {
     }
 
     /// Our SPI of it.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn spi(&self) -> Spi {
         self.unfinished.spi()
     }
@@ -259,18 +273,11 @@ impl Replacement {
     }
 
     /// All key exchanges are done, and we asked for it.
-    pub(crate) fn finish(
-        self,
-        cx: &mut Cx<'_>,
-        established: &mut Established,
-        secrets: &SharedSecrets,
-    ) -> Option<Ending> {
+    pub(crate) fn finish(self, cx: &mut Cx<'_>, established: &mut Established, secrets: &SharedSecrets) {
+        let spi = self.unfinished.spi();
         match self.unfinished.complete(cx, established, secrets) {
-            Ok(child) => {
-                collision::made_by_us(cx, established, self.old, child, &self.rivals);
-                None
-            }
-            Err(cause) => Some(Ending::Expired(failure(cause))),
+            Ok(child) => collision::made_by_us(cx, established, self.old, child, &self.rivals),
+            Err(cause) => unusable(cx, established, self.old, spi, cause),
         }
     }
 

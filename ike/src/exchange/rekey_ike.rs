@@ -94,7 +94,11 @@ impl Sent {
                 return self.refused(cx, established, &notify);
             }
             Ok(CreateChildResponse::Child(_)) => Err(invalid("the answer is for a CHILD SA")),
-            Err(malformed) => Err(Cause::from_malformed(&malformed)),
+            Err(malformed) => {
+                // RFC 7296 2.21.3: INVALID_SYNTAX is the end of the IKE SA.
+                cx.spis.release_ike(spi, None);
+                return Some(Ending::Expired(failure(Cause::from_malformed(&malformed))));
+            }
         };
         match made {
             Ok(((unfinished, secrets), link)) => {
@@ -103,7 +107,8 @@ impl Sent {
             }
             Err(cause) => {
                 cx.spis.release_ike(spi, None);
-                Some(Ending::Expired(failure(cause)))
+                unusable(cx, established, cause);
+                None
             }
         }
     }
@@ -161,6 +166,13 @@ impl Sent {
             Err(ending) => Some(ending),
         }
     }
+}
+
+/// The peer has an heir now, perhaps, that we cannot use and it will never hear of. The old one goes on, and what was to
+/// take its place is tried for again.
+pub(crate) fn unusable(cx: &mut Cx<'_>, established: &mut Established, cause: Cause) {
+    let at = established.unusable(cx, Negotiated::Ike, cause);
+    established.worn = Some(at);
 }
 
 /// Answers the peer's request for a new IKE SA: the heir waits until the peer uses it or deletes the old one.
@@ -311,7 +323,8 @@ impl Unfinished {
             }
             Err(cause) => {
                 cx.spis.release_ike(spi, None);
-                Some(Ending::Expired(failure(cause)))
+                unusable(cx, established, cause);
+                None
             }
         }
     }

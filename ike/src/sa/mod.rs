@@ -8,6 +8,7 @@ pub mod int_auth;
 pub mod keymat;
 pub(crate) mod lifetime;
 pub(crate) mod mobility;
+pub(crate) mod pace;
 pub(crate) mod reassembly;
 pub(crate) mod spis;
 pub(crate) mod transmission;

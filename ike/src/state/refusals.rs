@@ -92,6 +92,15 @@ impl Established {
         Ok(after(cx.now, wait))
     }
 
+    /// The peer has answered what cannot be an answer to our request to replace an SA. When to try again.
+    pub(crate) fn unusable(&mut self, cx: &mut Cx<'_>, of: Negotiated, cause: Cause) -> Instant {
+        let failure = Failure::new(Exchange::CreateChildSa, cause);
+        let wait = back_off(REFUSED_WAIT, REFUSED_WAIT, 0, cx.random);
+        self.refusals.last = Some(failure.clone());
+        self.tell(cx, (of, Side::Peer), failure, Some(wait));
+        after(cx.now, wait)
+    }
+
     /// We refused the peer's wish to replace an SA: it is the operator of this side who may have to change something.
     pub(crate) fn refused_by_us(&mut self, cx: &mut Cx<'_>, of: Negotiated, cause: Cause) {
         let failure = Failure::new(Exchange::CreateChildSa, cause);

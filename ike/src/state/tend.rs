@@ -310,6 +310,7 @@ impl Established {
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
             refusals: self.refusals.clone(),
+            pace: self.pace.clone(),
             in_flight: None,
             _proof: self._proof.inherited(),
             ike,
@@ -323,6 +324,7 @@ impl Established {
         self.wanted = old.wanted;
         self.announced = std::mem::take(&mut old.announced);
         self.losing = old.losing;
+        self.pace = old.pace.clone();
         // The peer may have moved since this one was made (RFC 7296 2.23).
         self.ike.path = old.ike.path;
         self.succession = Succession::Current;

@@ -116,7 +116,12 @@ impl ByHand {
 
     /// After IKE_AUTH.
     pub(crate) fn established() -> Self {
-        let mut by_hand = Self::init();
+        Self::established_with(Pair::new(11, Faults::NONE))
+    }
+
+    /// The same with a Bob of this kind.
+    pub(crate) fn established_with(pair: Pair) -> Self {
+        let mut by_hand = Self::init_with(pair, 0);
         let message = by_hand.auth_request();
         let answer = by_hand.ask(ExchangeType::IKE_AUTH, &message.emit());
         assert!(answer.chain().unwrap().find(PayloadType::AUTH).is_some());
@@ -189,6 +194,30 @@ impl ByHand {
         out.bytes(&iv);
         out.bytes(&text);
         self.exchange(&out.into_bytes())
+    }
+
+    /// Answers Bob's request.
+    pub(crate) fn respond(&mut self, request: &Opened, payloads: &Payloads) -> Vec<Output> {
+        let asked = request.header();
+        let header = Header {
+            exchange: asked.exchange,
+            flags: Flags {
+                initiator: true,
+                version: false,
+                response: true,
+            },
+            message_id: asked.message_id,
+            ..self.header
+        };
+        let iv = self.next_iv();
+        let bytes = seal(&header, payloads, &self.outbound, &iv);
+        self.pair.bob.handle(
+            self.pair.clock.now(),
+            Input::Datagram {
+                path: path(Who::Bob, 500),
+                bytes: &bytes,
+            },
+        )
     }
 
     /// Opens what Bob sent.

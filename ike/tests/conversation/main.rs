@@ -19,6 +19,8 @@ mod fragmentation;
 mod group;
 mod handshake;
 mod hostile;
+mod hostile_answers;
+mod hostile_peer;
 mod hybrid_default;
 mod identity;
 mod impostor;
