@@ -5,6 +5,7 @@
 mod carriage;
 mod crash;
 mod demand;
+mod demo;
 mod flood;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 31] = [
+    let tests: [(&str, Test); 32] = [
+        ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
             carriage::carries_both_in_ipv4_through_nat,
