@@ -434,6 +434,8 @@ pub enum Step {
     AuthResponse,
     /// The peer's IKE_AUTH request, after we answered its IKE_SA_INIT.
     AuthRequest,
+    /// The peer refused our pre-shared key, and the one that it replaces is tried.
+    PreviousKey,
     /// The answer to our delete.
     DeleteResponse,
     /// No answer so far: the request was sent again.

@@ -20,7 +20,8 @@ use crate::api::{CloseReason, Event, PORT_IKE, PORT_NAT_T, Path, Reason, Step};
 use crate::auth::identity::Identity;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Exchange, Failure, Ignore};
-use crate::exchange::{Cx, delete, init};
+use crate::exchange::init::{self, Attempt};
+use crate::exchange::{Cx, delete};
 use crate::state::{Established, State};
 use crate::timers::{Timers, after, back_off};
 use crate::wire::IkeSpi;
@@ -148,7 +149,7 @@ impl Connection {
         self.finish_announcements(cx);
         self.make_children(cx);
         if !self.stands() && !self.is_trying() {
-            self.initiate(cx);
+            self.initiate(cx, Attempt::default());
         }
     }
 
@@ -157,7 +158,7 @@ impl Connection {
         let may = self.intent == Intent::Idle && !self.forgotten;
         if may && !self.stands() && !self.is_trying() {
             self.finish_announcements(cx);
-            self.initiate(cx);
+            self.initiate(cx, Attempt::default());
         }
     }
 
@@ -227,7 +228,7 @@ impl Connection {
             .min()
     }
 
-    fn initiate(&mut self, cx: &mut Cx<'_>) {
+    fn initiate(&mut self, cx: &mut Cx<'_>, attempt: Attempt) {
         self.timers.clear(Reason::Retry);
         // A responder that does not know its peer's address waits for it.
         let Some(remote) = self.config.remote else { return };
@@ -250,7 +251,7 @@ impl Connection {
             remote,
         };
         let config = Arc::clone(&self.config);
-        match init::request(cx, &config, path) {
+        match init::request(cx, &config, path, attempt) {
             Ok(sent) => {
                 self.put(sent.spi_i, State::InitSent(Box::new(sent)));
                 cx.event(Event::Progress {

@@ -59,6 +59,17 @@ pub(super) enum RawPsk {
     Command(At<Vec<At<String>>>),
 }
 
+impl RawPsk {
+    /// Where it is written.
+    pub(super) fn span(&self) -> &Span {
+        match self {
+            Self::Inline(at) => &at.span,
+            Self::File(at) | Self::Env(at) | Self::Credential(at) => &at.span,
+            Self::Command(at) => &at.span,
+        }
+    }
+}
+
 /// `[[tunnel]]`.
 pub(super) struct RawTunnel {
     /// Its header, for what is missing.
@@ -70,6 +81,7 @@ pub(super) struct RawTunnel {
     pub(super) remote: Option<RawEnd>,
     /// `None` if there is none or an unreadable one, which was reported.
     pub(super) psk: Option<RawPsk>,
+    pub(super) previous_psk: Option<RawPsk>,
     pub(super) weak_psk: Option<At<bool>>,
     pub(super) revocation: Option<At<String>>,
     pub(super) crl: Option<At<Vec<At<String>>>>,
@@ -187,7 +199,8 @@ fn merge_key<T>(key: &str, have: &mut Option<At<T>>, new: Option<At<T>>, out: &m
 impl RawTunnel {
     fn read(mut section: Section<'_, '_>, out: &mut Report) -> Self {
         let s = &mut section;
-        let psk = read_psk(s, out);
+        let psk = read_psk(s, "psk", out);
+        let previous_psk = read_psk(s, "previous_psk", out);
         let tunnel = Self {
             span: s.span.clone(),
             keys: s.keys(),
@@ -195,6 +208,7 @@ impl RawTunnel {
             local: s.section("local", out).map(|end| RawEnd::read(end, false, out)),
             remote: s.section("remote", out).map(|end| RawEnd::read(end, true, out)),
             psk,
+            previous_psk,
             weak_psk: s.boolean("weak_psk", out),
             revocation: s.string("revocation", out),
             crl: s.strings("crl", out),
@@ -288,16 +302,16 @@ impl RawEnd {
     clippy::wildcard_enum_match_arm,
     reason = "of all kinds of TOML values two are wanted, and the rest is wrong"
 )]
-fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {
-    let (value, span) = section.value("psk")?;
+fn read_psk(section: &mut Section<'_, '_>, key: &'static str, out: &mut Report) -> Option<RawPsk> {
+    let (value, span) = section.value(key)?;
     match value {
         DeValue::String(text) => Some(RawPsk::Inline(At {
             value: Zeroizing::new(text.to_string()),
             span,
         })),
-        DeValue::Table(table) => read_psk_source(Section::new(table, span, "psk"), out),
+        DeValue::Table(table) => read_psk_source(Section::new(table, span, key), key, out),
         other => wrong_type(
-            "psk",
+            key,
             "a string, or a table such as { file = \"/etc/xvpn/NAME.psk\" }",
             other,
             &span,
@@ -306,7 +320,7 @@ fn read_psk(section: &mut Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {
     }
 }
 
-fn read_psk_source(mut section: Section<'_, '_>, out: &mut Report) -> Option<RawPsk> {
+fn read_psk_source(mut section: Section<'_, '_>, key: &str, out: &mut Report) -> Option<RawPsk> {
     let before = out.diagnostics.len();
     let mut sources: Vec<RawPsk> = Vec::new();
     sources.extend(section.string("file", out).map(RawPsk::File));
@@ -319,7 +333,7 @@ fn read_psk_source(mut section: Section<'_, '_>, out: &mut Report) -> Option<Raw
         return sources.pop();
     }
     if out.diagnostics.len() == before {
-        let title = "`psk` must name exactly one source";
+        let title = format!("`{key}` must name exactly one source");
         let remedy =
             "write one of { file = \"…\" }, { env = \"…\" }, { credential = \"…\" } or { command = [\"…\"] }";
         let label = format!("{} sources", sources.len());

@@ -49,6 +49,7 @@ fn silent(event: &Event) -> Option<SocketAddr> {
             | Step::IntermediateResponse
             | Step::AuthResponse
             | Step::AuthRequest
+            | Step::PreviousKey
             | Step::DeleteResponse => None,
         },
         Event::Failed { failure, path, .. } => {

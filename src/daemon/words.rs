@@ -1,6 +1,7 @@
 //! The operator's words for what `ike` says.
 
 use xvpn_ike::api::{ChildFacts, CloseReason, Encapsulation, IkeFacts, Path, Role, Step};
+use xvpn_ike::auth::verified::Means;
 use xvpn_ike::auth::x509::revocation::RevocationError;
 use xvpn_ike::error::{Blame, Cause, Failure};
 use xvpn_ike::negotiate::selector::list;
@@ -19,6 +20,7 @@ pub fn step(step: Step, path: &Path) -> String {
         Step::AuthRequest => {
             format!("{peer} asked for an IKE SA; waiting for it to prove its identity (IKE_AUTH)")
         }
+        Step::PreviousKey => format!("{peer} refused our `psk`; trying `previous_psk`"),
         Step::DeleteResponse => format!("told {peer} that the SAs are deleted"),
         Step::Retransmission { sent } => {
             format!("no answer from {peer} yet, sent the request again ({sent} times so far)")
@@ -35,8 +37,14 @@ pub fn ike_established(ike: &IkeFacts) -> String {
         (false, true) => ", NAT before the peer or UDP forced by it",
         (true, true) => ", NAT or forced UDP on both sides",
     };
+    let old = [ike.local_auth, ike.remote_auth].contains(&Some(Means::PreviousPsk));
+    let rotation = if old {
+        "; it still uses `previous_psk`: give it the new key"
+    } else {
+        ""
+    };
     format!(
-        "the peer at {} proved to be {} ({}{nat})",
+        "the peer at {} proved to be {} ({}{nat}){rotation}",
         ike.path.remote, ike.remote_identity, ike.suite
     )
 }

@@ -15,6 +15,8 @@ pub enum LocalAuth {
     Psk {
         /// The key.
         secret: Secret,
+        /// The one that it replaces, for a peer that does not know it yet.
+        previous: Option<Secret>,
     },
     /// By a signature, with the key of a certificate.
     Certificate {
@@ -41,6 +43,8 @@ pub enum RemoteAuth {
     Psk {
         /// The key.
         secret: Secret,
+        /// The one that it replaces, which will do as well.
+        previous: Option<Secret>,
     },
     /// By a signature, with the key of a certificate that leads to one of these authorities. Never none.
     Certificate {
@@ -56,10 +60,16 @@ pub enum RemoteAuth {
 
 /// Both sides prove themselves by the same pre-shared key.
 pub fn shared(secret: Secret) -> (LocalAuth, RemoteAuth) {
+    rotated(secret, None)
+}
+
+/// The same while one key replaces another: the peer may not know the new one yet.
+pub fn rotated(secret: Secret, previous: Option<Secret>) -> (LocalAuth, RemoteAuth) {
     let local = LocalAuth::Psk {
         secret: secret.clone(),
+        previous: previous.clone(),
     };
-    (local, RemoteAuth::Psk { secret })
+    (local, RemoteAuth::Psk { secret, previous })
 }
 
 impl LocalAuth {
@@ -68,6 +78,14 @@ impl LocalAuth {
         match self {
             Self::Psk { .. } => false,
             Self::Certificate { .. } | Self::RawKey { .. } => true,
+        }
+    }
+
+    /// There is an older key to try with a peer that refuses this one.
+    pub(crate) fn has_previous(&self) -> bool {
+        match self {
+            Self::Psk { previous, .. } => previous.is_some(),
+            Self::Certificate { .. } | Self::RawKey { .. } => false,
         }
     }
 }

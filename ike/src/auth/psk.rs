@@ -1,6 +1,6 @@
 //! AUTH with a pre-shared key (RFC 7296 2.15).
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::signed::SignedOctets;
@@ -37,6 +37,38 @@ pub fn verify(
     }
 }
 
+/// Which of two keys, while one replaces the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generation {
+    /// The key that stays.
+    #[default]
+    Current,
+    /// The one that it replaces.
+    Previous,
+}
+
+/// Compares the peer's Authentication Data with what each of the keys gives. The work is the same whichever fits, so that
+/// nobody learns from its time which keys there are.
+pub fn verify_either(
+    prf: Prf,
+    (secret, previous): (&Secret, Option<&Secret>),
+    signed: SignedOctets<'_>,
+    received: &[u8],
+) -> Result<(AuthVerified, Generation), AuthMismatch> {
+    let fits = |secret: &Secret| {
+        authentication_data(prf, secret, signed)
+            .as_slice()
+            .ct_eq(received)
+    };
+    let current = fits(secret);
+    let before = previous.map_or_else(|| Choice::from(0), fits);
+    match (bool::from(current | before), bool::from(current)) {
+        (false, _) => Err(AuthMismatch),
+        (true, true) => Ok((AuthVerified::new(), Generation::Current)),
+        (true, false) => Ok((AuthVerified::new(), Generation::Previous)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +81,21 @@ mod tests {
             rest_of_id: &[2, 0, 0, 0, b'a'],
             int_auth: &[],
         }
+    }
+
+    #[test]
+    fn accepts_either_of_two_keys_and_says_which() {
+        let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+        let (new, old, other) = (secret("new"), secret("old"), secret("other"));
+        let judge = |of: &Secret, previous: Option<&Secret>| {
+            let data = authentication_data(Prf::HmacSha2_256, of, signed(b"init"));
+            verify_either(Prf::HmacSha2_256, (&new, previous), signed(b"init"), &data).map(|(_, which)| which)
+        };
+        assert_eq!(judge(&new, Some(&old)), Ok(Generation::Current));
+        assert_eq!(judge(&old, Some(&old)), Ok(Generation::Previous));
+        assert_eq!(judge(&other, Some(&old)), Err(AuthMismatch));
+        assert_eq!(judge(&new, None), Ok(Generation::Current));
+        assert_eq!(judge(&old, None), Err(AuthMismatch));
     }
 
     #[test]

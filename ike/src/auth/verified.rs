@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::psk::Generation;
 use crate::crypto::sign::SignatureAlgorithm;
 
 /// Proof that the peer showed the right AUTH. Only the verifications of this room make one.
@@ -26,6 +27,8 @@ impl AuthVerified {
 pub enum Means {
     /// A pre-shared key.
     Psk,
+    /// The pre-shared key that is being replaced.
+    PreviousPsk,
     /// The key of a certificate.
     Certificate(SignatureAlgorithm),
     /// A key that the other side knows.
@@ -36,8 +39,19 @@ impl fmt::Display for Means {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Psk => f.write_str("psk"),
+            Self::PreviousPsk => f.write_str("previous_psk"),
             Self::Certificate(algorithm) => write!(f, "certificate {algorithm}"),
             Self::RawKey(algorithm) => write!(f, "public-key {algorithm}"),
+        }
+    }
+}
+
+impl Means {
+    /// Which of two pre-shared keys it was.
+    pub(crate) fn generation(self) -> Generation {
+        match self {
+            Self::PreviousPsk => Generation::Previous,
+            Self::Psk | Self::Certificate(_) | Self::RawKey(_) => Generation::Current,
         }
     }
 }

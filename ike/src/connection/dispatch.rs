@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Connection, Intent};
 use crate::api::{Event, FetchId, Path, Reason, Step};
-use crate::error::{Failure, Ignore};
-use crate::exchange::init::{self, Answer};
+use crate::auth::psk::Generation;
+use crate::error::{Cause, Failure, Ignore, Side};
+use crate::exchange::init::{self, Answer, Attempt};
 use crate::exchange::intermediate::{self, Next};
 use crate::exchange::status::Deferred;
 use crate::exchange::{Cx, auth};
@@ -39,8 +40,9 @@ impl Connection {
             },
             Some(State::AuthSent(mut sent)) => match sent.read(cx, header, bytes) {
                 Ok(Seen::Fresh(opened)) => {
+                    let attempt = sent.attempt;
                     let finished = sent.finish(cx, path, opened);
-                    self.on_auth_answer(cx, spi, path, finished);
+                    self.on_auth_answer(cx, (spi, path), attempt, finished);
                 }
                 Ok(Seen::Part | Seen::Repeated(_)) => self.put(spi, State::AuthSent(sent)),
                 Err(ignore) => self.keep(cx, spi, State::AuthSent(sent), ignore),
@@ -151,7 +153,13 @@ impl Connection {
         self.put(spi, state);
     }
 
-    fn on_auth_answer(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, finished: auth::Finished) {
+    fn on_auth_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (spi, path): (IkeSpi, Path),
+        attempt: Attempt,
+        finished: auth::Finished,
+    ) {
         match finished {
             auth::Finished::Authenticated(mut authenticated) => {
                 authenticated.ike.follow(path);
@@ -160,7 +168,9 @@ impl Connection {
             auth::Finished::Deferred(sent) => self.put(spi, State::AuthSent(sent)),
             auth::Finished::Refused(failure) => {
                 cx.spis.release_ike(spi, None);
-                self.failed(cx, path, failure);
+                if !self.try_previous_key(cx, path, attempt, &failure) {
+                    self.failed(cx, path, failure);
+                }
             }
             auth::Finished::Refuse(failure, ike, farewell) => {
                 let config = Arc::clone(&self.config);
@@ -169,6 +179,34 @@ impl Connection {
                 self.failed(cx, path, failure);
             }
         }
+    }
+
+    /// A peer that refuses our key may not have the new one yet: the old one is tried at once. Nothing vouches for the
+    /// refusal, and nothing but this attempt follows from it. Whether there is such a key.
+    fn try_previous_key(&mut self, cx: &mut Cx<'_>, path: Path, attempt: Attempt, failure: &Failure) -> bool {
+        let refused = matches!(
+            failure.cause,
+            Cause::AuthenticationFailed {
+                refused_by: Side::Peer,
+                ..
+            }
+        );
+        let may = self.intent != Intent::Down && !self.forgotten && !self.stands() && !self.is_trying();
+        if !refused || !may || attempt.key == Generation::Previous || !self.config.local_auth.has_previous() {
+            return false;
+        }
+        cx.event(Event::Progress {
+            connection: self.config.id,
+            step: Step::PreviousKey,
+            path,
+        });
+        self.initiate(
+            cx,
+            Attempt {
+                key: Generation::Previous,
+            },
+        );
+        true
     }
 
     /// Answers of the network came, or did not come: what waited for them goes on.
@@ -193,8 +231,9 @@ impl Connection {
                     let Some((path, opened)) = sent.deferred.as_ref().map(Deferred::message) else {
                         continue;
                     };
+                    let attempt = sent.attempt;
                     let finished = sent.finish(cx, path, opened);
-                    self.on_auth_answer(cx, spi, path, finished);
+                    self.on_auth_answer(cx, (spi, path), attempt, finished);
                 }
                 Some(other) => self.put(spi, other),
                 None => {}
@@ -210,7 +249,7 @@ impl Connection {
         }
         while let Some(reason) = self.timers.take_expired(cx.now) {
             if reason == Reason::Retry && self.intent == Intent::Up && !self.stands() && !self.is_trying() {
-                self.initiate(cx);
+                self.initiate(cx, Attempt::default());
             }
         }
     }

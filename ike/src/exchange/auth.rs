@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::crash::Token;
-use super::init::{Exchanged, joined};
+use super::init::{Attempt, Exchanged, joined};
 use super::narrowed::without_key_exchange;
 use super::proof::{self, Believed, Shown};
 use super::status::{self, Deferred, Halt, Proven};
@@ -48,6 +48,8 @@ pub(crate) struct Sent {
     pub(crate) ike: IkeSa,
     /// When the attempt began.
     pub(crate) begun: Instant,
+    /// What is special about it.
+    pub(crate) attempt: Attempt,
     /// RealMessage2: the responder's first message, which its AUTH covers.
     response: Vec<u8>,
     int_auth: Vec<u8>,
@@ -111,6 +113,7 @@ pub(crate) fn request(
         mut ike,
         request,
         begun,
+        attempt,
     } = exchanged;
     let int_auth = ike.int_auth.octets(ike.requests.next_id());
     let idi = identification(&config.local_identity);
@@ -122,7 +125,7 @@ pub(crate) fn request(
         int_auth: &int_auth,
     };
     let announced = ike.features.auth_methods.clone();
-    let mut proof = proof::prove(&ike, &config, signed, announced).map_err(failure)?;
+    let mut proof = proof::prove(&ike, &config, signed, announced, attempt.key).map_err(failure)?;
     if ike.features.wants_ocsp {
         proof.certificates.extend(status::own_response(cx, &config));
     }
@@ -156,6 +159,7 @@ pub(crate) fn request(
         config,
         ike,
         begun,
+        attempt,
         response: response.to_vec(),
         int_auth,
         child_spi,

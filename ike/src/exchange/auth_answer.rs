@@ -11,6 +11,7 @@ use super::status::{Deferred, Halt, Proven};
 use super::{Cx, crash, mobike, proof, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
+use crate::auth::psk::Generation;
 use crate::auth::signed::SignedOctets;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Failure, Ignore};
@@ -172,7 +173,7 @@ impl Awaited {
                 return Answered::Deferred(Box::new(self));
             }
         }
-        let mut ours = match self.prove(&config, &claim) {
+        let mut ours = match self.prove(&config, &claim, believed.means.generation()) {
             Ok(ours) => ours,
             Err(cause) => return self.refuse(cx, id, cause, candidates),
         };
@@ -237,8 +238,13 @@ impl Awaited {
         Answered::Refused(Box::new(self), failure(cause), bytes, candidate)
     }
 
-    /// AUTH of ours.
-    fn prove(&self, config: &ConnectionConfig, claim: &Claim) -> Result<Proof, Cause> {
+    /// AUTH of ours, by the key that the peer has proven to have.
+    fn prove(
+        &self,
+        config: &ConnectionConfig,
+        claim: &Claim,
+        generation: Generation,
+    ) -> Result<Proof, Cause> {
         let signed = SignedOctets {
             message: &self.response,
             nonce: &self.ike.nonces.initiator,
@@ -247,7 +253,7 @@ impl Awaited {
             int_auth: &self.int_auth,
         };
         let announced = proof::announced(&claim.message.other);
-        proof::prove(&self.ike, config, signed, announced)
+        proof::prove(&self.ike, config, signed, announced, generation)
     }
 
     /// Finds the connection: by identities, then by proof, then by what the CHILD SA shall carry.

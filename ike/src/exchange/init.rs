@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::traversal::{detected, encapsulation, float, nat_detection};
 use super::{Cx, extensions};
 use crate::api::{Encapsulation, Path, Role};
+use crate::auth::psk::Generation;
 use crate::config::ConnectionConfig;
 use crate::crypto::kex::KeyPair;
 use crate::crypto::puzzle::{Puzzle, Search, Solver};
@@ -48,6 +49,7 @@ pub(crate) struct Sent {
     pub(crate) spi_i: IkeSpi,
     /// When the attempt began.
     pub(crate) begun: Instant,
+    attempt: Attempt,
     nonce: Vec<u8>,
     key: KeyPair,
     cookie: Option<Vec<u8>>,
@@ -58,6 +60,13 @@ pub(crate) struct Sent {
     solution: Option<PuzzleSolution>,
     detours: u8,
     suspicion: Option<Suspicion>,
+}
+
+/// What is special about an attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attempt {
+    /// The pre-shared key that we prove ourselves by.
+    pub(crate) key: Generation,
 }
 
 /// A puzzle of the responder, and when the next slice of work on it is due.
@@ -89,7 +98,12 @@ pub(crate) enum Answer {
 }
 
 /// The initiator's request, sent. An `Err` is a defect of ours.
-pub(crate) fn request(cx: &mut Cx<'_>, config: &Arc<ConnectionConfig>, path: Path) -> Result<Sent, Failure> {
+pub(crate) fn request(
+    cx: &mut Cx<'_>,
+    config: &Arc<ConnectionConfig>,
+    path: Path,
+    attempt: Attempt,
+) -> Result<Sent, Failure> {
     let groups = config
         .ike_proposals
         .iter()
@@ -107,6 +121,7 @@ pub(crate) fn request(cx: &mut Cx<'_>, config: &Arc<ConnectionConfig>, path: Pat
         path,
         spi_i,
         begun: cx.now,
+        attempt,
         nonce,
         key,
         cookie: None,
@@ -338,6 +353,7 @@ impl Sent {
             ike,
             request: self.message,
             begun: self.begun,
+            attempt: self.attempt,
         })
     }
 
@@ -382,6 +398,8 @@ pub(crate) struct Exchanged {
     pub(crate) request: Vec<u8>,
     /// When the attempt began.
     pub(crate) begun: Instant,
+    /// What is special about it.
+    pub(crate) attempt: Attempt,
 }
 
 /// A fresh key pair.

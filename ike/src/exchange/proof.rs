@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 use crate::auth::announcement::Announced;
 use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
-use crate::auth::psk;
+use crate::auth::psk::{self, Generation};
 use crate::auth::signature::{self, PeerVerifies, SignatureError};
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::{AuthVerified, Means};
@@ -51,22 +51,27 @@ pub(crate) struct Shown<'a> {
     pub(crate) certificates: &'a [Certificate],
 }
 
-/// Makes AUTH of ours. `announced`: how the peer would like it.
+/// Makes AUTH of ours. `announced`: how the peer would like it; `generation`: by which key, if there are two.
 pub(crate) fn prove(
     ike: &IkeSa,
     config: &ConnectionConfig,
     signed: SignedOctets<'_>,
     announced: Option<Announced>,
+    generation: Generation,
 ) -> Result<Proof, Cause> {
     let (key, padding, certificates) = match &config.local_auth {
-        LocalAuth::Psk { secret } => {
+        LocalAuth::Psk { secret, previous } => {
+            let (secret, means) = match (generation, previous) {
+                (Generation::Previous, Some(previous)) => (previous, Means::PreviousPsk),
+                (Generation::Previous | Generation::Current, _) => (secret, Means::Psk),
+            };
             return Ok(Proof {
                 auth: Authentication {
                     method: AuthMethod::PSK,
                     data: psk::authentication_data(ike.suite.prf, secret, signed).to_vec(),
                 },
                 certificates: Vec::new(),
-                means: Means::Psk,
+                means,
             });
         }
         // Sent whether the peer asked for it or not (RFC 7296 3.7 leaves that to us): one that knows it loses nothing.
@@ -113,12 +118,16 @@ pub(crate) fn verify(
     let octets = || signed.concatenated(ike.suite.prf);
     let legacy = config.legacy_signatures;
     match &config.remote_auth {
-        RemoteAuth::Psk { secret } => {
+        RemoteAuth::Psk { secret, previous } => {
             if shown.auth.method != AuthMethod::PSK {
                 return Err(unsupported(shown.auth.method, config));
             }
-            psk::verify(ike.suite.prf, secret, signed, &shown.auth.data)
-                .map(|proof| without_path(proof, Means::Psk))
+            let keys = (secret, previous.as_ref());
+            psk::verify_either(ike.suite.prf, keys, signed, &shown.auth.data)
+                .map(|(proof, generation)| match generation {
+                    Generation::Current => without_path(proof, Means::Psk),
+                    Generation::Previous => without_path(proof, Means::PreviousPsk),
+                })
                 .map_err(|_| Cause::AuthenticationFailed {
                     refused_by: Side::Us,
                     identity: shown.identity.clone(),

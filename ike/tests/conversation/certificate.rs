@@ -160,8 +160,12 @@ fn each_side_may_prove_itself_in_its_own_way() {
     alice.local_auth = certificate(&holder, &[]);
     alice.remote_auth = RemoteAuth::Psk {
         secret: secret.clone(),
+        previous: None,
     };
-    bob.local_auth = LocalAuth::Psk { secret };
+    bob.local_auth = LocalAuth::Psk {
+        secret,
+        previous: None,
+    };
     bob.remote_auth = trusting(&root);
     for first in [Who::Alice, Who::Bob] {
         let mut pair = Pair::configured(alice.clone(), bob.clone());

@@ -39,6 +39,7 @@ mod rekey_ike;
 mod rekey_simulation;
 mod restart;
 mod revocation;
+mod rotation;
 mod secret;
 mod selectors;
 mod simulation;
@@ -82,6 +83,7 @@ fn event_kind(event: &Event) -> &'static str {
             Step::IntermediateResponse => "awaits the answer to IKE_INTERMEDIATE",
             Step::AuthResponse => "awaits the answer to IKE_AUTH",
             Step::AuthRequest => "awaits the IKE_AUTH request",
+            Step::PreviousKey => "tries the previous key",
             Step::DeleteResponse => "awaits the answer to the delete",
             Step::Retransmission { .. } => "retransmits",
         },

@@ -105,7 +105,10 @@ impl Resolver<'_> {
         let needs_psk = matches!(own, Own::Psk) || matches!(theirs, Theirs::Psk);
         let psk = self.psk_if(raw, needs_psk, &own, &theirs);
         let local_auth = match own {
-            Own::Psk => LocalAuth::Psk { secret: psk.clone()? },
+            Own::Psk => {
+                let (secret, previous) = psk.clone()?;
+                LocalAuth::Psk { secret, previous }
+            }
             Own::Unusable => return None,
             Own::Key(key) => LocalAuth::RawKey {
                 key: Arc::new(key),
@@ -121,7 +124,10 @@ impl Resolver<'_> {
             }
         };
         let remote_auth = match theirs {
-            Theirs::Psk => RemoteAuth::Psk { secret: psk? },
+            Theirs::Psk => {
+                let (secret, previous) = psk?;
+                RemoteAuth::Psk { secret, previous }
+            }
             Theirs::Unusable => return None,
             Theirs::Known(auth) => auth,
         };
@@ -214,7 +220,13 @@ impl Resolver<'_> {
 
     /// The pre-shared key, where one is needed. One that is not is a mistake, or a leftover that somebody could take for
     /// what protects the tunnel.
-    fn psk_if(&mut self, raw: &RawTunnel, needed: bool, own: &Own, theirs: &Theirs) -> Option<Secret> {
+    fn psk_if(
+        &mut self,
+        raw: &RawTunnel,
+        needed: bool,
+        own: &Own,
+        theirs: &Theirs,
+    ) -> Option<(Secret, Option<Secret>)> {
         if needed {
             let named = !matches!(own, Own::Psk) || !matches!(theirs, Theirs::Psk);
             if raw.psk.is_none() && named && !super::has(&raw.keys, "psk") {
@@ -235,11 +247,15 @@ impl Resolver<'_> {
             }
             return self.psk(raw);
         }
-        if super::has(&raw.keys, "psk") {
-            let title = "`psk` is not used: both sides prove themselves by keys of their own";
-            let remedy = "remove it; or remove `certificate` and `key`, or `ca` or `public_key`, to use it";
-            self.out
-                .push(Diagnostic::warning("unused-psk", title, remedy).at(&raw.span, "has a `psk`"));
+        for key in ["psk", "previous_psk"] {
+            if super::has(&raw.keys, key) {
+                let title = format!("`{key}` is not used: both sides prove themselves by keys of their own");
+                let remedy =
+                    "remove it; or remove `certificate` and `key`, or `ca` or `public_key`, to use it";
+                let label = format!("has a `{key}`");
+                self.out
+                    .push(Diagnostic::warning("unused-psk", title, remedy).at(&raw.span, label));
+            }
         }
         None
     }

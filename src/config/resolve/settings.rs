@@ -5,9 +5,9 @@ use std::time::Duration;
 use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 use xvpn_ike::config::{EncapsulationPolicy, Secret};
 
-use super::super::diagnostic::Diagnostic;
+use super::super::diagnostic::{Diagnostic, Report};
 use super::super::proposals::PostQuantum;
-use super::super::raw::RawTunnel;
+use super::super::raw::{RawPsk, RawTunnel};
 use super::super::rules::Facts;
 use super::super::source::At;
 use super::super::suggest::nearest;
@@ -77,7 +77,8 @@ impl Resolver<'_> {
         Some(at.value.clone())
     }
 
-    pub(super) fn psk(&mut self, raw: &RawTunnel) -> Option<Secret> {
+    /// `psk`, and `previous_psk` if there is one.
+    pub(super) fn psk(&mut self, raw: &RawTunnel) -> Option<(Secret, Option<Secret>)> {
         if raw.psk.is_none() {
             self.missing(
                 raw,
@@ -87,9 +88,23 @@ impl Resolver<'_> {
             );
         }
         let weak_allowed = raw.weak_psk.as_ref().is_some_and(|at| at.value);
-        raw.psk
-            .as_ref()
-            .and_then(|psk| secret::load(psk, weak_allowed, self.out))
+        let load = |out: &mut Report, psk: &RawPsk| secret::load(psk, weak_allowed, out);
+        let current = raw.psk.as_ref().and_then(|psk| load(self.out, psk));
+        let previous = raw.previous_psk.as_ref().map(|psk| load(self.out, psk));
+        if super::has(&raw.keys, "previous_psk") && previous.is_none() {
+            // It is there and could not be read, which was reported.
+            return None;
+        }
+        let (current, previous) = (current?, previous.map_or(Some(None), |read| read.map(Some))?);
+        if previous.as_ref() == Some(&current) {
+            let title = "`psk` and `previous_psk` are the same key";
+            let remedy = "write the new key as `psk` and the old one as `previous_psk`; when the peer has the new one, remove \
+                          `previous_psk`";
+            let span = raw.previous_psk.as_ref().map_or(&raw.span, RawPsk::span);
+            self.out
+                .push(Diagnostic::error("same-psk", title, remedy).at(span, "nothing to rotate"));
+        }
+        Some((current, previous))
     }
 
     pub(super) fn encapsulation(&mut self, raw: &RawTunnel) -> EncapsulationPolicy {
