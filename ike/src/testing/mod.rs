@@ -4,6 +4,8 @@
 
 mod clock;
 mod host;
+mod judge;
+mod kind;
 mod model;
 mod net;
 mod pair;

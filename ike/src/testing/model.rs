@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::host::Host;
+use super::judge::{Judge, failed};
+use super::kind::{OUTSIDE, kind_of};
 use super::net::{Faults, Nat};
-use super::pair::{ALICE, LINK, Pair, Who, config, ip};
+use super::pair::{ALICE, LINK, Pair, Who, ip};
 use super::random::SeededRandom;
-use crate::api::{Command, Event, Input, Output, Path, Rekey, Spi, Usage};
-use crate::config::{ConnectionConfig, EndpointConfig, Lifetime, Retransmission};
+use crate::api::{Command, Input, Path, Rekey, Spi, Usage};
+use crate::config::{ConnectionConfig, EndpointConfig};
 
 /// Something that is done to one of the hosts or to the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub enum Operation {
     Up(Who),
     /// The operator wants it down.
     Down(Who),
+    /// The operator takes it out of the configuration, and back in.
+    Forget(Who),
+    /// There was no traffic for long, says the program.
+    Rest(Who),
     /// The host loses everything and begins anew with its configuration.
     Crash(Who),
     /// The NAT before Alice, if there is one, forgets its mapping and makes another.
@@ -46,7 +52,9 @@ impl Operation {
             20..=21 => Self::Up(who),
             22 => Self::Down(who),
             23 => Self::Crash(who),
-            24..=25 => Self::Rebind,
+            24 => Self::Forget(who),
+            25 => Self::Rest(who),
+            26..=27 => Self::Rebind,
             _ => Self::Network(
                 argument % 31,
                 argument.rotate_left(3) % 31,
@@ -58,7 +66,7 @@ impl Operation {
     /// State is lost by it on purpose.
     pub fn is_rough(self) -> bool {
         match self {
-            Self::Up(_) | Self::Down(_) | Self::Crash(_) => true,
+            Self::Up(_) | Self::Down(_) | Self::Crash(_) | Self::Forget(_) | Self::Rest(_) => true,
             Self::Rekey(..) | Self::RekeyBoth(..) | Self::Rebind | Self::Network(..) => false,
         }
     }
@@ -86,6 +94,7 @@ pub struct Model {
     accepted: BTreeMap<(Who, Spi), u64>,
     serial: u64,
     next_report: Instant,
+    judge: Judge,
     /// Somebody lost state on purpose, and the two have not come to rest since.
     excused: bool,
     steps: u32,
@@ -102,6 +111,7 @@ impl Model {
         let kind = dice.next_u64();
         let nat = kind & 1 == 0;
         let (alice, bob) = (kind_of(Who::Alice, kind), kind_of(Who::Bob, kind));
+        let alice_children = alice.more_children.len();
         let pair = Pair::with(
             seed,
             Faults::NONE,
@@ -109,6 +119,7 @@ impl Model {
             alice.clone(),
             bob.clone(),
         );
+        let judge = Judge::new(1 + alice_children);
         let next_report = pair.clock.now() + REPORT;
         let mut model = Self {
             pair,
@@ -120,6 +131,7 @@ impl Model {
             accepted: BTreeMap::new(),
             serial: 0,
             next_report,
+            judge,
             excused: true,
             steps: 0,
         };
@@ -162,6 +174,15 @@ impl Model {
                 self.command(who, Command::Down(LINK));
             }
             Operation::Crash(who) => self.crash(who),
+            Operation::Forget(who) => {
+                self.give_up();
+                self.command(who, Command::Forget(LINK));
+                self.configure(who);
+            }
+            Operation::Rest(who) => {
+                self.give_up();
+                self.command(who, Command::Rest(LINK));
+            }
             Operation::Rebind => {
                 if let Some(nat) = &mut self.pair.net.nat {
                     nat.port_shift = 7000 + u16::try_from(self.dice.below(30_000)).unwrap_or(0);
@@ -222,6 +243,10 @@ impl Model {
         let seed = self.dice.next_u64();
         *self.pair.host(who) = Host::new(EndpointConfig::default(), seed);
         self.accepted.retain(|(of, _), _| *of != who);
+        self.configure(who);
+    }
+
+    fn configure(&mut self, who: Who) {
         let config = Box::new(self.configs[index(who)].clone());
         self.command(who, Command::Configure(config));
         if self.wanted[index(who)] {
@@ -258,15 +283,8 @@ impl Model {
         ))
     }
 
-    /// One IKE SA, the wanted CHILD SAs, on both sides the same.
     fn is_at_rest(&self) -> bool {
-        let wanted = 1 + self.configs[0].more_children.len();
-        let one = |host: &Host| {
-            host.endpoint.spis_in_use() == (1, wanted)
-                && host.inbound.len() == wanted
-                && host.outbound.len() == wanted
-        };
-        one(&self.pair.alice) && one(&self.pair.bob) && self.pair.agree_on_all()
+        self.judge.at_rest(&self.pair)
     }
 
     fn run_for(&mut self, time: Duration) -> Result<(), String> {
@@ -291,6 +309,7 @@ impl Model {
                 self.next_report = self.pair.clock.now() + REPORT;
                 self.report();
                 self.inspect()?;
+                self.judge.company(&self.pair)?;
             }
             if self.pair.clock.now() >= end {
                 self.excused &= !self.is_at_rest();
@@ -305,38 +324,13 @@ impl Model {
         if self.steps > MOST_STEPS {
             return Err("the two never stop talking".into());
         }
-        for who in BOTH {
-            let host = self.pair.host(who);
-            let (ike, esp) = host.endpoint.spis_in_use();
-            if ike > MOST_SPIS || esp > MOST_SPIS {
-                return Err(format!("{who:?} grows: {ike} IKE SPIs, {esp} ESP SPIs"));
-            }
-            if host.inbound.len() > esp {
-                return Err(format!("{who:?} receives on an SPI that is not reserved"));
-            }
-            let lost = host.outputs.iter().find_map(|output| match output {
-                Output::Event(event @ (Event::Failed { .. } | Event::IkeClosed { .. })) => {
-                    Some(event.clone())
+        self.judge.bounds(&self.pair)?;
+        if !self.excused {
+            Judge::harmony(&self.pair)?;
+            for (who, host) in [(Who::Alice, &self.pair.alice), (Who::Bob, &self.pair.bob)] {
+                if let Some(event) = failed(host) {
+                    return Err(format!("{who:?} loses it without a reason: {event:?}"));
                 }
-                Output::Event(
-                    Event::Progress { .. }
-                    | Event::IkeEstablished { .. }
-                    | Event::ChildEstablished { .. }
-                    | Event::ChildClosed { .. }
-                    | Event::ChildFailed { .. }
-                    | Event::Moved { .. }
-                    | Event::StatusUnknown { .. }
-                    | Event::Ignored { .. },
-                )
-                | Output::InstallInbound(_)
-                | Output::Transmit(_)
-                | Output::InstallOutbound(_)
-                | Output::Fetch(_)
-                | Output::Remove(_)
-                | Output::SetPath { .. } => None,
-            });
-            if let Some(event) = lost.filter(|_| !self.excused) {
-                return Err(format!("{who:?} loses it without a reason: {event:?}"));
             }
         }
         self.forget();
@@ -355,7 +349,9 @@ impl Model {
         let jitter = u64::try_from(self.pair.net.faults.jitter.as_millis()).unwrap_or(0);
         for (from, to) in [(Who::Alice, Who::Bob), (Who::Bob, Who::Alice)] {
             for (spi, path) in self.pair.host(from).sending_each() {
-                let late = Duration::from_millis(10 + self.dice.below(jitter + 1));
+                // Some packets take as long as they may: an SA that was replaced receives for five seconds.
+                let most = if self.dice.below(16) == 0 { LATEST } else { jitter };
+                let late = Duration::from_millis(10 + self.dice.below(most + 1));
                 self.serial += 1;
                 let packet = Packet {
                     to,
@@ -409,46 +405,6 @@ impl Model {
     }
 }
 
-/// A configuration of a kind: with or without a NAT before Alice, perfect forward secrecy, short lifetimes, probes.
-fn kind_of(who: Who, kind: u64) -> ConnectionConfig {
-    let esp = match kind >> 1 & 3 {
-        0 => "aes256gcm16-esn-x25519",
-        1 => "aes256gcm16",
-        _ => "aes256gcm16-esn",
-    };
-    // Further key exchanges (RFC 9370) make every replacement one of several exchanges.
-    let (ike, esp) = match kind >> 6 & 7 {
-        0 => (IKE_HYBRID, "aes256gcm16-esn-x25519-ke1_mlkem768"),
-        1 => (IKE_HYBRID, esp),
-        2 => (IKE, "aes256gcm16-esn-x25519-ke1_mlkem768-ke2_ecp256"),
-        _ => (IKE, esp),
-    };
-    let mut config = ConnectionConfig {
-        ike_proposals: ike.parse().into_iter().collect(),
-        esp_proposals: esp.parse().into_iter().collect(),
-        rekey_probe: kind >> 4 & 3 == 0,
-        // So patient that nobody is given up for lost on a bad network.
-        retransmission: Retransmission {
-            cap: Duration::from_secs(2),
-            tries: 40,
-            ..Retransmission::default()
-        },
-        ..config(who)
-    };
-    if kind >> 3 & 1 == 0 {
-        config.child_lifetime = Lifetime {
-            time: Duration::from_secs(300),
-            packets: Some(5_000),
-            ..Lifetime::default()
-        };
-        config.ike_lifetime = Duration::from_secs(700);
-    }
-    if kind & 1 == 0 && who == Who::Bob {
-        config.remote = Some((ip(OUTSIDE), 500).into());
-    }
-    config
-}
-
 const fn index(who: Who) -> usize {
     match who {
         Who::Alice => 0,
@@ -456,16 +412,12 @@ const fn index(who: Who) -> usize {
     }
 }
 
-const IKE: &str = "aes256gcm16-prfsha256-x25519";
-const IKE_HYBRID: &str = "aes256gcm16-prfsha256-x25519-ke1_mlkem768";
 const BOTH: [Who; 2] = [Who::Alice, Who::Bob];
-/// Alice as the world sees her.
-const OUTSIDE: &str = "203.0.113.1";
 /// Between two packets.
 const TICK: Duration = Duration::from_millis(90);
 /// Between two reports of the dataplane.
 const REPORT: Duration = Duration::from_secs(1);
-/// SPIs of one kind that a host may have for one connection.
-const MOST_SPIS: usize = 24;
+/// Milliseconds on the way at most.
+const LATEST: u64 = 4_900;
 /// Messages and deadlines within the wait after one operation.
 const MOST_STEPS: u32 = 5_000;
