@@ -268,13 +268,13 @@ impl Established {
             Some(Request::AddChild(sent)) => sent.finish(cx, self, opened),
             Some(Request::RekeyIke(sent)) => sent.finish(cx, self, opened),
             Some(Request::FollowUp(sent)) => {
-                let is_ike = sent.series.is_ike();
+                let replaces_child = sent.series.replaces().is_some();
                 let ending = sent.finish(cx, self, opened);
                 ending.or_else(|| {
-                    if is_ike {
-                        None
-                    } else {
+                    if replaces_child {
                         self.childless(Cause::NoChild)
+                    } else {
+                        None
                     }
                 })
             }
@@ -304,11 +304,15 @@ impl Established {
                     ending: None,
                 })
             }
-            ExchangeType::IKE_FOLLOWUP_KE => Ok(informational::Asked {
-                answer: follow_up::answer(cx, self, &chain)?,
-                removed: Vec::new(),
-                ending: None,
-            }),
+            ExchangeType::IKE_FOLLOWUP_KE => {
+                let (answer, added) = follow_up::answer(cx, self, &chain)?;
+                young = added;
+                Ok(informational::Asked {
+                    answer,
+                    removed: Vec::new(),
+                    ending: None,
+                })
+            }
             other => Err(unexpected(other)),
         });
         match asked {

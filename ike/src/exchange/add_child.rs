@@ -7,17 +7,21 @@
 //!                                                       <--     answer: SK {SA, Nr, [KEr], TSi, TSr, [N+]}
 //!   finish: install inbound, install outbound                   install outbound
 //! ```
+//!
+//! With additional key exchanges (RFC 9370 2.2.4) IKE_FOLLOWUP_KE comes in between, and the SA is made with the last of them.
 
 use super::Cx;
 use super::collision;
-use super::narrowed::{Narrowed, first_exchange_only, same};
-use super::new_child::{Begun, MOST_DETOURS, Wish, agree, failure, invalid, refusal};
+use super::follow_up::{self, Place, Series, Wanted};
+use super::narrowed::{Narrowed, same};
+use super::new_child::{Begun, MOST_DETOURS, Unfinished, Wish, agree, failure, invalid, refusal};
 use crate::api::Spi;
 use crate::config::ConnectionConfig;
 use crate::error::{Cause, Failure, Negotiated, Side};
-use crate::message::{CreateChildRequest, CreateChildResponse, Informational, NewChild};
+use crate::message::{self, CreateChildRequest, CreateChildResponse, Informational, NewChild};
 use crate::negotiate::select::ChildExchange;
-use crate::negotiate::transform::KeyExchangeMethod;
+use crate::negotiate::transform::{AdditionalMethods, KeyExchangeMethod};
+use crate::sa::keymat::SharedSecrets;
 use crate::state::{Ending, Established, Request};
 use crate::wire::payload::{Notify, NotifyType};
 use crate::wire::{ExchangeType, Opened, Payloads};
@@ -40,7 +44,7 @@ pub(crate) fn request(
     method: Option<KeyExchangeMethod>,
     detours: u8,
 ) -> Result<(), Failure> {
-    let proposals = first_exchange_only(established.config.child(wish.id).esp_proposals);
+    let proposals = established.config.child(wish.id).esp_proposals.to_vec();
     let (begun, child) = Begun::offer(cx, proposals, wish, method)?;
     let message = CreateChildRequest::Child { rekeyed: None, child };
     let sent = Sent {
@@ -75,10 +79,8 @@ impl Sent {
                     .other
                     .iter()
                     .any(|notify| notify.kind == NotifyType::ADDITIONAL_TS_POSSIBLE);
-                self.begun
-                    .agree(established, &answer, None)
-                    .and_then(|(unfinished, secrets)| unfinished.complete(cx, established, &secrets))
-                    .map(|child| (child, more))
+                let agreed = self.begun.agree(established, &answer, None);
+                agreed.map(|agreed| (agreed, more, message::link(&answer.other)))
             }
             Ok(CreateChildResponse::Refused(notify)) => {
                 cx.spis.release_esp(spi);
@@ -88,21 +90,21 @@ impl Sent {
             Err(malformed) => Err(Cause::from_malformed(&malformed)),
         };
         match made {
-            Ok((child, more)) => {
-                if more {
-                    established.wish_for_rest(&wish, child.selectors());
-                }
-                collision::added_by_us(cx, established, child, &rivals);
+            Ok(((unfinished, secrets), more, link)) => {
+                let addition = Addition {
+                    unfinished,
+                    wish,
+                    rivals,
+                    more,
+                };
+                addition.go_on(cx, established, secrets, link)
             }
-            // The peer has an SA now that we cannot use. The others are not to suffer for it.
             Err(cause) => {
                 cx.spis.release_esp(spi);
-                let delete = Informational::delete_esp(vec![spi.0]);
-                established.request(cx, Request::DeleteChild(vec![spi]), &delete);
-                established.wish_failed(cx, &wish, None, failure(cause));
+                unusable(cx, established, &wish, spi, cause);
+                None
             }
         }
-        None
     }
 
     fn refused(self, cx: &mut Cx<'_>, established: &mut Established, notify: &Notify) -> Option<Ending> {
@@ -118,9 +120,100 @@ impl Sent {
         if notify.kind == NotifyType::SINGLE_PAIR_REQUIRED && established.wish_for_pairs(&wish) {
             return None;
         }
-        let cause = meaning(&established.config, &wish, notify);
-        established.wish_failed(cx, &wish, Some(notify.kind), failure(cause));
+        refused(cx, established, &wish, notify);
         None
+    }
+}
+
+/// The peer refused it.
+pub(crate) fn refused(cx: &mut Cx<'_>, established: &mut Established, wish: &Wish, notify: &Notify) {
+    let cause = meaning(&established.config, wish, notify);
+    established.wish_failed(cx, wish, Some(notify.kind), failure(cause));
+}
+
+/// The peer has an SA now, perhaps, that we cannot use. The others are not to suffer for it.
+pub(crate) fn unusable(cx: &mut Cx<'_>, established: &mut Established, wish: &Wish, spi: Spi, cause: Cause) {
+    let delete = Informational::delete_esp(vec![spi.0]);
+    established.request(cx, Request::DeleteChild(vec![spi]), &delete);
+    established.wish_failed(cx, wish, None, failure(cause));
+}
+
+/// A CHILD SA beside the others that both sides agree on, without the keys.
+#[derive(Debug)]
+pub(crate) struct Addition {
+    unfinished: Unfinished,
+    wish: Wish,
+    rivals: Vec<Vec<u8>>,
+    /// The peer would give the rest of what was asked for in another one.
+    more: bool,
+}
+
+impl Addition {
+    /// Our SPI of it.
+    pub(crate) fn spi(&self) -> Spi {
+        self.unfinished.spi()
+    }
+
+    /// What it is for.
+    pub(crate) fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    /// It will not be made.
+    pub(crate) fn discard(self, cx: &mut Cx<'_>) {
+        self.unfinished.discard(cx);
+    }
+
+    fn additional(&self) -> AdditionalMethods {
+        self.unfinished.additional()
+    }
+
+    /// Our CREATE_CHILD_SA was answered: the SA is made, or its additional key exchanges follow.
+    fn go_on(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: SharedSecrets,
+        link: Option<Vec<u8>>,
+    ) -> Option<Ending> {
+        let additional = self.additional();
+        let lowest = self.unfinished.lowest();
+        if !additional.is_empty() {
+            if self.rivals.iter().any(|theirs| lowest < *theirs) {
+                // As when both replace one (RFC 9370 2.2.4): there is nothing to delete yet.
+                self.discard(cx);
+                return None;
+            }
+            follow_up::forget(cx, established, Series::is_addition);
+        }
+        let series = Series::new(Wanted::Added(self), secrets, additional);
+        follow_up::proceed(cx, established, series, link)
+    }
+
+    /// All key exchanges are done, and we asked for it.
+    pub(crate) fn finish(self, cx: &mut Cx<'_>, established: &mut Established, secrets: &SharedSecrets) {
+        let spi = self.spi();
+        match self.unfinished.complete(cx, established, secrets) {
+            Ok(child) => {
+                if self.more {
+                    established.wish_for_rest(&self.wish, child.selectors());
+                }
+                collision::added_by_us(cx, established, child, &self.rivals);
+            }
+            Err(cause) => unusable(cx, established, &self.wish, spi, cause),
+        }
+    }
+
+    /// All key exchanges are done, and the peer asked for it. What is to send once the answer has left.
+    pub(crate) fn make_for_peer(
+        self,
+        cx: &mut Cx<'_>,
+        established: &mut Established,
+        secrets: &SharedSecrets,
+    ) -> Result<Option<Spi>, NotifyType> {
+        let made = self.unfinished.complete(cx, established, secrets);
+        let child = made.map_err(|cause| refusal(&cause).kind)?;
+        Ok(collision::added_by_peer(cx, established, child))
     }
 }
 
@@ -160,8 +253,9 @@ fn made_for_peer(
     established: &mut Established,
     wanted: &NewChild,
 ) -> Result<(NewChild, Option<Spi>), Notify> {
-    // RFC 7296 2.25.2: not while the IKE SA is being replaced.
-    if established.rekeys_ike() {
+    // RFC 7296 2.25.2: not while the IKE SA is being replaced. RFC 9370 2.2.4: nor while our additional key exchanges for
+    // another one are under way.
+    if established.rekeys_ike() || established.follows_up(Place::Beside) {
         return Err(Notify::new(NotifyType::TEMPORARY_FAILURE));
     }
     let living = established.children.values().filter(|child| child.lives());
@@ -182,11 +276,23 @@ fn made_for_peer(
     if wanted.other.iter().any(for_resource) {
         narrowed.resource = Some(free_resource(established, &narrowed)?);
     }
-    let (unfinished, secrets, answer) = agree(cx, established, narrowed, wanted, None)?;
-    let child = unfinished
-        .complete(cx, established, &secrets)
-        .map_err(|cause| refusal(&cause))?;
-    Ok((answer, collision::added_by_peer(cx, established, child)))
+    let (unfinished, secrets, mut answer) = agree(cx, established, narrowed, wanted, None)?;
+    let (wish, additional) = (unfinished.as_wish(), unfinished.additional());
+    let addition = Addition {
+        unfinished,
+        wish,
+        rivals: Vec::new(),
+        more: false,
+    };
+    if additional.is_empty() {
+        let made = addition.make_for_peer(cx, established, &secrets);
+        return made.map(|young| (answer, young)).map_err(Notify::new);
+    }
+    established.note_addition(&addition.wish, &addition.unfinished.lowest());
+    let series = Series::new(Wanted::Added(addition), secrets, additional);
+    let link = follow_up::keep(cx, established, series);
+    answer.other.push(message::link_notify(link));
+    Ok((answer, None))
 }
 
 /// RFC 9611 4: a resource of ours that has no SA yet; there must be an SA for any resource.

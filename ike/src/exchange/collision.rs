@@ -9,7 +9,9 @@
 
 use std::time::Duration;
 
+use super::follow_up::Place;
 use super::narrowed::same;
+use super::new_child::Wish;
 use super::{Cx, delete};
 use crate::api::{Event, Role, Spi};
 use crate::error::Cause;
@@ -33,7 +35,7 @@ pub(crate) fn rekeyable(cx: &mut Cx<'_>, established: &mut Established, rekeyed:
         None | Some((_, Stage::Draining)) => Err(Notify::of_esp(NotifyType::CHILD_SA_NOT_FOUND, rekeyed)),
         Some((_, Stage::Redundant | Stage::Doomed | Stage::Deleting)) => Err(temporary()),
         // RFC 9370 2.2.4: our additional key exchanges for the same are under way.
-        Some((spi, _)) if established.follows_up(Some(*spi)) => Err(temporary()),
+        Some((spi, _)) if established.follows_up(Place::Of(*spi)) => Err(temporary()),
         Some((spi, Stage::Current)) => Ok(*spi),
         Some((spi, Stage::Young)) => {
             // Who wants to replace it has it.
@@ -114,7 +116,8 @@ pub(crate) fn added_by_peer(
         .install_inbound(connection, path)
         .into_iter()
         .for_each(|output| cx.output(output));
-    let rivals = established.note_addition(&child);
+    let lowest = child.origin.as_ref().map(|origin| origin.lowest.clone());
+    let rivals = established.note_addition(&child.as_wish(), &lowest.unwrap_or_default());
     child.enter(Stage::Young, rivals.then_some(cx.now + SWITCH_WAIT));
     let spi = child.inbound_spi();
     established.children.insert(spi, child);
@@ -200,6 +203,19 @@ pub(crate) fn retire_twins(cx: &mut Cx<'_>, established: &mut Established, spi: 
                 .into_iter()
                 .for_each(|output| cx.output(output));
             child.enter(stage, deadline);
+        }
+    }
+}
+
+impl ChildSa {
+    /// What it is for.
+    pub(crate) fn as_wish(&self) -> Wish {
+        let (local, remote) = self.selectors();
+        Wish {
+            id: self.id(),
+            resource: self.resource(),
+            local: local.to_vec(),
+            remote: remote.to_vec(),
         }
     }
 }
@@ -399,12 +415,12 @@ pub(crate) fn due(cx: &Cx<'_>, established: &Established) -> Option<Spi> {
         .map(|(spi, _)| *spi)
 }
 
-/// The operator wants new keys. Those that the peer has made just now in the place of others, and that wait for their
-/// proof, are new.
+/// The operator wants keys that are newer than the wish: also in the place of what the peer made a moment ago, as soon as
+/// that is proven. What has a successor already needs no other.
 pub(crate) fn wear(cx: &Cx<'_>, established: &mut Established) {
     let replaced = replaced(established);
     for (spi, child) in &mut established.children {
-        if child.stage == Stage::Current && !replaced.contains(spi) {
+        if child.lives() && !replaced.contains(spi) {
             child.worn = Some(cx.now);
         }
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::init::key_pair;
 use super::new_child::{failure, invalid, public};
-use super::{Cx, rekey_child, rekey_ike, rekey_refused};
+use super::{Cx, add_child, rekey_child, rekey_ike, rekey_refused};
 use crate::api::Spi;
 use crate::config::ChildId;
 use crate::crypto::kex::{self, KeyPair};
@@ -49,6 +49,19 @@ pub(crate) enum Wanted {
     Ike(rekey_ike::Unfinished),
     /// A CHILD SA in the place of another.
     Child(rekey_child::Replacement),
+    /// A CHILD SA beside the others.
+    Added(add_child::Addition),
+}
+
+/// Where it will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the place of the IKE SA.
+    OfIke,
+    /// In the place of this CHILD SA.
+    Of(Spi),
+    /// Beside the other CHILD SAs.
+    Beside,
 }
 
 impl Series {
@@ -61,19 +74,30 @@ impl Series {
         }
     }
 
+    /// Where it will be.
+    pub(crate) fn place(&self) -> Place {
+        match &self.wanted {
+            Wanted::Ike(_) => Place::OfIke,
+            Wanted::Child(child) => Place::Of(child.replaced()),
+            Wanted::Added(_) => Place::Beside,
+        }
+    }
+
     /// It is to replace the IKE SA.
     pub(crate) fn is_ike(&self) -> bool {
-        match &self.wanted {
-            Wanted::Ike(_) => true,
-            Wanted::Child(_) => false,
-        }
+        self.place() == Place::OfIke
+    }
+
+    /// It is a CHILD SA beside the others.
+    pub(crate) fn is_addition(&self) -> bool {
+        self.place() == Place::Beside
     }
 
     /// The CHILD SA that it is to replace.
     pub(crate) fn replaces(&self) -> Option<Spi> {
-        match &self.wanted {
-            Wanted::Ike(_) => None,
-            Wanted::Child(child) => Some(child.replaced()),
+        match self.place() {
+            Place::OfIke | Place::Beside => None,
+            Place::Of(spi) => Some(spi),
         }
     }
 
@@ -81,7 +105,7 @@ impl Series {
     pub(crate) fn lowest_of_ike(&self) -> Option<Vec<u8>> {
         match &self.wanted {
             Wanted::Ike(ike) => Some(ike.lowest()),
-            Wanted::Child(_) => None,
+            Wanted::Child(_) | Wanted::Added(_) => None,
         }
     }
 
@@ -91,6 +115,7 @@ impl Series {
         match &self.wanted {
             Wanted::Ike(ike) => (Some(ike.spi()), None),
             Wanted::Child(child) => (None, Some(child.spi())),
+            Wanted::Added(child) => (None, Some(child.spi())),
         }
     }
 
@@ -99,6 +124,7 @@ impl Series {
         match self.wanted {
             Wanted::Ike(ike) => ike.discard(cx),
             Wanted::Child(child) => child.discard(cx),
+            Wanted::Added(child) => child.discard(cx),
         }
     }
 }
@@ -122,6 +148,10 @@ pub(crate) fn proceed(
         return match series.wanted {
             Wanted::Ike(ike) => ike.finish(cx, established, &series.secrets),
             Wanted::Child(child) => {
+                child.finish(cx, established, &series.secrets);
+                None
+            }
+            Wanted::Added(child) => {
                 child.finish(cx, established, &series.secrets);
                 None
             }
@@ -199,6 +229,11 @@ fn unusable(cx: &mut Cx<'_>, established: &mut Established, series: Series, caus
             child.discard(cx);
             rekey_child::unusable(cx, established, old, new, cause);
         }
+        Wanted::Added(child) => {
+            let (wish, spi) = (child.wish().clone(), child.spi());
+            child.discard(cx);
+            add_child::unusable(cx, established, &wish, spi, cause);
+        }
     }
 }
 
@@ -209,6 +244,12 @@ fn refused(
     series: Series,
     notify: &Notify,
 ) -> Option<Ending> {
+    if let Wanted::Added(child) = series.wanted {
+        let wish = child.wish().clone();
+        child.discard(cx);
+        add_child::refused(cx, established, &wish, notify);
+        return None;
+    }
     let replaced = series.replaces();
     series.discard(cx);
     let config = std::sync::Arc::clone(&established.config);
@@ -247,8 +288,8 @@ pub(crate) struct Pending {
 
 /// Keeps what the peer has begun until it goes on, and gives the link. What it had begun in the same place is forgotten.
 pub(crate) fn keep(cx: &mut Cx<'_>, established: &mut Established, series: Series) -> Vec<u8> {
-    let replaced = series.replaces();
-    forget(cx, established, |other| other.replaces() == replaced);
+    let place = series.place();
+    forget(cx, established, |other| other.place() == place);
     let link = cx.random_octets(LINK_LEN);
     established.pending.push(Pending {
         link: link.clone(),
@@ -258,12 +299,12 @@ pub(crate) fn keep(cx: &mut Cx<'_>, established: &mut Established, series: Serie
     link
 }
 
-/// Answers the peer's request.
+/// Answers the peer's request. What is given besides is a CHILD SA that may send once the answer has left.
 pub(crate) fn answer(
     cx: &mut Cx<'_>,
     established: &mut Established,
     chain: &Chain<'_>,
-) -> Result<Payloads, Malformed> {
+) -> Result<(Payloads, Option<Spi>), Malformed> {
     let request = FollowUpRequest::parse(chain)?;
     let found = established
         .pending
@@ -273,8 +314,9 @@ pub(crate) fn answer(
         None => Err(NotifyType::STATE_NOT_FOUND),
         Some(pending) => exchange(cx, established, pending.series, &request.ke),
     };
-    let response = response.unwrap_or_else(|kind| FollowUpResponse::Refused(Notify::new(kind)));
-    Ok(response.emit())
+    let refused = |kind| (FollowUpResponse::Refused(Notify::new(kind)), None);
+    let (response, young) = response.unwrap_or_else(refused);
+    Ok((response.emit(), young))
 }
 
 /// RFC 9370 2.2.4: no state is found on an IKE SA that is being deleted.
@@ -287,7 +329,7 @@ fn exchange(
     established: &mut Established,
     mut series: Series,
     asked: &KeyExchange,
-) -> Result<FollowUpResponse, NotifyType> {
+) -> Result<(FollowUpResponse, Option<Spi>), NotifyType> {
     let method = series
         .left
         .pop_front()
@@ -305,17 +347,17 @@ fn exchange(
         data: answer.public,
     };
     series.secrets.additional.push(answer.shared);
-    let link = if series.left.is_empty() {
-        let made = match series.wanted {
-            Wanted::Ike(ike) => ike.make_for_peer(cx, established, &series.secrets),
-            Wanted::Child(child) => child.make_for_peer(cx, established, &series.secrets),
-        };
-        made?;
-        None
-    } else {
-        Some(keep(cx, established, series))
+    if !series.left.is_empty() {
+        let link = Some(keep(cx, established, series));
+        return Ok((FollowUpResponse::Accepted { ke, link }, None));
+    }
+    let secrets = &series.secrets;
+    let young = match series.wanted {
+        Wanted::Ike(ike) => ike.make_for_peer(cx, established, secrets).map(|()| None),
+        Wanted::Child(child) => child.make_for_peer(cx, established, secrets).map(|()| None),
+        Wanted::Added(child) => child.make_for_peer(cx, established, secrets),
     };
-    Ok(FollowUpResponse::Accepted { ke, link })
+    Ok((FollowUpResponse::Accepted { ke, link: None }, young?))
 }
 
 /// Forgets what the peer has begun and did not go on with in time.

@@ -6,7 +6,6 @@ use crate::api::Spi;
 use crate::config::{ChildId, ChildPolicy, ConnectionConfig};
 use crate::error::{Cause, Negotiated, Side};
 use crate::message::ChildOffer;
-use crate::negotiate::additional::AdditionalChoices;
 use crate::negotiate::proposal::EspProposal;
 use crate::negotiate::select::{ChildExchange, ChosenEsp, select_esp};
 use crate::negotiate::selector::{TrafficSelector, from_payload, narrow};
@@ -90,12 +89,6 @@ impl Narrowed {
         let mut refusal: Option<Cause> = None;
         let mut all: Vec<(Vec<TrafficSelector>, Vec<TrafficSelector>)> = Vec::new();
         for policy in config.children() {
-            // Additional key exchanges come with rekeying only, in IKE_FOLLOWUP_KE.
-            let esp_proposals = &first_exchange_only(policy.esp_proposals);
-            let policy = ChildPolicy {
-                esp_proposals,
-                ..policy
-            };
             match Self::agree(policy, wanted, exchange) {
                 Ok(narrowed) => {
                     all.push((narrowed.local.clone(), narrowed.remote.clone()));
@@ -144,16 +137,6 @@ impl Narrowed {
 /// Proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2).
 pub(crate) fn without_key_exchange(proposals: &[EspProposal]) -> Vec<EspProposal> {
     proposals.iter().map(EspProposal::without_key_exchange).collect()
-}
-
-/// Proposals as a CHILD SA beside the others is negotiated: without additional key exchanges (RFC 9370). When it is
-/// replaced for the first time, it gets them.
-pub(crate) fn first_exchange_only(proposals: &[EspProposal]) -> Vec<EspProposal> {
-    let only = |proposal: &EspProposal| EspProposal {
-        additional: AdditionalChoices::none(),
-        ..proposal.clone()
-    };
-    proposals.iter().map(only).collect()
 }
 
 /// Each list has what the other has, in whatever order.

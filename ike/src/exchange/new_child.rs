@@ -206,6 +206,16 @@ impl Unfinished {
         self.agreement.suite.additional
     }
 
+    /// What it is for.
+    pub(crate) fn as_wish(&self) -> Wish {
+        Wish {
+            id: self.agreement.id,
+            resource: self.agreement.resource,
+            local: self.agreement.local.clone(),
+            remote: self.agreement.remote.clone(),
+        }
+    }
+
     /// The lower of the two nonces.
     pub(crate) fn lowest(&self) -> Vec<u8> {
         self.nonces.0.as_slice().min(self.nonces.1.as_slice()).to_vec()

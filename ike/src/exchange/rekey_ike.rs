@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::Cx;
-use super::follow_up::{self, Series, Wanted};
+use super::follow_up::{self, Place, Series, Wanted};
 use super::init::{NONCE_LEN, key_pair};
 use super::new_child::{MOST_DETOURS, failure, invalid, invalid_ke, public, wanted_group};
 use super::rekey_refused;
@@ -187,7 +187,7 @@ pub(crate) fn answer(cx: &mut Cx<'_>, established: &mut Established, wanted: &Ne
 fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke) -> Result<NewIke, Notify> {
     // RFC 7296 2.25.1, 2.25.2: not while a CHILD SA changes, and not while we are about to close this one. RFC 9370 2.2.4:
     // nor while our additional key exchanges for the same are under way.
-    let busy = established.changes_children() || established.follows_up(None);
+    let busy = established.changes_children() || established.follows_up(Place::OfIke);
     if busy || established.is_retired() || established.heirs.len() >= MOST_HEIRS {
         return Err(Notify::new(NotifyType::TEMPORARY_FAILURE));
     }

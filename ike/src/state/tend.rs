@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::wants::serves;
 use super::{Ending, Established, Request, Succession};
-use crate::api::{Event, Reason, Spi, Usage};
+use crate::api::{Event, Reason, Usage};
 use crate::error::{Cause, Exchange, Failure};
+use crate::exchange::follow_up::Place;
+use crate::exchange::new_child::Wish;
 use crate::exchange::{Cx, add_child, collision, crash, follow_up, liveness, mobike, rekey_child, rekey_ike};
-use crate::sa::child::{ChildSa, Origin, Stage};
+use crate::sa::child::{Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
 use crate::sa::mobility::Mobility;
@@ -55,7 +56,7 @@ impl Established {
     pub(crate) fn rekeys_child(&self) -> bool {
         match &self.in_flight {
             Some(Request::RekeyChild(_)) => true,
-            Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
+            Some(Request::FollowUp(sent)) => sent.series.replaces().is_some(),
             Some(
                 Request::RekeyIke(_)
                 | Request::AddChild(_)
@@ -67,11 +68,10 @@ impl Established {
         }
     }
 
-    /// RFC 9370 2.2.4: CREATE_CHILD_SA is done, and our additional key exchanges for this are under way (`None`: for an IKE
-    /// SA).
-    pub(crate) fn follows_up(&self, replaced: Option<Spi>) -> bool {
+    /// RFC 9370 2.2.4: CREATE_CHILD_SA is done, and our additional key exchanges for an SA in this place are under way.
+    pub(crate) fn follows_up(&self, place: Place) -> bool {
         match &self.in_flight {
-            Some(Request::FollowUp(sent)) => sent.series.replaces() == replaced,
+            Some(Request::FollowUp(sent)) => sent.series.place() == place,
             Some(
                 Request::RekeyChild(_)
                 | Request::AddChild(_)
@@ -94,14 +94,14 @@ impl Established {
         }
     }
 
-    /// The peer has made a CHILD SA. Whether we are about to make the same, so that the nonces will tell.
-    pub(crate) fn note_addition(&mut self, child: &ChildSa) -> bool {
+    /// The peer makes a CHILD SA for this. Whether we are about to make the same, so that the nonces will tell.
+    pub(crate) fn note_addition(&mut self, made: &Wish, lowest: &[u8]) -> bool {
         let Some(Request::AddChild(sent)) = &mut self.in_flight else {
             return false;
         };
-        let rivals = serves(child, &sent.begun.wish) && sent.rivals.len() < MOST_RIVALS;
-        if let Some(origin) = child.origin.as_ref().filter(|_| rivals) {
-            sent.rivals.push(origin.lowest.clone());
+        let rivals = made.serves(&sent.begun.wish) && sent.rivals.len() < MOST_RIVALS;
+        if rivals {
+            sent.rivals.push(lowest.to_vec());
         }
         rivals
     }

@@ -176,13 +176,16 @@ impl Established {
         let Some(want) = self.wants.iter_mut().find(|want| want.is_for(wish)) else {
             return;
         };
+        // RFC 9370 2.2.4: what was begun and came too late is begun anew.
+        let again = [NotifyType::TEMPORARY_FAILURE, NotifyType::STATE_NOT_FOUND];
+        let temporary = kind.is_some_and(|kind| again.contains(&kind));
         let wait = match kind {
-            Some(NotifyType::TEMPORARY_FAILURE) => back_off(TEMPORARY_WAIT, TEMPORARY_WAIT, 0, cx.random),
+            Some(_) if temporary => back_off(TEMPORARY_WAIT, TEMPORARY_WAIT, 0, cx.random),
             Some(NotifyType::NO_ADDITIONAL_SAS) => back_off(longest, longest, 0, cx.random),
             Some(_) | None => back_off(first, longest, want.failures, cx.random),
         };
         want.not_before = Some(after(cx.now, wait));
-        if kind == Some(NotifyType::TEMPORARY_FAILURE) {
+        if temporary {
             // RFC 7296 2.25: "not now", and nothing that an operator could do about.
             return;
         }
@@ -275,12 +278,18 @@ fn is_base(child: &ChildSa, wish: &Wish) -> bool {
 }
 
 /// It carries at least part of what is wished for: narrowing is the peer's right (RFC 7296 2.9).
-pub(super) fn serves(child: &ChildSa, wish: &Wish) -> bool {
-    let (local, remote) = child.selectors();
-    child.id() == wish.id
-        && child.resource() == wish.resource
-        && overlap(local, &wish.local)
-        && overlap(remote, &wish.remote)
+fn serves(child: &ChildSa, wish: &Wish) -> bool {
+    child.as_wish().serves(wish)
+}
+
+impl Wish {
+    /// What was made for this carries at least part of the other.
+    pub(super) fn serves(&self, wish: &Self) -> bool {
+        self.id == wish.id
+            && self.resource == wish.resource
+            && overlap(&self.local, &wish.local)
+            && overlap(&self.remote, &wish.remote)
+    }
 }
 
 fn overlap(some: &[TrafficSelector], others: &[TrafficSelector]) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xvpn_ike::api::Rekey;
-use xvpn_ike::config::ConnectionConfig;
+use xvpn_ike::config::{ChildConfig, ConnectionConfig, Lifetime};
 use xvpn_ike::testing::{Faults, Host, Pair, Who};
 use xvpn_ike::wire::{ExchangeType, Header};
 
@@ -106,6 +106,80 @@ fn a_child_sa_is_made_when_the_last_is_done() {
                 "transmit",
                 "install outbound"
             ]
+        );
+    }
+}
+
+/// Beside the first one there is to be another CHILD SA, which needs all key exchanges.
+fn with_another(who: Who) -> ConnectionConfig {
+    let net = |net: &str| net.parse::<ipnet::IpNet>().map(Into::into).into_iter().collect();
+    let (local, remote) = match who {
+        Who::Alice => ("10.11.0.0/16", "10.12.0.0/16"),
+        Who::Bob => ("10.12.0.0/16", "10.11.0.0/16"),
+    };
+    let config = hybrid(who);
+    ConnectionConfig {
+        more_children: vec![ChildConfig {
+            name: "voice".into(),
+            esp_proposals: config.esp_proposals.clone(),
+            local_selectors: net(local),
+            remote_selectors: net(remote),
+            lifetime: Lifetime::default(),
+            resources: 0,
+        }],
+        ..config
+    }
+}
+
+#[test]
+fn a_further_child_sa_has_all_key_exchanges_from_the_first_moment_on() {
+    let mut pair = Pair::configured(with_another(Who::Alice), with_another(Who::Bob));
+    pair.up(Who::Alice);
+    assert!(pair.run_until(SOON, |pair| pair.alice.outbound.len() == 2));
+    pair.run_for(LATER);
+    let mut expected = in_turn();
+    expected.truncate(6);
+    let since = exchanges(&pair);
+    let begun = since
+        .iter()
+        .position(|(exchange, _)| *exchange == ExchangeType::CREATE_CHILD_SA);
+    assert_eq!(since[begun.unwrap()..][..6], expected);
+    assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 2));
+    assert_eq!(pair.bob.endpoint.spis_in_use(), (1, 2));
+    assert!(pair.agree_on_all());
+    let of_bob = kinds(&pair.bob.outputs);
+    let installs: Vec<_> = of_bob
+        .iter()
+        .filter(|kind| kind.starts_with("install") || **kind == "transmit")
+        .collect();
+    // IKE_AUTH's, then the answers to CREATE_CHILD_SA and two IKE_FOLLOWUP_KE; he receives before the last one leaves.
+    assert_eq!(
+        installs[installs.len() - 5..],
+        [
+            &"transmit",
+            &"transmit",
+            &"install inbound",
+            &"transmit",
+            &"install outbound"
+        ]
+    );
+}
+
+#[test]
+fn both_want_the_same_further_child_sa_at_once_and_one_is_made() {
+    for seed in 0..30 {
+        let endpoint = xvpn_ike::config::EndpointConfig::default();
+        let (alice, bob) = (with_another(Who::Alice), with_another(Who::Bob));
+        let mut pair = Pair::with(seed, Faults::NONE, endpoint, alice, bob);
+        pair.up(Who::Alice);
+        pair.up(Who::Bob);
+        pair.run_for(Duration::from_secs(120));
+        assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 2), "seed {seed}");
+        assert_eq!(pair.bob.endpoint.spis_in_use(), (1, 2), "seed {seed}");
+        assert!(pair.agree_on_all());
+        assert_eq!(
+            count(&pair.alice, "child failed") + count(&pair.bob, "child failed"),
+            0
         );
     }
 }

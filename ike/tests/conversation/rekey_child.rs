@@ -76,18 +76,23 @@ fn the_responder_sends_as_soon_as_the_new_one_carries_traffic() {
 }
 
 #[test]
-fn the_operators_wish_is_fulfilled_by_what_the_peer_makes_at_that_moment() {
+fn the_operator_gets_keys_that_are_newer_than_the_wish_and_no_more_than_that() {
     let mut pair = settled();
     rekey(&mut pair, Who::Bob, Rekey::Child);
+    // What Bob makes is there, but not proven yet, when Alice's operator asks.
     assert!(pair.run_until(SOON, |pair| pair.alice.inbound.len() == 2));
+    let made: Vec<_> = pair.alice.inbound.keys().copied().collect();
     rekey(&mut pair, Who::Alice, Rekey::Child);
     pair.run_for(LATER);
     assert!(pair.has_settled());
-    assert_eq!(count(&pair.alice, "child established"), 1);
-    // What is old by then is replaced as ever.
+    assert!(pair.alice.inbound.keys().all(|spi| !made.contains(spi)));
+    assert_eq!(count(&pair.alice, "child established"), 2);
+    // Those that only receive what is on the way are let alone.
+    rekey(&mut pair, Who::Alice, Rekey::Child);
+    pair.run_for(SOON);
     rekey(&mut pair, Who::Alice, Rekey::Child);
     pair.run_for(LATER);
-    assert_eq!(count(&pair.alice, "child established"), 2);
+    assert_eq!(count(&pair.alice, "child established"), 4);
 }
 
 #[test]
