@@ -209,6 +209,11 @@ impl Admission {
         self.refusals.take(now, ())
     }
 
+    /// All of them.
+    pub(crate) fn half_open(&self) -> impl Iterator<Item = &Awaited> {
+        self.half_open.values()
+    }
+
     /// A half-open SA of ours.
     pub(crate) fn get(&self, spi: IkeSpi) -> Option<&Awaited> {
         self.half_open.get(&spi)

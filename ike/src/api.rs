@@ -3,6 +3,8 @@
 //! Everything here is plain data. The order of outputs is meaningful (RFC 7296 2.8): a shell performs them
 //! first to last and skips none.
 
+mod keys;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::Failure;
 use crate::negotiate::selector::TrafficSelector;
 use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
+
+pub use keys::{ChildSaKeys, ExportedKeys, IkeSaKeys};
 
 /// The port of IKE without encapsulation (RFC 7296 2).
 pub const PORT_IKE: u16 = 500;
@@ -100,6 +104,9 @@ pub enum Command {
         /// The other addresses at which the peer could reach us.
         others: Vec<IpAddr>,
     },
+    /// From now on the keys of every SA, those that stand included, are told by `Output::Keys`; or no longer. Whoever has
+    /// them reads the traffic and can forge it: nothing but an operator's explicit wish may lead here.
+    ExportKeys(bool),
     /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
     Shutdown,
 }
@@ -153,6 +160,8 @@ pub enum Output {
     },
     /// Fetch this, and tell what came of it by `Input::Fetched`. Nobody waits for it.
     Fetch(Fetch),
+    /// Keys, while `Command::ExportKeys` is in force. Those of a CHILD SA come before it is installed.
+    Keys(ExportedKeys),
     /// Something the operator or the program wants to know.
     Event(Event),
 }

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CloseReason, Event, PORT_IKE, PORT_NAT_T, Path, Reason, Step};
+use crate::api::{CloseReason, Event, ExportedKeys, PORT_IKE, PORT_NAT_T, Path, Reason, Step};
 use crate::auth::identity::Identity;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Exchange, Failure, Ignore};
@@ -217,6 +217,11 @@ impl Connection {
     pub(crate) fn forget(&mut self, cx: &mut Cx<'_>) {
         self.down(cx);
         self.forgotten = true;
+    }
+
+    /// The keys of all its SAs.
+    pub(crate) fn exported(&self) -> Vec<ExportedKeys> {
+        self.sas.values().flat_map(State::exported).collect()
     }
 
     /// When it wants to be woken.

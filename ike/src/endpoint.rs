@@ -37,6 +37,7 @@ pub struct Endpoint {
     spis: Spis,
     checker: Checker,
     tokens: TokenMaker,
+    export_keys: bool,
 }
 
 impl Endpoint {
@@ -53,6 +54,7 @@ impl Endpoint {
             admission: Admission::default(),
             spis: Spis::default(),
             checker: Checker::default(),
+            export_keys: false,
         }
     }
 
@@ -65,6 +67,7 @@ impl Endpoint {
                         .push_back(Output::Event(Event::Ignored { reason: ignore }));
                 }
             }
+            Input::Command(Command::ExportKeys(wanted)) => self.export_keys(wanted),
             Input::Command(command) => self.on_command(now, command),
             Input::Usage(usage) => {
                 let (mut cx, connections, _) = self.split(now);
@@ -192,6 +195,8 @@ impl Endpoint {
                     connection.on_addresses(&mut cx, local, &others);
                 }
             }
+            // Not for any connection: `handle` takes care of it.
+            Command::ExportKeys(_) => {}
             Command::Shutdown => {
                 connections
                     .values_mut()
@@ -200,6 +205,15 @@ impl Endpoint {
                     cx.spis.release_ike(awaited.ike.local_spi(), awaited.ike.first);
                 }
             }
+        }
+    }
+
+    fn export_keys(&mut self, wanted: bool) {
+        self.export_keys = wanted;
+        if wanted {
+            let half_open = self.admission.half_open().map(|awaited| awaited.ike.exported());
+            let standing = self.connections.values().flat_map(Connection::exported);
+            self.outputs.extend(half_open.chain(standing).map(Output::Keys));
         }
     }
 
@@ -403,6 +417,7 @@ impl Endpoint {
             spis: &mut self.spis,
             checker: &mut self.checker,
             tokens: &self.tokens,
+            export_keys: self.export_keys,
         };
         (cx, &mut self.connections, &mut self.admission)
     }

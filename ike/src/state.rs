@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CloseReason, Encapsulation, Event, Output, Path, Reason, Spi, Step};
+use crate::api::{CloseReason, Encapsulation, Event, ExportedKeys, Output, Path, Reason, Spi, Step};
 use crate::auth::identity::Identity;
 use crate::auth::verified::AuthVerified;
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
@@ -62,6 +62,24 @@ impl State {
                 .flatten()
                 .min(),
             Self::Closing(closing) => retransmit(closing.ike.due()),
+        }
+    }
+}
+
+impl State {
+    /// The keys of the IKE SA, if it has any yet, and of its CHILD SAs.
+    pub(crate) fn exported(&self) -> Vec<ExportedKeys> {
+        match self {
+            Self::InitSent(_) => Vec::new(),
+            Self::IntermediateSent(sent) => vec![sent.ike().exported()],
+            Self::AuthSent(sent) => vec![sent.ike.exported()],
+            Self::Established(sa) => {
+                let children = sa.children.values();
+                std::iter::once(sa.ike.exported())
+                    .chain(children.flat_map(|child| child.exported(sa.ike.path)))
+                    .collect()
+            }
+            Self::Closing(closing) => vec![closing.ike.exported()],
         }
     }
 }

@@ -6,13 +6,15 @@
 //! answered with [`Response::Error`] and the connection is closed.
 //!
 //! Fields may be added within a version, never removed or given another meaning. Readers ignore fields they do not know.
-//! No secret is in here.
+//! No secret is in here, but the rows of [`Response::Key`], which nobody gets without having asked for them.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::keys::KeyRow;
 
 /// The version of this contract.
 pub const VERSION: u32 = 1;
@@ -66,6 +68,12 @@ pub enum Request {
     },
     /// Tell me what happens from now on. Answered by [`Response::Subscribed`], then [`Response::Progress`] without end.
     Subscribe,
+    /// Give me the keys of all SAs that stand and that are made from now on. Answered by [`Response::ExportingKeys`], then
+    /// [`Response::Key`] until the time is over or the client closes. The daemon warns of it in its log.
+    ExportKeys {
+        /// For so long; the daemon has a limit of its own.
+        seconds: u32,
+    },
     /// Delete all SAs, undo the changes to the host and end. Answered by [`Response::Accepted`].
     Shutdown,
 }
@@ -85,6 +93,13 @@ pub enum Response {
     Subscribed,
     /// Something happened to a tunnel.
     Progress(Progress),
+    /// Keys follow.
+    ExportingKeys {
+        /// For so long at most.
+        seconds: u32,
+    },
+    /// The keys of one SA.
+    Key(KeyRow),
     /// It will not be done.
     Error(ErrorReport),
 }
@@ -116,6 +131,8 @@ pub enum ErrorKind {
     BadVersion,
     /// A name that the configuration has not.
     UnknownTunnel,
+    /// It is being done for somebody else.
+    Busy,
     /// The daemon is ending.
     ShuttingDown,
     /// The daemon's own trouble.
@@ -276,6 +293,20 @@ pub struct StatusReport {
     pub ignored: Vec<Counter>,
     /// Changes made to the host that will be undone, in words.
     pub host_changes: Vec<String>,
+    /// Who is being given the keys of all SAs at the moment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_exports: Vec<KeyExport>,
+}
+
+/// Somebody who asked for the keys of all SAs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyExport {
+    /// Who, in words: a process and a user.
+    pub to: String,
+    /// Milliseconds until it ends by itself.
+    pub left_ms: u64,
+    /// Rows given so far.
+    pub rows: u64,
 }
 
 /// A named count.

@@ -5,9 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroize;
+
 use super::api::{
     Envelope, ErrorReport, MAX_RESPONSE, Progress, Request, Response, StatusReport, VERSION, socket_path,
 };
+use super::keys::KeyRow;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +123,8 @@ impl Client {
             other @ (Response::Accepted { .. }
             | Response::Subscribed
             | Response::Progress(_)
+            | Response::ExportingKeys { .. }
+            | Response::Key(_)
             | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
@@ -135,6 +140,8 @@ impl Client {
             other @ (Response::Status(_)
             | Response::Subscribed
             | Response::Progress(_)
+            | Response::ExportingKeys { .. }
+            | Response::Key(_)
             | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
@@ -150,6 +157,25 @@ impl Client {
             other @ (Response::Status(_)
             | Response::Accepted { .. }
             | Response::Progress(_)
+            | Response::ExportingKeys { .. }
+            | Response::Key(_)
+            | Response::Error(_)) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the keys of all SAs told; and for how many seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::ask`].
+    pub fn export_keys(mut self, seconds: u32) -> Result<(Keys, u32), ClientError> {
+        match self.ask(Request::ExportKeys { seconds })? {
+            Response::ExportingKeys { seconds } => Ok((Keys(self), seconds)),
+            other @ (Response::Status(_)
+            | Response::Accepted { .. }
+            | Response::Subscribed
+            | Response::Progress(_)
+            | Response::Key(_)
             | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
@@ -215,6 +241,38 @@ impl Subscription {
             other @ (Response::Status(_)
             | Response::Accepted { .. }
             | Response::Subscribed
+            | Response::ExportingKeys { .. }
+            | Response::Key(_)
+            | Response::Error(_)) => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The keys of SAs, as they are made.
+pub struct Keys(Client);
+
+impl Keys {
+    /// The next keys; `None`: the daemon gives no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::ask`].
+    pub fn next_row(&mut self) -> Result<Option<KeyRow>, ClientError> {
+        let mut line = match self.0.line(None) {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(None),
+            Err(ClientError::Lost(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let response = parse(&line);
+        line.zeroize();
+        match response? {
+            Response::Key(row) => Ok(Some(row)),
+            other @ (Response::Status(_)
+            | Response::Accepted { .. }
+            | Response::Subscribed
+            | Response::Progress(_)
+            | Response::ExportingKeys { .. }
             | Response::Error(_)) => Err(unexpected(&other)),
         }
     }
@@ -235,6 +293,7 @@ fn unexpected(response: &Response) -> ClientError {
         Response::Accepted { .. } => "an acceptance",
         Response::Subscribed => "a subscription",
         Response::Progress(_) => "progress",
+        Response::ExportingKeys { .. } | Response::Key(_) => "keys",
         Response::Error(_) => "a refusal",
     };
     ClientError::NotUnderstood(format!("{what} that was not asked for"))

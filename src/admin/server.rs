@@ -16,9 +16,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
+use zeroize::Zeroize;
+
 use super::api::{
     Envelope, ErrorKind, ErrorReport, MAX_REQUEST, Progress, Request, Response, VERSION, socket_path,
 };
+use super::keys::KeyRow;
 
 /// A request for the loop, and where its answer goes.
 #[derive(Debug)]
@@ -27,6 +30,17 @@ pub struct Ask {
     pub request: Request,
     /// For the one answer.
     pub answer: oneshot::Sender<Response>,
+    /// With [`Request::ExportKeys`]: where the keys go.
+    pub keys: Option<KeySink>,
+}
+
+/// Where exported keys go, and who is there.
+#[derive(Debug)]
+pub struct KeySink {
+    /// For the rows; dropped by the loop when it ends.
+    pub rows: mpsc::Sender<KeyRow>,
+    /// The client, in words.
+    pub to: String,
 }
 
 /// The control socket. Dropped, its file is gone.
@@ -100,6 +114,7 @@ async fn accept(listener: UnixListener, hall: Hall) {
 }
 
 async fn attend(stream: UnixStream, hall: Hall) -> io::Result<()> {
+    let who = client(&stream);
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -111,6 +126,7 @@ async fn attend(stream: UnixStream, hall: Hall) -> io::Result<()> {
         };
         match request {
             Ok(Request::Subscribe) => return subscription(read, write, hall).await,
+            Ok(request @ Request::ExportKeys { .. }) => return export(read, write, hall, request, who).await,
             Ok(
                 request @ (Request::Status
                 | Request::Up { .. }
@@ -118,19 +134,60 @@ async fn attend(stream: UnixStream, hall: Hall) -> io::Result<()> {
                 | Request::Rekey { .. }
                 | Request::Shutdown),
             ) => {
-                send(&mut write, &ask(&hall, request).await).await?;
+                send(&mut write, &ask(&hall, request, None).await).await?;
             }
             Err(report) => return send(&mut write, &Response::Error(report)).await,
         }
     }
 }
 
-async fn ask(hall: &Hall, request: Request) -> Response {
+/// Who is at the other end.
+fn client(stream: &UnixStream) -> String {
+    match stream.peer_cred() {
+        Ok(cred) => {
+            let process = cred.pid().map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+            format!("process {process} of user {}", cred.uid())
+        }
+        Err(_) => "somebody".to_owned(),
+    }
+}
+
+async fn ask(hall: &Hall, request: Request, keys: Option<KeySink>) -> Response {
     let (answer, answered) = oneshot::channel();
-    let asked = hall.asks.send(Ask { request, answer }).await;
+    let ask = Ask {
+        request,
+        answer,
+        keys,
+    };
+    let asked = hall.asks.send(ask).await;
     match (asked, answered.await) {
         (Ok(()), Ok(response)) => response,
         (Err(_), _) | (_, Err(_)) => Response::Error(shutting_down()),
+    }
+}
+
+/// Hands out keys until the loop ends it or the client goes.
+async fn export(
+    mut read: BufReader<OwnedReadHalf>,
+    mut write: OwnedWriteHalf,
+    hall: Hall,
+    request: Request,
+    to: String,
+) -> io::Result<()> {
+    let (rows, mut given) = mpsc::channel(KEYS_WAITING);
+    let answer = ask(&hall, request, Some(KeySink { rows, to })).await;
+    drop(hall);
+    send(&mut write, &answer).await?;
+    let mut rest = [0; 256];
+    loop {
+        tokio::select! {
+            row = given.recv() => match row {
+                Some(row) => send(&mut write, &Response::Key(row)).await?,
+                None => return Ok(()),
+            },
+            // Nothing is expected any more: this only notices that the client went.
+            count = read.read(&mut rest) => if count? == 0 { return Ok(()) },
+        }
     }
 }
 
@@ -216,11 +273,14 @@ pub fn shutting_down() -> ErrorReport {
 async fn send(write: &mut OwnedWriteHalf, response: &Response) -> io::Result<()> {
     let mut line = serde_json::to_vec(response)?;
     line.push(b'\n');
-    timeout(PATIENCE_WRITE, write.write_all(&line))
-        .await
-        .map_err(|_elapsed| io::ErrorKind::TimedOut)?
+    let sent = timeout(PATIENCE_WRITE, write.write_all(&line)).await;
+    // It may have been keys.
+    line.zeroize();
+    sent.map_err(|_elapsed| io::ErrorKind::TimedOut)?
 }
 
+/// Keys that may wait for a slow client: those of some thousand tunnels at once.
+const KEYS_WAITING: usize = 16 * 1024;
 /// Clients at a time.
 const MAX_CLIENTS: usize = 64;
 /// A client that asks nothing for so long is sent away.

@@ -10,6 +10,7 @@ mod rekey;
 mod run;
 mod status;
 mod terminal;
+mod trace;
 mod unit;
 mod up;
 
@@ -62,6 +63,8 @@ enum Verb {
     Genpsk,
     /// Builds two clouds on this machine, joins them by a tunnel, and proves that it works
     Demo(demo::Arguments),
+    /// Exports the keys of all SAs, so that Wireshark and tshark decrypt what was captured
+    Trace(trace::Arguments),
     /// Prints the systemd unit for this gateway
     Unit,
     /// Prints a completion script for a shell
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Check(arguments)) => check::check(global, &arguments),
         Some(Verb::Genpsk) => genpsk::genpsk(),
         Some(Verb::Demo(arguments)) => demo::demo(global, &arguments),
+        Some(Verb::Trace(arguments)) => trace::trace(global, &arguments),
         Some(Verb::Unit) => unit::unit(),
         Some(Verb::Completions(arguments)) => completions::completions(&arguments),
     };

@@ -4,6 +4,7 @@ pub mod bridge;
 pub mod connection;
 pub mod crash;
 pub mod demand;
+pub mod export;
 pub mod fetch;
 mod hints;
 pub mod host;
@@ -20,6 +21,7 @@ mod start;
 pub mod status;
 pub mod supervisor;
 pub mod systemd;
+pub mod wireshark;
 pub mod words;
 
 pub use start::{DaemonError, run};

@@ -9,11 +9,11 @@ use super::sources::Ports;
 use super::status;
 use super::supervisor::Supervisor;
 use crate::admin::api::{Counter, ErrorReport, Request, Response, StatusReport, TunnelStatus, VERSION};
-use crate::admin::server::shutting_down;
+use crate::admin::server::{KeySink, shutting_down};
 
 impl Supervisor {
     /// Does what an operator asks, or begins to.
-    pub(super) fn answer(&mut self, request: Request) -> Response {
+    pub(super) fn answer(&mut self, request: Request, keys: Option<KeySink>) -> Response {
         if self.ending.is_some() && request != Request::Status {
             return Response::Error(shutting_down());
         }
@@ -28,6 +28,7 @@ impl Supervisor {
             Request::Rekey { names, ike } => self
                 .meant(names)
                 .map_or_else(Response::Error, |ids| self.rekey(&ids, ike)),
+            Request::ExportKeys { seconds } => self.export_keys(seconds, keys),
             Request::Shutdown => {
                 tracing::info!("ending (an operator asked)");
                 self.end();
@@ -175,6 +176,7 @@ impl Supervisor {
                 .map(|(name, count)| counter(name, *count))
                 .collect(),
             host_changes: self.host.changes(),
+            key_exports: self.export.iter().map(|export| export.report(now)).collect(),
         }
     }
 }

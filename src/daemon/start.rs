@@ -144,6 +144,7 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         addresses: Vec::new(),
         ignored: BTreeMap::new(),
         hints: Hints::default(),
+        export: None,
         ending: None,
         failed: false,
     };

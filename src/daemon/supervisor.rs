@@ -12,6 +12,7 @@ use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, 
 use xvpn_ike::config::ConnectionId;
 
 use super::bridge::{Bridge, Effect};
+use super::export::Export;
 use super::fetch::{self, Fetched};
 use super::hints::Hints;
 use super::host::Host;
@@ -58,6 +59,8 @@ pub struct Supervisor {
     pub ignored: BTreeMap<&'static str, u64>,
     /// What ICMP says about peers that do not answer.
     pub hints: Hints,
+    /// Who is given the keys of all SAs, if anybody is.
+    pub export: Option<Export>,
     /// The end, if it has begun: the latest time to wait for.
     pub ending: Option<Instant>,
     /// It ends because it cannot go on.
@@ -170,9 +173,13 @@ impl Supervisor {
                 tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");
             }
             Wake::Deadline => self.on_deadline(),
-            Wake::Ask(Ask { request, answer }) => {
+            Wake::Ask(Ask {
+                request,
+                answer,
+                keys,
+            }) => {
                 // A client that left meanwhile misses its answer.
-                drop(answer.send(self.answer(request)));
+                drop(answer.send(self.answer(request, keys)));
             }
             Wake::Found(found) => self.on_found(found),
             Wake::Network(addresses) => self.on_network(addresses),
@@ -227,6 +234,7 @@ impl Supervisor {
         systemd::watchdog();
         self.tell_time();
         self.check_queues();
+        self.check_export();
         if !self.tunnels.values().any(Tunnel::established) {
             return;
         }
@@ -271,6 +279,7 @@ impl Supervisor {
             }
             Output::Transmit(transmit) => self.transmit(&transmit),
             Output::Fetch(fetch) => fetch::start(fetch, self.fetched.0.clone()),
+            Output::Keys(keys) => self.give_keys(&keys),
             Output::Event(event) => self.on_event(&event),
         }
     }

@@ -11,6 +11,7 @@ mod link;
 mod namespace;
 mod nat;
 mod netlink;
+mod pcap;
 mod ping;
 mod privilege;
 mod sniffer;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::classify::{Kind, classify};
 use super::namespace::Namespace;
+use super::pcap::Pcap;
 
 /// What an eavesdropper saw. A frame that is routed is seen twice, once on each interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub struct Sniffer {
 struct Shared {
     seen: Mutex<Seen>,
     needles: Mutex<Vec<Vec<u8>>>,
+    tape: Mutex<Option<Pcap>>,
     stop: AtomicBool,
     paused: AtomicBool,
 }
@@ -71,6 +74,7 @@ impl Sniffer {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             needles: Mutex::default(),
+            tape: Mutex::default(),
             stop: AtomicBool::new(false),
             paused: AtomicBool::new(false),
         });
@@ -89,6 +93,13 @@ impl Sniffer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(needle.to_vec());
+    }
+
+    /// From now on also writes every frame to this file, for tshark and its like.
+    pub fn record(&self, path: &Path) -> io::Result<()> {
+        let tape = Pcap::create(path)?;
+        *self.shared.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape);
+        Ok(())
     }
 
     /// What was seen so far.
@@ -142,7 +153,12 @@ fn listen(mut socket: Socket, shared: &Shared) -> io::Result<()> {
             socket.attach_filter(if relaxed { &NOT_ESP_IN_UDP } else { &EVERYTHING })?;
         }
         match socket.read(&mut buffer) {
-            Ok(length) => note(&buffer[..length], shared),
+            Ok(length) => {
+                let frame = &buffer[..length];
+                note(frame, shared);
+                let mut tape = shared.tape.lock().unwrap_or_else(PoisonError::into_inner);
+                tape.iter_mut().try_for_each(|tape| tape.write(frame))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

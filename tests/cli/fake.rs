@@ -12,6 +12,7 @@ use xvpn::admin::api::{
     Actor, Envelope, ErrorReport, FailureReport, Progress, Request, Response, StatusReport, TunnelState,
     TunnelStatus, VERSION, socket_path,
 };
+use xvpn::admin::keys::{KeyRow, KeyTable, Row};
 
 /// A folder with a configuration and a state directory of its own.
 pub(crate) struct Folder(PathBuf);
@@ -133,6 +134,15 @@ fn serve(stream: &UnixStream, scene: &Mutex<Scene>) {
             Request::Subscribe => {
                 send(stream, &Response::Subscribed);
                 scene.subscriber = Some(stream.try_clone().unwrap());
+            }
+            Request::ExportKeys { seconds } => {
+                send(stream, &Response::ExportingKeys { seconds });
+                for (table, row) in [(KeyTable::Ike, "an IKE row"), (KeyTable::Esp, "an ESP row")] {
+                    let row = Row::new(row.into());
+                    send(stream, &Response::Key(KeyRow { table, row }));
+                }
+                // Its time is over.
+                return;
             }
             Request::Shutdown => send(stream, &Response::Accepted { names: vec![] }),
         }

@@ -260,3 +260,33 @@ fn an_answer_that_is_none_is_called_another_version() {
         "{err}"
     );
 }
+
+#[test]
+fn trace_writes_wiresharks_tables_announces_itself_and_refuses_a_file_that_others_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n");
+    let _daemon = Daemon::start(&folder, &[("azure", TunnelState::Established)], vec![]);
+    let keys = folder.path().join("keys");
+    let arguments = ["trace", "--for", "60", "--keys", keys.to_str().unwrap()];
+    let (exit, out, err) = in_folder(&folder, &arguments);
+    assert_eq!((exit, out.as_str()), (0, ""), "{err}");
+    assert!(
+        err.starts_with("EXPORTING KEYS: the keys of every tunnel are written to"),
+        "{err}"
+    );
+    assert!(
+        err.contains("WIRESHARK_CONFIG_DIR=") && err.contains("the keys of 2 SAs were exported"),
+        "{err}"
+    );
+    let read = |file: &str| std::fs::read_to_string(keys.join(file)).unwrap();
+    assert_eq!(read("ikev2_decryption_table"), "an IKE row\n");
+    assert_eq!(read("esp_sa"), "an ESP row\n");
+    std::fs::set_permissions(keys.join("esp_sa"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let (exit, _, err) = in_folder(&folder, &arguments);
+    assert_eq!(exit, 1);
+    assert!(
+        err.contains("others than its owner may read it") && err.contains("chmod 600"),
+        "{err}"
+    );
+    assert_eq!(read("esp_sa"), "an ESP row\n");
+}

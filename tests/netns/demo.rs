@@ -10,7 +10,8 @@ pub fn succeeds() -> Outcome {
         .arg("demo")
         .output()
         .map_err(|error| Failure::from(format!("xvpn demo: {error}")))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if output.status.success() && said.contains("Every step was verified, nothing is left behind.") {
         return Ok(());
     }

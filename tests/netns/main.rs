@@ -16,6 +16,7 @@ mod refusal;
 mod rekey;
 mod steady;
 mod stream;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -133,7 +134,10 @@ fn tests() -> Vec<Job> {
     ];
     let alone = tests.iter().map(|(name, test)| Job::single(name, *test));
     // First, for they take longest; one after the other, for each wants the whole machine.
-    std::iter::once(under_load()).chain(alone).collect()
+    std::iter::once(under_load())
+        .chain(alone)
+        .chain(std::iter::once(trace::job()))
+        .collect()
 }
 
 fn under_load() -> Job {

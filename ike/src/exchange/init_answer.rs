@@ -134,6 +134,7 @@ fn exchange_keys(
         cx.spis.release_ike(spi_r, None);
         return Err(internal("keys do not fit the algorithms"));
     };
+    cx.new_keys(&ike);
     let header = Header {
         responder_spi: spi_r,
         ..response_header(header)

@@ -22,6 +22,7 @@ use crate::error::{Cause, Exchange, Failure, Ignore, Side};
 use crate::message::{IntermediateRequest, IntermediateResponse};
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::datagrams::Datagrams;
+use crate::sa::ike_sa::IkeSa;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::wire::payload::{KeyExchange, Notify, NotifyType};
@@ -66,6 +67,7 @@ fn proceed(
     mut left: VecDeque<KeyExchangeMethod>,
     sole: bool,
 ) -> Result<Next, Failure> {
+    cx.new_keys(&exchanged.ike);
     let Some(method) = left.pop_front() else {
         let sent = auth::request(cx, exchanged, &response, sole)?;
         return Ok(Next::Auth(Box::new(sent)));
@@ -91,6 +93,11 @@ fn proceed(
 }
 
 impl Sent {
+    /// The IKE SA that is being made.
+    pub(crate) fn ike(&self) -> &IkeSa {
+        &self.exchanged.ike
+    }
+
     /// Where the request went.
     pub(crate) fn path(&self) -> crate::api::Path {
         self.exchanged.ike.path
@@ -209,6 +216,7 @@ fn exchange_keys(awaited: &mut Awaited, cx: &mut Cx<'_>, opened: &Opened) -> Res
     let bytes = ike.respond(ExchangeType::IKE_INTERMEDIATE, id, &payloads, cx.random);
     ike.int_auth.add(ike.suite.prf, &ike.keys, &asked, &answered);
     ike.add_key_exchange(&answer.shared).ok_or(UNFIT)?;
+    cx.new_keys(ike);
     awaited.left.pop_front();
     Ok(bytes)
 }

@@ -9,10 +9,11 @@ use std::time::Instant;
 use rustls_pki_types::UnixTime;
 
 use self::crash::TokenMaker;
-use crate::api::{Datagram, Event, Output, Path, Random, Transmit};
+use crate::api::{Datagram, Event, ExportedKeys, Output, Path, Random, Transmit};
 use crate::auth::x509::revocation::Checker;
 use crate::error::Ignore;
 use crate::sa::datagrams::Datagrams;
+use crate::sa::ike_sa::IkeSa;
 use crate::sa::spis::Spis;
 
 pub(crate) mod add_child;
@@ -55,17 +56,30 @@ pub(crate) struct Cx<'a> {
     pub(crate) spis: &'a mut Spis,
     /// What tells the peers that we have forgotten them.
     pub(crate) tokens: &'a TokenMaker,
+    /// The operator wants to have the keys of every SA.
+    pub(crate) export_keys: bool,
 }
 
 impl Cx<'_> {
     /// Appends an effect.
     pub(crate) fn output(&mut self, output: Output) {
+        // Every installation goes through here: none is forgotten.
+        if let Some(keys) = ExportedKeys::of(&output).filter(|_| self.export_keys) {
+            self.outputs.push_back(Output::Keys(keys));
+        }
         self.outputs.push_back(output);
     }
 
     /// Appends an event.
     pub(crate) fn event(&mut self, event: Event) {
         self.output(Output::Event(event));
+    }
+
+    /// Tells the keys of an IKE SA, which are new, to an operator who wants to have them.
+    pub(crate) fn new_keys(&mut self, ike: &IkeSa) {
+        if self.export_keys {
+            self.outputs.push_back(Output::Keys(ike.exported()));
+        }
     }
 
     /// Appends an IKE message, all of its fragments.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::api::{
-    ChildFacts, ChildSuite, Direction, Encapsulation, InstallInbound, InstallOutbound, Output, Path, Remove,
-    Role, SaKeys, Spi,
+    ChildFacts, ChildSaKeys, ChildSuite, Direction, Encapsulation, ExportedKeys, InstallInbound,
+    InstallOutbound, Output, Path, Remove, Role, SaKeys, Spi,
 };
 use crate::config::{ChildId, ConnectionConfig, ConnectionId};
 use crate::negotiate::proposal::EspSuite;
@@ -36,7 +36,8 @@ pub(crate) struct ChildAgreement {
 
 /// A CHILD SA and how much of it the dataplane knows.
 ///
-/// Its keys go to the dataplane with the outputs and are not kept longer than until both halves are installed.
+/// Its keys go to the dataplane with the outputs; they are kept until it is removed, as the dataplane keeps them, for an
+/// operator who wants to read what was captured of an SA that stands.
 #[derive(Debug)]
 pub(crate) struct ChildSa {
     agreement: ChildAgreement,
@@ -94,7 +95,7 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 enum Half {
     Agreed(SaKeys),
-    Installed,
+    Installed(SaKeys),
     Removed,
 }
 
@@ -246,6 +247,25 @@ impl ChildSa {
         }))
     }
 
+    /// The keys of the halves that are installed, for an operator who wants to read its packets.
+    pub(crate) fn exported(&self, path: Path) -> impl Iterator<Item = ExportedKeys> {
+        let agreed = &self.agreement;
+        let halves = [
+            (Direction::Inbound, agreed.inbound_spi, &self.inbound),
+            (Direction::Outbound, agreed.outbound_spi, &self.outbound),
+        ];
+        let suite = suite(agreed.suite);
+        halves.into_iter().filter_map(move |(direction, spi, half)| {
+            Some(ExportedKeys::Child(ChildSaKeys {
+                direction,
+                spi,
+                suite: suite.clone(),
+                keys: half.in_use()?.clone(),
+                path,
+            }))
+        })
+    }
+
     /// Removes the outbound half if it was installed.
     pub(crate) fn remove_outbound(&mut self, connection: ConnectionId) -> Option<Output> {
         let spi = self.agreement.outbound_spi;
@@ -269,20 +289,26 @@ impl ChildSa {
 
 impl Half {
     fn install(&mut self) -> Option<SaKeys> {
-        match std::mem::replace(self, Self::Installed) {
-            Self::Agreed(keys) => Some(keys),
-            Self::Installed => None,
-            Self::Removed => {
-                *self = Self::Removed;
-                None
-            }
+        let (half, installed) = match std::mem::replace(self, Self::Removed) {
+            Self::Agreed(keys) => (Self::Installed(keys.clone()), Some(keys)),
+            other @ (Self::Installed(_) | Self::Removed) => (other, None),
+        };
+        *self = half;
+        installed
+    }
+
+    /// The keys, while they are in use.
+    fn in_use(&self) -> Option<&SaKeys> {
+        match self {
+            Self::Installed(keys) => Some(keys),
+            Self::Agreed(_) | Self::Removed => None,
         }
     }
 
     /// Whether it was installed.
     fn remove(&mut self) -> bool {
         match std::mem::replace(self, Self::Removed) {
-            Self::Installed => true,
+            Self::Installed(_) => true,
             Self::Agreed(_) | Self::Removed => false,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::api::{Encapsulation, IkeFacts, Path, Role};
+use zeroize::Zeroizing;
+
+use crate::api::{Encapsulation, ExportedKeys, IkeFacts, IkeSaKeys, Path, Role, SaKeys};
 use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
 use crate::config::{ConnectionConfig, Retransmission};
@@ -255,6 +257,22 @@ impl IkeSa {
             local_auth: self.local_means,
             remote_auth: self.remote_means,
         }
+    }
+
+    /// What protects its messages, for an operator who wants to read them.
+    pub(crate) fn exported(&self) -> ExportedKeys {
+        let keys = |encryption: &Zeroizing<Vec<u8>>, integrity: &Zeroizing<Vec<u8>>| SaKeys {
+            encryption: encryption.clone(),
+            integrity: integrity.clone(),
+        };
+        ExportedKeys::Ike(IkeSaKeys {
+            spi_i: self.spi_i.0,
+            spi_r: self.spi_r.0,
+            encryption: self.suite.encryption,
+            integrity: self.suite.integrity,
+            initiator: keys(&self.keys.sk_ei, &self.keys.sk_ai),
+            responder: keys(&self.keys.sk_er, &self.keys.sk_ar),
+        })
     }
 
     /// What IntAuth covers of a message of ours.

@@ -281,6 +281,7 @@ impl Established {
 
     /// An IKE SA that may take the place of this one.
     pub(crate) fn heir(&self, cx: &mut Cx<'_>, ike: IkeSa) -> Self {
+        cx.new_keys(&ike);
         let mut timers = Timers::default();
         timers.set(Reason::Expire, after(cx.now, HEIR_WAIT));
         Self {

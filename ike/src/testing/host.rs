@@ -93,7 +93,7 @@ impl Host {
                     sa.encapsulation = *encapsulation;
                 }
             }
-            Output::Transmit(_) | Output::Fetch(_) | Output::Event(_) => {}
+            Output::Transmit(_) | Output::Fetch(_) | Output::Keys(_) | Output::Event(_) => {}
         }
     }
 
@@ -121,6 +121,7 @@ impl Host {
             | Output::InstallOutbound(_)
             | Output::Remove(_)
             | Output::Fetch(_)
+            | Output::Keys(_)
             | Output::SetPath { .. } => None,
         })
     }
@@ -179,6 +180,7 @@ fn copy(output: &Output) -> Output {
             encapsulation: *encapsulation,
         },
         Output::Fetch(fetch) => Output::Fetch(fetch.clone()),
+        Output::Keys(keys) => Output::Keys(keys.clone()),
         Output::Event(event) => Output::Event(event.clone()),
     }
 }

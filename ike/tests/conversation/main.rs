@@ -25,6 +25,7 @@ mod hybrid_default;
 mod identity;
 mod impostor;
 mod intermediate;
+mod key_export;
 mod liveness;
 mod mobike;
 mod nat;
@@ -72,6 +73,7 @@ fn kind(output: &Output) -> &'static str {
         Output::Remove(_) => "remove",
         Output::SetPath { .. } => "set path",
         Output::Fetch(_) => "fetch",
+        Output::Keys(_) => "keys",
         Output::Event(event) => event_kind(event),
     }
 }

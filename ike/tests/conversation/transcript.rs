@@ -226,6 +226,7 @@ impl Table {
             }
             Output::SetPath { .. } => "set path".into(),
             Output::Fetch(_) => "fetch".into(),
+            Output::Keys(_) => "keys".into(),
             Output::Event(event) => match event {
                 Event::ChildEstablished { child, .. } => {
                     format!("tell: child {} established", self.children[&child.inbound_spi])

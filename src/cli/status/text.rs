@@ -29,6 +29,14 @@ pub(super) fn render(report: &StatusReport, style: Style) -> String {
             report.config.display()
         ),
     );
+    for export in &report.key_exports {
+        let words = format!(
+            "KEYS ARE BEING EXPORTED to {} (xvpn trace), for another {}: it can read the traffic of every tunnel",
+            export.to,
+            span(export.left_ms)
+        );
+        line(&mut out, &style.bad(&words));
+    }
     for tunnel in &report.tunnels {
         out.push('\n');
         render_tunnel(&mut out, tunnel, style);
