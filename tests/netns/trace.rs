@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use xvpn::admin::api::ChildStatus;
 use xvpn::testbed::{Daemon, wait_until};
 
 use crate::Test;
@@ -130,7 +131,7 @@ impl Traced<'_, '_> {
     /// Pings both ways inside of the SPIs of the current CHILD SA.
     fn traffic_is_shown(&self) -> Outcome {
         self.pair.pings_pass()?;
-        let now = child(&self.pair.aws)?;
+        let now = current(self.pair)?;
         for spi in [&now.spi_in, &now.spi_out] {
             self.ping_is_shown(false, spi)?;
             self.ping_is_shown(true, spi)?;
@@ -152,12 +153,12 @@ fn the_default() -> Outcome {
         traced.traffic_is_shown()?;
         // New keys of both kinds, of either side.
         for gateway in [&traced.pair.aws, &traced.pair.azure] {
-            let before = (child(&traced.pair.aws)?.spi_in, ike_spi(traced.pair)?);
+            let before = (current(traced.pair)?.spi_in, ike_spi(traced.pair)?);
             for words in [&["rekey"][..], &["rekey", "--ike"]] {
                 check(gateway.xvpn(words)?.status.success(), "xvpn rekey")?;
                 std::thread::sleep(Duration::from_millis(500));
             }
-            let replaced = wait_until(PATIENCE, || {
+            let replaced = wait_until(DRAINED, || {
                 let child = child(&traced.pair.aws).map(|child| child.spi_in);
                 let ike = ike_spi(traced.pair);
                 child.is_ok_and(|spi| spi != before.0) && ike.is_ok_and(|spi| spi != before.1)
@@ -165,7 +166,7 @@ fn the_default() -> Outcome {
             check(replaced, "not all SAs were replaced")?;
             traced.traffic_is_shown()?;
             // A message on the new IKE SA is read, too: the delete of a CHILD SA names its SPI.
-            let old = child(&traced.pair.aws)?.spi_in;
+            let old = current(traced.pair)?.spi_in;
             check(gateway.xvpn(&["rekey"])?.status.success(), "xvpn rekey")?;
             let ike = ike_spi(traced.pair)?;
             traced.shows(
@@ -176,6 +177,12 @@ fn the_default() -> Outcome {
         }
         Ok(())
     })
+}
+
+/// The CHILD SA, once the one before it is gone.
+fn current(pair: &Pair<'_>) -> Result<ChildStatus, Failure> {
+    wait_until(DRAINED, || child(&pair.aws).is_ok());
+    child(&pair.aws)
 }
 
 /// The initiator's SPI of the current IKE SA.
@@ -297,3 +304,6 @@ fn never_in_silence() -> Outcome {
         check(digits(&fs::read_to_string(path)?), "the table has no keys")
     })
 }
+
+/// How long an SA that was replaced still receives, at most.
+const DRAINED: Duration = Duration::from_secs(60);
