@@ -496,6 +496,8 @@ pub struct IkeFacts {
     pub local_auth: Option<Means>,
     /// By what the peer did.
     pub remote_auth: Option<Means>,
+    /// A post-quantum pre-shared key is in its keys (RFC 8784).
+    pub ppk: bool,
 }
 
 /// What is known of a CHILD SA. No secrets.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
+use crate::auth::ppk::Ppk;
 use crate::auth::x509::revocation::Rules;
 use crate::negotiate::proposal::{EspProposal, IkeProposal};
 use crate::negotiate::selector::TrafficSelector;
@@ -46,6 +47,38 @@ pub enum EncapsulationPolicy {
     Auto,
     /// Always: we let the peer find a NAT before us. If the peer has no NAT traversal, ESP goes without.
     Force,
+}
+
+/// Whether IKE_AUTH may make an IKE SA without a CHILD SA (RFC 6023), which CREATE_CHILD_SA then makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Childless {
+    /// Neither asked for nor accepted.
+    Never,
+    /// Accepted from a peer that wants it.
+    #[default]
+    Allow,
+    /// Asked for where the peer knows it.
+    Prefer,
+    /// Nothing else: no peer that does not know it, and no CHILD SA in IKE_AUTH.
+    Force,
+}
+
+impl Childless {
+    /// A peer may do without.
+    pub(crate) fn accepts(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Allow | Self::Prefer | Self::Force => true,
+        }
+    }
+
+    /// We do without if the peer can.
+    pub(crate) fn wants(self) -> bool {
+        match self {
+            Self::Never | Self::Allow => false,
+            Self::Prefer | Self::Force => true,
+        }
+    }
 }
 
 /// When a request is sent again and when the peer is given up (RFC 7296 2.4).
@@ -190,6 +223,10 @@ pub struct ConnectionConfig {
     pub local_auth: LocalAuth,
     /// How the peer must prove that.
     pub remote_auth: RemoteAuth,
+    /// A post-quantum pre-shared key besides (RFC 8784).
+    pub ppk: Option<Ppk>,
+    /// When the IKE SA is made without a CHILD SA (RFC 6023).
+    pub childless: Childless,
     /// The peer is old: signatures with SHA-1 will do where it knows nothing else (RFC 7296 3.8).
     pub legacy_signatures: bool,
     /// Whether the peer's certificates must be known to be good.

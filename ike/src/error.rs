@@ -260,6 +260,18 @@ pub enum Cause {
         /// What our key is.
         ours: String,
     },
+    /// The peer does not use a post-quantum pre-shared key, and one is required here (RFC 8784).
+    NoPpk,
+    /// The peer uses a post-quantum pre-shared key that is not known here, and one of the two sides does not do without
+    /// (RFC 8784).
+    UnknownPpk {
+        /// Its name.
+        id: String,
+    },
+    /// The peer makes no IKE SA without a CHILD SA (RFC 6023).
+    NotChildless,
+    /// The peer asks for a CHILD SA in IKE_AUTH, and none is made there (RFC 6023).
+    ChildInAuth,
     /// The peer does not accept our signature or our certificate (AUTHENTICATION_FAILED).
     CredentialRefused {
         /// Who we are.
@@ -368,6 +380,10 @@ impl Cause {
             | Self::BadSignature { .. }
             | Self::NoCommonSignature { .. }
             | Self::CredentialRefused { .. }
+            | Self::NoPpk
+            | Self::UnknownPpk { .. }
+            | Self::NotChildless
+            | Self::ChildInAuth
             | Self::SelectorMismatch { .. }
             | Self::WrongResponder { .. }
             | Self::NoPolicy
@@ -412,7 +428,12 @@ impl Cause {
             | Self::BadSignature { .. }
             | Self::NoCommonSignature { .. }
             | Self::CredentialRefused { .. }
+            | Self::NoPpk
+            | Self::UnknownPpk { .. }
+            | Self::NotChildless
             | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),
+            // "A CHILD SA in this exchange is not acceptable", and the IKE SA stands (RFC 7296 1.3).
+            Self::ChildInAuth => Some(NotifyType::NO_ADDITIONAL_SAS),
             Self::OtherVersion { .. } => Some(NotifyType::INVALID_MAJOR_VERSION),
             Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
             Self::ForbiddenNat => Some(NotifyType::UNEXPECTED_NAT_DETECTED),

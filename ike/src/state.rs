@@ -106,6 +106,8 @@ pub(crate) struct Established {
     pub(crate) wants: Vec<Want>,
     /// The operator wants it up: what is missing of them is made.
     pub(crate) wanted: bool,
+    /// IKE_AUTH made no CHILD SA, as both sides wanted (RFC 6023).
+    pub(crate) begun_childless: bool,
     /// The operator was told of it.
     pub(crate) announced: bool,
     /// Another IKE SA of the connection is kept, and the peer is expected to delete this one.
@@ -203,8 +205,9 @@ impl Established {
     pub(crate) fn new(cx: &mut Cx<'_>, authenticated: auth::Authenticated) -> (Self, Option<Failure>) {
         let now = cx.now;
         let limits = Limits::of_ike(now, authenticated.config.ike_lifetime, cx.random);
+        let begun_childless = matches!(authenticated.child, Ok(None));
         let (child, failure) = match authenticated.child {
-            Ok(child) => (Some(child), None),
+            Ok(child) => (child, None),
             Err(failure) => (None, Some(failure)),
         };
         let mut established = Self {
@@ -221,6 +224,7 @@ impl Established {
             timers: Timers::default(),
             wants: Vec::new(),
             wanted: false,
+            begun_childless,
             announced: false,
             losing: false,
             succession: Succession::Current,

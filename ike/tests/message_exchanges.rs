@@ -108,7 +108,7 @@ fn auth_request() -> AuthRequest {
         certificate_requests: vec![],
         initial_contact: true,
         mobike_supported: true,
-        child: child(),
+        child: Some(child()),
         wants_configuration: false,
         other: vec![],
     }
@@ -240,6 +240,14 @@ fn reads_an_auth_request_as_it_was_written() {
         ..auth_request()
     };
     assert_eq!(over_the_wire(&plain.emit(), AuthRequest::parse), Ok(plain));
+    let childless = AuthRequest {
+        child: None,
+        ..auth_request()
+    };
+    assert_eq!(
+        over_the_wire(&childless.emit(), AuthRequest::parse),
+        Ok(childless)
+    );
 }
 
 #[test]
@@ -262,7 +270,8 @@ fn demands_a_proof_and_a_child_in_an_auth_request() {
     let mut payloads = Payloads::new();
     payloads.push(PayloadType::IDI, &identity("alice"));
     let error = |payloads: &Payloads| over_the_wire(payloads, AuthRequest::parse).unwrap_err();
-    assert_eq!(error(&payloads), Malformed::missing(PayloadType::SA));
+    // RFC 6023 5: a CHILD SA may be left out, but not half of it.
+    assert_eq!(error(&payloads), Malformed::missing(PayloadType::AUTH));
     payloads.push(PayloadType::SA, &sa(ProtocolId::ESP, &[1; 4]));
     assert_eq!(error(&payloads), Malformed::missing(PayloadType::TSI));
     payloads.push(PayloadType::TSI, &selectors(1));
@@ -280,6 +289,7 @@ fn tells_a_refused_ike_sa_from_a_refused_child_sa() {
         auth_accepted(ChildAnswer::Accepted(child())),
         auth_accepted(ChildAnswer::Refused(Notify::new(NotifyType::TS_UNACCEPTABLE))),
         auth_accepted(ChildAnswer::Refused(Notify::new(NotifyType(8000)))),
+        auth_accepted(ChildAnswer::Absent),
         AuthResponse::Refused(Notify::new(NotifyType::AUTHENTICATION_FAILED)),
     ] {
         assert_eq!(over_the_wire(&response.emit(), AuthResponse::parse), Ok(response));

@@ -29,8 +29,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 use xvpn_ike::auth::identity::Identity;
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
+use xvpn_ike::auth::ppk::Ppk;
 use xvpn_ike::auth::x509::revocation::Rules;
-use xvpn_ike::config::{EncapsulationPolicy, Lifetime, Retransmission};
+use xvpn_ike::config::{Childless, EncapsulationPolicy, Lifetime, Retransmission};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
 use zeroize::Zeroizing;
 
@@ -94,6 +95,10 @@ pub struct TunnelConfig {
     pub local_auth: LocalAuth,
     /// How the peer must prove who it is.
     pub remote_auth: RemoteAuth,
+    /// A post-quantum pre-shared key besides.
+    pub ppk: Option<Ppk>,
+    /// When the IKE SA is made without a CHILD SA.
+    pub childless: Childless,
     /// The peer is old: SHA-1 will do where it knows nothing else.
     pub legacy: bool,
     /// Whether the peer's certificates must be known to be good.

@@ -82,6 +82,10 @@ pub(super) struct RawTunnel {
     /// `None` if there is none or an unreadable one, which was reported.
     pub(super) psk: Option<RawPsk>,
     pub(super) previous_psk: Option<RawPsk>,
+    pub(super) ppk: Option<RawPsk>,
+    pub(super) ppk_id: Option<At<String>>,
+    pub(super) ppk_required: Option<At<bool>>,
+    pub(super) childless: Option<At<String>>,
     pub(super) weak_psk: Option<At<bool>>,
     pub(super) revocation: Option<At<String>>,
     pub(super) crl: Option<At<Vec<At<String>>>>,
@@ -201,6 +205,7 @@ impl RawTunnel {
         let s = &mut section;
         let psk = read_psk(s, "psk", out);
         let previous_psk = read_psk(s, "previous_psk", out);
+        let ppk = read_psk(s, "ppk", out);
         let tunnel = Self {
             span: s.span.clone(),
             keys: s.keys(),
@@ -209,6 +214,10 @@ impl RawTunnel {
             remote: s.section("remote", out).map(|end| RawEnd::read(end, true, out)),
             psk,
             previous_psk,
+            ppk,
+            ppk_id: s.string("ppk_id", out),
+            ppk_required: s.boolean("ppk_required", out),
+            childless: s.string("childless", out),
             weak_psk: s.boolean("weak_psk", out),
             revocation: s.string("revocation", out),
             crl: s.strings("crl", out),

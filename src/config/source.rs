@@ -129,7 +129,8 @@ fn is_secret_key(before: &str) -> bool {
         .map_or(0, |at| at + 1);
     let key = key.get(start..).unwrap_or_default().to_ascii_lowercase();
     !key.starts_with("weak")
-        && ["psk", "secret", "password", "shared", "pks"]
+        && !["ppk_id", "ppk_required"].contains(&key.as_str())
+        && ["psk", "ppk", "secret", "password", "shared", "pks"]
             .iter()
             .any(|word| key.contains(word))
 }
@@ -188,11 +189,13 @@ mod tests {
             "psk = \"\"\"**\n*\"\"\"\nx = \"1\""
         );
         assert_eq!(cover_secrets("secret = 'abc"), "secret = '***");
+        assert_eq!(cover_secrets("ppk = 'abc'"), "ppk = '***'");
+        assert_eq!(cover_secrets("previous_psk = 'abc'"), "previous_psk = '***'");
     }
 
     #[test]
     fn shows_the_name_of_a_secret_file() {
-        let text = "psk = { file = \"/etc/xvpn/a.psk\" }\nweak_psk = true\n";
+        let text = "psk = { file = \"/etc/xvpn/a.psk\" }\nweak_psk = true\nppk_id = \"a\"\n";
         assert_eq!(cover_secrets(text), text);
     }
 }

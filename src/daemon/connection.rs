@@ -93,6 +93,8 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         remote_identity: tunnel.remote_identity.clone(),
         local_auth: tunnel.local_auth.clone(),
         remote_auth: tunnel.remote_auth.clone(),
+        ppk: tunnel.ppk.clone(),
+        childless: tunnel.childless,
         legacy_signatures: tunnel.legacy,
         revocation: tunnel.revocation.clone(),
         ike_proposals: tunnel.ike_proposals.clone(),

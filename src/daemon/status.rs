@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use xvpn_ike::api::{ChildFacts, Encapsulation, Event, IkeFacts, Path, Spi, Usage};
+use xvpn_ike::auth::verified::Means;
 use xvpn_ike::config::ConnectionId;
 
 use super::demand::Demand;
@@ -382,6 +383,11 @@ pub fn ms(duration: Duration) -> u64 {
 }
 
 fn ike_status(facts: &IkeFacts, age: Duration) -> IkeStatus {
+    let by = |means: Option<Means>| match (means, facts.ppk) {
+        (None, _) => String::new(),
+        (Some(means), false) => means.to_string(),
+        (Some(means), true) => format!("{means} + ppk"),
+    };
     IkeStatus {
         role: words::role(facts.role).into(),
         spi_i: format!("{:016x}", facts.spi_i),
@@ -391,14 +397,8 @@ fn ike_status(facts: &IkeFacts, age: Duration) -> IkeStatus {
         remote: facts.path.remote,
         nat_local: facts.nat_local,
         nat_remote: facts.nat_remote,
-        local_auth: facts
-            .local_auth
-            .map(|means| means.to_string())
-            .unwrap_or_default(),
-        remote_auth: facts
-            .remote_auth
-            .map(|means| means.to_string())
-            .unwrap_or_default(),
+        local_auth: by(facts.local_auth),
+        remote_auth: by(facts.remote_auth),
         age_ms: ms(age),
     }
 }

@@ -66,6 +66,7 @@ fn ike() -> Event {
         nat_remote: true,
         local_auth: Some(Means::Psk),
         remote_auth: Some(Means::Certificate(SignatureAlgorithm::Ed25519)),
+        ppk: false,
     };
     Event::IkeEstablished { connection: ID, ike }
 }

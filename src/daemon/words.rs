@@ -167,6 +167,10 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::BadSignature { .. }
         | Cause::NoCommonSignature { .. }
         | Cause::CredentialRefused { .. }
+        | Cause::NoPpk
+        | Cause::UnknownPpk { .. }
+        | Cause::NotChildless
+        | Cause::ChildInAuth
         | Cause::SelectorMismatch { .. }
         | Cause::InvalidSyntax { .. }
         | Cause::UnsupportedCritical { .. }
@@ -208,6 +212,10 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::BadSignature { .. }
         | Cause::NoCommonSignature { .. }
         | Cause::CredentialRefused { .. }
+        | Cause::NoPpk
+        | Cause::UnknownPpk { .. }
+        | Cause::NotChildless
+        | Cause::ChildInAuth
         | Cause::SelectorMismatch { .. }
         | Cause::NoPolicy
         | Cause::ForbiddenNat

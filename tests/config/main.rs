@@ -205,6 +205,7 @@ fn the_examples_of_the_guide_are_good() {
         let folder = Folder::new();
         folder.write("azure.psk", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n", 0o600);
         folder.write("azure-old.psk", "w3Kx8nQe5Tz1Bp7Jf0Gm9Vd2\n", 0o600);
+        folder.write("azure.ppk", "t6Rb4mWq9Hx2Ls8Yd1Kc7Vn5\n", 0o600);
         folder.write(
             "xvpn.toml",
             &example
@@ -259,6 +260,7 @@ fn the_reference_of_the_guide_names_every_key_and_its_default() {
     let folder = Folder::new();
     folder.write("azure.psk", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n", 0o600);
     folder.write("azure-old.psk", "w3Kx8nQe5Tz1Bp7Jf0Gm9Vd2\n", 0o600);
+    folder.write("azure.ppk", "t6Rb4mWq9Hx2Ls8Yd1Kc7Vn5\n", 0o600);
     let load = |keep: &dyn Fn(&str) -> bool| {
         let text: Vec<&str> = whole.lines().filter(|line| keep(line)).collect();
         let text = text.join("\n").replace("/etc/xvpn", folder.0.to_str().unwrap());

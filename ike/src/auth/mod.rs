@@ -3,6 +3,7 @@
 pub mod announcement;
 pub mod identity;
 pub mod method;
+pub mod ppk;
 pub mod psk;
 pub mod signature;
 pub mod signed;

@@ -23,7 +23,7 @@ impl Connection {
             sum.ike.push(*spi);
             match state {
                 State::InitSent(_) | State::IntermediateSent(_) => {}
-                State::AuthSent(sent) => sum.esp.push(sent.child_spi),
+                State::AuthSent(sent) => sum.esp.extend(sent.child_spi),
                 State::Closing(closing) => sum.esp.extend(closing.children.keys()),
                 State::Established(established) => {
                     sum.esp.extend(established.children.keys());

@@ -48,7 +48,9 @@ impl Connection {
         let spi = new.ike.local_spi();
         cx.spis.adopt(spi, self.id());
         self.shed(cx);
-        new.wanted = self.intent == Intent::Up;
+        // Who began without a CHILD SA makes it, whatever made it begin.
+        let makes_child = new.begun_childless && new.ike.role == Role::Initiator;
+        new.wanted = self.intent == Intent::Up || makes_child;
         let refused = match refused {
             Some(failure) if !new.outlives_children() => {
                 return self.without_child(cx, new, answer, failure);

@@ -75,6 +75,13 @@ impl Cause {
             Self::SelectorMismatch { .. } => {
                 "`local.networks` here must overlap `remote.networks` at the peer, and the other way round".into()
             }
+            Self::NoPpk => "give both sides the same `ppk` and `ppk_id`, or write `ppk_required = false` here to do without".into(),
+            Self::UnknownPpk { id } => format!(
+                "write `ppk_id = \"{id}\"` and the key as `ppk` here if it is the right one, or let both sides do without \
+                 (`ppk_required = false`)"
+            ),
+            Self::NotChildless => "write `childless = \"prefer\"` here, or let the peer allow it (strongSwan `childless = allow`)".into(),
+            Self::ChildInAuth => "write `childless = \"allow\"` here, or let the peer begin without (strongSwan `childless = force`)".into(),
             Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
             Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
             Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
@@ -279,6 +286,15 @@ impl fmt::Display for Cause {
                     None => Ok(()),
                 }
             }
+            Self::NoPpk => f.write_str(
+                "the peer does not use a post-quantum pre-shared key (PPK), and one is required here",
+            ),
+            Self::UnknownPpk { id } => write!(
+                f,
+                "the peer uses the post-quantum pre-shared key (PPK) `{id}`, which is not known here"
+            ),
+            Self::NotChildless => f.write_str("the peer makes no IKE SA without a CHILD SA"),
+            Self::ChildInAuth => f.write_str("the peer wants a CHILD SA in IKE_AUTH, where none is made"),
             Self::NoPolicy => f.write_str("no connection is configured for this peer"),
             Self::InvalidSyntax {
                 refused_by: Side::Us,

@@ -19,7 +19,7 @@ use super::init::{Attempt, Exchanged, joined};
 use super::narrowed::without_key_exchange;
 use super::proof::{self, Believed, Shown};
 use super::status::{self, Deferred, Halt, Proven};
-use super::{Cx, crash, mobike};
+use super::{Cx, crash, mobike, ppk};
 use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
@@ -32,7 +32,7 @@ use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{check_answer, from_payload, to_payload};
 use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
-use crate::sa::keymat::{ChildKeys, SharedSecrets};
+use crate::sa::keymat::{ChildKeys, PpkKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
 use crate::sa::transmission::Seen;
@@ -53,8 +53,10 @@ pub(crate) struct Sent {
     /// RealMessage2: the responder's first message, which its AUTH covers.
     response: Vec<u8>,
     int_auth: Vec<u8>,
-    /// Our SPI of the first CHILD SA.
-    pub(crate) child_spi: Spi,
+    /// The keys with the PPK, if we have offered one (RFC 8784).
+    ppk: Option<PpkKeys>,
+    /// Our SPI of the first CHILD SA; `None`: without one (RFC 6023).
+    pub(crate) child_spi: Option<Spi>,
     /// The answer came; whether the peer's certificate is still good is not known yet.
     pub(crate) deferred: Option<Deferred>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Authenticated {
     /// Who the peer is.
     pub(crate) remote_identity: Identity,
     /// The first CHILD SA, or why there is none.
-    pub(crate) child: Result<ChildSa, Failure>,
+    pub(crate) child: Result<Option<ChildSa>, Failure>,
     /// The peer wants a CHILD SA for each pair of selectors (SINGLE_PAIR_REQUIRED, RFC 7296 2.9).
     pub(crate) single_pair: bool,
     /// The rest of what we asked for may be had in another CHILD SA (ADDITIONAL_TS_POSSIBLE, RFC 7296 2.9).
@@ -117,20 +119,35 @@ pub(crate) fn request(
     } = exchanged;
     let int_auth = ike.int_auth.octets(ike.requests.next_id());
     let idi = identification(&config.local_identity);
-    let signed = SignedOctets {
-        message: &request,
-        nonce: &ike.nonces.responder,
-        sk_p: &ike.keys.sk_pi,
-        rest_of_id: &idi.to_bytes(),
-        int_auth: &int_auth,
+    let rest_of_id = idi.to_bytes();
+    let prove = |sk_p: &[u8]| {
+        let signed = SignedOctets {
+            message: &request,
+            nonce: &ike.nonces.responder,
+            sk_p,
+            rest_of_id: &rest_of_id,
+            int_auth: &int_auth,
+        };
+        let announced = ike.features.auth_methods.clone();
+        proof::prove(&ike, &config, signed, announced, attempt.key).map_err(failure)
     };
-    let announced = ike.features.auth_methods.clone();
-    let mut proof = proof::prove(&ike, &config, signed, announced, attempt.key).map_err(failure)?;
+    let offered = ppk::offer(&ike, &config).map_err(failure)?;
+    let mut proof = prove(offered.as_ref().map_or(&ike.keys.sk_pi, |(_, keys)| &keys.sk_pi))?;
+    let (mut ppk, mut ppk_identity) = (None, Vec::new());
+    if let Some((named, keys)) = offered {
+        let without = match named.required {
+            true => None,
+            false => Some(prove(&ike.keys.sk_pi)?.auth),
+        };
+        ppk_identity = ppk::identity(named, without);
+        ppk = Some(keys);
+    }
     if ike.features.wants_ocsp {
         proof.certificates.extend(status::own_response(cx, &config));
     }
     ike.local_means = Some(proof.means);
-    let child_spi = cx.spis.allocate_esp(cx.random);
+    let childless = config.childless.wants() && ike.features.childless;
+    let child_spi = (!childless).then(|| cx.spis.allocate_esp(cx.random));
     let remotes = || std::iter::once(&config.remote_auth);
     let message = AuthRequest {
         idi,
@@ -140,16 +157,17 @@ pub(crate) fn request(
         certificate_requests: proof::certificate_requests(std::iter::once(&*config), MOST_AUTHORITIES),
         initial_contact: sole && config.initial_contact,
         mobike_supported: config.mobike,
-        child: ChildOffer {
+        child: child_spi.map(|child_spi| ChildOffer {
             sa: offer::esp_offer(&without_key_exchange(&config.esp_proposals), child_spi),
             tsi: to_payload(&config.local_selectors),
             tsr: to_payload(&config.remote_selectors),
             transport_mode: false,
             no_tfc_padding: false,
-        },
+        }),
         wants_configuration: false,
         other: proof::announcement(remotes())
             .into_iter()
+            .chain(ppk_identity)
             .chain(further(cx, &ike, &config, config.mobike))
             .collect(),
     };
@@ -162,6 +180,7 @@ pub(crate) fn request(
         attempt,
         response: response.to_vec(),
         int_auth,
+        ppk,
         child_spi,
         deferred: None,
     })
@@ -198,8 +217,14 @@ impl Sent {
 
     /// The end of an attempt that came to nothing.
     pub(crate) fn discard(self, cx: &mut Cx<'_>) {
-        cx.spis.release_esp(self.child_spi);
+        self.release_child(cx);
         cx.spis.release_ike(self.ike.local_spi(), None);
+    }
+
+    fn release_child(&self, cx: &mut Cx<'_>) {
+        if let Some(spi) = self.child_spi {
+            cx.spis.release_esp(spi);
+        }
     }
 
     /// Judges the answer.
@@ -209,7 +234,7 @@ impl Sent {
             Ok(AuthResponse::Accepted(accepted)) => accepted,
             Ok(AuthResponse::Refused(notify)) => {
                 let failure = failure(self.refused(&notify));
-                cx.spis.release_esp(self.child_spi);
+                self.release_child(cx);
                 return Finished::Refused(failure);
             }
             Err(malformed) => {
@@ -241,16 +266,31 @@ impl Sent {
             }
         }
         self.ike.remote_means = Some(believed.means);
-        let child = match self.first_child(cx, &accepted.child) {
-            Ok(child) => Ok(child),
-            Err(cause) => {
-                cx.spis.release_esp(self.child_spi);
-                Err(failure(cause))
+        if let Some(keys) = self.ppk.take().filter(|_| ppk::is_used(&accepted.other)) {
+            self.ike.mix(keys);
+        }
+        let child = match (self.child_spi, &accepted.child) {
+            // RFC 6023 3: the answer is as the request.
+            (None, _) => Ok(None),
+            (Some(_), ChildAnswer::Absent) => {
+                return self.refuse(
+                    cx,
+                    Cause::InvalidSyntax {
+                        refused_by: Side::Us,
+                        detail: "the CHILD SA that was asked for is neither made nor refused".to_owned(),
+                    },
+                );
             }
+            (Some(spi), ChildAnswer::Accepted(answer)) => self.first_child(cx, spi, answer).map(Some),
+            (Some(_), ChildAnswer::Refused(notify)) => Err(self.refused(notify)),
         };
+        let child = child.map_err(|cause| {
+            self.release_child(cx);
+            failure(cause)
+        });
         let single_pair = match &accepted.child {
             ChildAnswer::Refused(notify) => notify.kind == NotifyType::SINGLE_PAIR_REQUIRED,
-            ChildAnswer::Accepted(_) => false,
+            ChildAnswer::Accepted(_) | ChildAnswer::Absent => false,
         };
         let says = |kind| accepted.other.iter().any(|notify| notify.kind == kind);
         let initial_contact = says(NotifyType::INITIAL_CONTACT);
@@ -280,10 +320,14 @@ impl Sent {
                 got,
             });
         }
+        let used = self.ppk.as_ref().filter(|_| ppk::is_used(&accepted.other));
+        if used.is_none() && self.config.ppk.as_ref().is_some_and(|ppk| ppk.required) {
+            return Err(Cause::NoPpk);
+        }
         let signed = SignedOctets {
             message: &self.response,
             nonce: &self.ike.nonces.initiator,
-            sk_p: &self.ike.keys.sk_pr,
+            sk_p: used.map_or(&self.ike.keys.sk_pr, |keys| &keys.sk_pr),
             rest_of_id: &accepted.idr.to_bytes(),
             int_auth: &self.int_auth,
         };
@@ -296,11 +340,7 @@ impl Sent {
         Ok((got, believed))
     }
 
-    fn first_child(&self, cx: &mut Cx<'_>, answer: &ChildAnswer) -> Result<ChildSa, Cause> {
-        let answer = match answer {
-            ChildAnswer::Accepted(answer) => answer,
-            ChildAnswer::Refused(notify) => return Err(self.refused(notify)),
-        };
+    fn first_child(&self, cx: &mut Cx<'_>, inbound_spi: Spi, answer: &ChildOffer) -> Result<ChildSa, Cause> {
         let proposals = without_key_exchange(&self.config.esp_proposals);
         let chosen = accept_esp(&proposals, &answer.sa, ChildExchange::IkeAuth).map_err(|bad| {
             Cause::InvalidSyntax {
@@ -324,7 +364,7 @@ impl Sent {
         let agreement = ChildAgreement {
             id: ChildId(0),
             resource: None,
-            inbound_spi: self.child_spi,
+            inbound_spi,
             outbound_spi: chosen.spi,
             suite: chosen.suite,
             local,
@@ -368,7 +408,7 @@ impl Sent {
     }
 
     fn refuse(self, cx: &mut Cx<'_>, cause: Cause) -> Finished {
-        cx.spis.release_esp(self.child_spi);
+        self.release_child(cx);
         // RFC 7296 2.21.2: an INFORMATIONAL exchange with the error and nothing else.
         let farewell = match cause.notify() {
             Some(kind @ NotifyType::AUTHENTICATION_FAILED) => Informational {

@@ -8,12 +8,12 @@ use super::auth::{Authenticated, failure, first_child_sa, further, identificatio
 use super::narrowed::Narrowed;
 use super::proof::{Believed, Proof, Shown};
 use super::status::{Deferred, Halt, Proven};
-use super::{Cx, crash, mobike, proof, status};
+use super::{Cx, crash, mobike, ppk, proof, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::psk::Generation;
 use crate::auth::signed::SignedOctets;
-use crate::config::{ConnectionConfig, ConnectionId};
+use crate::config::{Childless, ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Failure, Ignore};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
 use crate::negotiate::offer;
@@ -23,6 +23,7 @@ use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::child::ChildSa;
 use crate::sa::datagrams::Datagrams;
 use crate::sa::ike_sa::IkeSa;
+use crate::sa::keymat::PpkKeys;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Standing;
 use crate::wire::payload::{Body, Notify, NotifyType};
@@ -64,7 +65,10 @@ pub(crate) enum Answered {
 }
 
 /// The connection the peer has proven to be of, the proof, and what its CHILD SA would be.
-type Choice = (Arc<ConnectionConfig>, Believed, Result<Narrowed, Cause>);
+type Choice = (Arc<ConnectionConfig>, Verified, Result<Option<Narrowed>, Cause>);
+
+/// A peer that is believed, and the keys with the PPK if that is used (RFC 8784).
+type Verified = (Believed, Option<PpkKeys>);
 
 /// The peer's claims, read.
 struct Claim {
@@ -143,13 +147,13 @@ impl Awaited {
             Err(malformed) => Err(from_malformed(&malformed)),
         };
         let chosen = claim.and_then(|claim| {
-            let (config, believed, narrowed) = self.choose(cx, &claim, candidates)?;
+            let (config, verified, narrowed) = self.choose(cx, &claim, candidates)?;
             if config.mobike && mobike::finds_forbidden_nat(&claim.message.other, path) {
                 return Err(Cause::ForbiddenNat);
             }
-            Ok((claim, (config, believed, narrowed)))
+            Ok((claim, (config, verified, narrowed)))
         });
-        let (claim, (config, believed, narrowed)) = match chosen {
+        let (claim, (config, (believed, ppk), narrowed)) = match chosen {
             Ok(chosen) => chosen,
             Err(cause) => return self.refuse(cx, id, cause, candidates),
         };
@@ -173,6 +177,10 @@ impl Awaited {
                 return Answered::Deferred(Box::new(self));
             }
         }
+        let uses_ppk = ppk.is_some();
+        if let Some(keys) = ppk {
+            self.ike.mix(keys);
+        }
         let mut ours = match self.prove(&config, &claim, believed.means.generation()) {
             Ok(ours) => ours,
             Err(cause) => return self.refuse(cx, id, cause, candidates),
@@ -188,7 +196,11 @@ impl Awaited {
         }
         self.ike.features.mobike = config.mobike && claim.message.mobike_supported;
         let mobility = mobility(&self.ike, &config, &claim.message.other);
-        let mut other = narrowed.as_ref().map_or_else(|_| Vec::new(), Narrowed::notifies);
+        let mut other = match &narrowed {
+            Ok(Some(narrowed)) => narrowed.notifies(),
+            Ok(None) | Err(_) => Vec::new(),
+        };
+        other.extend(uses_ppk.then(ppk::confirmation));
         other.extend(further(cx, &self.ike, &config, self.ike.features.mobike));
         let (child, answer) = self.first_child(cx, &config, narrowed);
         self.ike.remote_means = Some(believed.means);
@@ -306,7 +318,7 @@ impl Awaited {
                     continue;
                 }
             };
-            let narrowed = Narrowed::choose(config, &claim.message.child, ChildExchange::IkeAuth, |_| false);
+            let narrowed = narrow(config, claim.message.child.as_ref());
             // A connection that can serve the CHILD SA is better than one that cannot.
             let better = narrowed.is_ok();
             if better || found.is_none() {
@@ -319,34 +331,47 @@ impl Awaited {
         found.ok_or_else(|| refusal.unwrap_or(Cause::NoPolicy))
     }
 
-    fn verify(&self, cx: &Cx<'_>, config: &ConnectionConfig, claim: &Claim) -> Result<Believed, Cause> {
+    fn verify(&self, cx: &Cx<'_>, config: &ConnectionConfig, claim: &Claim) -> Result<Verified, Cause> {
+        // RFC 6023 3: who does not want it behaves as if it did not know it.
+        if claim.message.child.is_none() && !config.childless.accepts() {
+            return Err(Cause::from_malformed(&Malformed::new(
+                Fault::Missing(PayloadType::SA),
+                0,
+            )));
+        }
+        let accepted = ppk::accept(&self.ike, config, &claim.message.auth, &claim.message.other)?;
         let signed = SignedOctets {
             message: &self.request,
             nonce: &self.ike.nonces.responder,
-            sk_p: &self.ike.keys.sk_pi,
+            sk_p: accepted
+                .keys
+                .as_ref()
+                .map_or(&self.ike.keys.sk_pi, |keys| &keys.sk_pi),
             rest_of_id: &claim.message.idi.to_bytes(),
             int_auth: &self.int_auth,
         };
         let shown = Shown {
             identity: &claim.idi,
-            auth: &claim.message.auth,
+            auth: accepted.instead.as_ref().unwrap_or(&claim.message.auth),
             certificates: &claim.message.certificates,
         };
-        proof::verify(&self.ike, config, signed, shown, cx.wall_clock)
+        let believed = proof::verify(&self.ike, config, signed, shown, cx.wall_clock)?;
+        Ok((believed, accepted.keys))
     }
 
     fn first_child(
         &self,
         cx: &mut Cx<'_>,
         config: &ConnectionConfig,
-        narrowed: Result<Narrowed, Cause>,
-    ) -> (Result<ChildSa, Failure>, ChildAnswer) {
+        narrowed: Result<Option<Narrowed>, Cause>,
+    ) -> (Result<Option<ChildSa>, Failure>, ChildAnswer) {
         let refuse = |cause: Cause| {
             let notify = Notify::new(cause.notify().unwrap_or(NotifyType::NO_PROPOSAL_CHOSEN));
             (Err(failure(cause)), ChildAnswer::Refused(notify))
         };
         let narrowed = match narrowed {
-            Ok(narrowed) => narrowed,
+            Ok(Some(narrowed)) => narrowed,
+            Ok(None) => return (Ok(None), ChildAnswer::Absent),
             Err(cause) => return refuse(cause),
         };
         let inbound_spi = cx.spis.allocate_esp(cx.random);
@@ -358,7 +383,7 @@ impl Awaited {
             no_tfc_padding: false,
         };
         match first_child_sa(cx, &self.ike, config, narrowed.agreement(inbound_spi, &self.ike)) {
-            Ok(child) => (Ok(child), ChildAnswer::Accepted(answer)),
+            Ok(child) => (Ok(Some(child)), ChildAnswer::Accepted(answer)),
             Err(cause) => {
                 cx.spis.release_esp(inbound_spi);
                 refuse(cause)
@@ -374,6 +399,15 @@ impl Claim {
         let idr = message.idr.as_ref().and_then(|idr| identity(idr).ok());
         Ok(Self { idi, idr, message })
     }
+}
+
+/// What the CHILD SA would be, if one is asked for.
+fn narrow(config: &ConnectionConfig, child: Option<&ChildOffer>) -> Result<Option<Narrowed>, Cause> {
+    let Some(child) = child else { return Ok(None) };
+    if config.childless == Childless::Force {
+        return Err(Cause::ChildInAuth);
+    }
+    Narrowed::choose(config, child, ChildExchange::IkeAuth, |_| false).map(Some)
 }
 
 /// A request without AUTH wants EAP (RFC 7296 2.16).

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use super::proof;
+use super::{ppk, proof};
 use crate::auth::signature::HASHES;
 use crate::config::ConnectionConfig;
 use crate::message::{InitAccepted, InitNotifies, InitRequest};
 use crate::negotiate::transform::TransformType;
 use crate::sa::features::Features;
-use crate::wire::payload::VendorId;
+use crate::wire::payload::{Notify, NotifyType, ProtocolId, VendorId};
 
 /// Octets that only an xvpn sends (RFC 7296 3.12).
 pub(crate) const VENDOR_ID: &[u8] = b"xvpn-ikev2-1";
@@ -22,6 +22,12 @@ pub(crate) fn announce(request: &mut InitRequest, config: &ConnectionConfig) {
     if signs(config) {
         request.notifies.signature_hash_algorithms = HASHES.to_vec();
     }
+    request.notifies.other.extend(ppk::announcement(config));
+    // RFC 6023 asks for it of the responder only, whose answer has the room for it then.
+    request
+        .notifies
+        .other
+        .extend(config.childless.wants().then(childless));
     request.vendor_ids.push(VendorId(VENDOR_ID.to_vec()));
     // RFC 9370 2.2.1: who offers additional key exchanges can do IKE_INTERMEDIATE.
     let mut transforms = request
@@ -49,7 +55,15 @@ pub(crate) fn answer(
     accepted: &mut InitAccepted,
     candidates: &[Arc<ConnectionConfig>],
 ) -> Features {
-    let features = common(&request.notifies, &request.vendor_ids);
+    let mut features = common(&request.notifies, &request.vendor_ids);
+    features.ppk &= candidates.iter().any(|config| config.ppk.is_some());
+    if features.ppk {
+        accepted.notifies.other.push(Notify::new(NotifyType::USE_PPK));
+    }
+    features.childless = candidates.iter().any(|config| config.childless.accepts());
+    if features.childless {
+        accepted.notifies.other.push(childless());
+    }
     accepted.notifies.fragmentation_supported = features.fragmentation;
     accepted.notifies.intermediate_supported = features.intermediate;
     if !features.signature_hashes.is_empty() && candidates.iter().any(|config| signs(config)) {
@@ -78,8 +92,26 @@ fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
         fragmentation: notifies.fragmentation_supported,
         intermediate: notifies.intermediate_supported,
         signature_hashes: understood(&notifies.signature_hash_algorithms),
+        ppk: ppk::announced(&notifies.other),
+        childless: is_childless(notifies),
         auth_methods: proof::announced(&notifies.other),
         wants_ocsp: false,
+    }
+}
+
+/// The responder makes IKE SAs without a CHILD SA.
+pub(crate) fn is_childless(notifies: &InitNotifies) -> bool {
+    notifies
+        .other
+        .iter()
+        .any(|notify| notify.kind == NotifyType::CHILDLESS_IKEV2_SUPPORTED)
+}
+
+/// RFC 6023 4: the responder says it unasked, for the initiator has no word for it; of the protocol IKE.
+fn childless() -> Notify {
+    Notify {
+        protocol: ProtocolId::IKE,
+        ..Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED)
     }
 }
 

@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::traversal::{detected, encapsulation, float, nat_detection};
-use super::{Cx, extensions};
+use super::{Cx, extensions, ppk};
 use crate::api::{Encapsulation, Path, Role};
 use crate::auth::psk::Generation;
-use crate::config::ConnectionConfig;
+use crate::config::{Childless, ConnectionConfig};
 use crate::crypto::kex::KeyPair;
 use crate::crypto::puzzle::{Puzzle, Search, Solver};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
@@ -201,6 +201,12 @@ impl Sent {
         let fits = method == self.key.method() && accepted.ke.method == method.id();
         // RFC 9370 2.2.1: who agrees to additional key exchanges says that it can do IKE_INTERMEDIATE.
         let agreed = chosen.suite.additional.is_empty() || accepted.notifies.intermediate_supported;
+        if ppk::lacks_required(&self.config, &accepted.notifies.other) {
+            return Ok(Answer::Suspect(Cause::NoPpk));
+        }
+        if self.config.childless == Childless::Force && !extensions::is_childless(&accepted.notifies) {
+            return Ok(Answer::Suspect(Cause::NotChildless));
+        }
         let length = accepted.ke.data.len();
         if !fits || !agreed || length != method.answer_len() || header.responder_spi.is_zero() {
             return Err(Ignore::Malformed);

@@ -150,12 +150,18 @@ fn fitting(header: &Header, mut accepted: InitAccepted, received: usize) -> Vec<
         build_plain(header, &InitResponse::Accepted(Box::new(accepted.clone())).emit())
     };
     let mut response = build(&accepted);
-    let hints: [fn(&mut InitAccepted); 4] = [
+    let hints: [fn(&mut InitAccepted); 5] = [
         |accepted| {
             accepted
                 .notifies
                 .other
                 .retain(|notify| notify.kind != NotifyType::SUPPORTED_AUTH_METHODS);
+        },
+        |accepted| {
+            accepted
+                .notifies
+                .other
+                .retain(|notify| notify.kind != NotifyType::CHILDLESS_IKEV2_SUPPORTED);
         },
         // RFC 7296 3.7: without authorities it asks for a certificate of any.
         |accepted| {

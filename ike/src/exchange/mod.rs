@@ -33,6 +33,7 @@ pub(crate) mod liveness;
 pub(crate) mod mobike;
 pub(crate) mod narrowed;
 pub(crate) mod new_child;
+pub(crate) mod ppk;
 pub(crate) mod proof;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;

@@ -31,8 +31,8 @@ pub struct AuthRequest {
     pub initial_contact: bool,
     /// MOBIKE_SUPPORTED (RFC 4555).
     pub mobike_supported: bool,
-    /// The CHILD SA asked for.
-    pub child: ChildOffer,
+    /// The CHILD SA asked for; none in a childless initiation (RFC 6023 5).
+    pub child: Option<ChildOffer>,
     /// A configuration payload was there: the peer wants an address.
     pub wants_configuration: bool,
     /// All other notifies that are no errors.
@@ -87,6 +87,8 @@ pub enum ChildAnswer {
     Accepted(ChildOffer),
     /// It is refused; the IKE SA stands nevertheless (RFC 7296 1.2).
     Refused(Notify),
+    /// None was asked for (RFC 6023 5).
+    Absent,
 }
 
 impl AuthRequest {
@@ -94,7 +96,7 @@ impl AuthRequest {
     pub fn parse(chain: &Chain<'_>) -> Result<Self, Malformed> {
         let slots = Slots::fill(chain)?;
         let statuses = Statuses::collect(chain)?;
-        let child = slots.child.need(&statuses)?;
+        let child = slots.child.asked(&statuses)?;
         Ok(Self {
             idi: need(slots.idi, PayloadType::IDI)?,
             idr: slots.idr,
@@ -118,7 +120,9 @@ impl AuthRequest {
         payloads.push_all(PayloadType::CERTREQ, &self.certificate_requests);
         payloads.push_some(PayloadType::IDR, self.idr.as_ref());
         payloads.push(PayloadType::AUTH, &self.auth);
-        self.child.emit(&mut payloads);
+        if let Some(child) = &self.child {
+            child.emit(&mut payloads);
+        }
         push_flag(&mut payloads, NotifyType::MOBIKE_SUPPORTED, self.mobike_supported);
         push_notifies(&mut payloads, &self.other);
         payloads
@@ -134,7 +138,7 @@ impl AuthResponse {
             return Ok(Self::Refused(error.clone()));
         }
         let slots = Slots::fill(chain)?;
-        let child = slots.child.answer(&statuses)?;
+        let child = slots.child.answer_or_none(&statuses)?;
         Ok(Self::Accepted(Box::new(AuthAccepted {
             idr: need(slots.idr, PayloadType::IDR)?,
             auth: need(slots.auth, PayloadType::AUTH)?,
@@ -172,6 +176,7 @@ impl ChildAnswer {
         match self {
             Self::Accepted(child) => child.emit(payloads),
             Self::Refused(notify) => payloads.push(PayloadType::NOTIFY, notify),
+            Self::Absent => {}
         }
     }
 }
@@ -221,6 +226,26 @@ impl ChildSlots {
             transport_mode: statuses.transport_mode,
             no_tfc_padding: statuses.no_tfc_padding,
         })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sa.is_none() && self.tsi.is_none() && self.tsr.is_none()
+    }
+
+    /// RFC 6023 5: all of it or nothing.
+    fn asked(self, statuses: &Statuses) -> Result<Option<ChildOffer>, Malformed> {
+        match self.is_empty() {
+            true => Ok(None),
+            false => self.need(statuses).map(Some),
+        }
+    }
+
+    /// The same of a response.
+    fn answer_or_none(self, statuses: &Statuses) -> Result<ChildAnswer, Malformed> {
+        match (self.is_empty(), &statuses.error) {
+            (true, None) => Ok(ChildAnswer::Absent),
+            (true, Some(_)) | (false, _) => self.answer(statuses),
+        }
     }
 
     /// RFC 7296 3.10.1: an error type in a response, known or not, means that the request has failed.

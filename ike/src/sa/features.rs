@@ -15,6 +15,10 @@ pub(crate) struct Features {
     pub(crate) signature_hashes: Vec<u16>,
     /// How the responder would like the initiator to authenticate (RFC 9593).
     pub(crate) auth_methods: Option<Announced>,
+    /// Both sides have post-quantum pre-shared keys (RFC 8784); whether the same, IKE_AUTH tells.
+    pub(crate) ppk: bool,
+    /// The responder makes IKE SAs without a CHILD SA (RFC 6023).
+    pub(crate) childless: bool,
     /// NAT traversal (RFC 7296 2.23): both sides notify what they see of the path.
     pub(crate) nat_traversal: bool,
     /// MOBIKE (RFC 4555); announced in IKE_AUTH.

@@ -13,7 +13,7 @@ use crate::negotiate::nat::NatStatus;
 use crate::negotiate::proposal::IkeSuite;
 use crate::sa::features::Features;
 use crate::sa::int_auth::IntAuth;
-use crate::sa::keymat::{IkeKeys, Seeds, SharedSecrets};
+use crate::sa::keymat::{IkeKeys, PpkKeys, Seeds, SharedSecrets};
 use crate::sa::reassembly::Reassembly;
 use crate::sa::spis::FirstMessage;
 use crate::sa::transmission::{FIRST_LIMIT, Ivs};
@@ -47,6 +47,8 @@ pub(crate) struct IkeSa {
     pub(crate) local_means: Option<Means>,
     /// By what the peer has.
     pub(crate) remote_means: Option<Means>,
+    /// A post-quantum pre-shared key is in its keys (RFC 8784).
+    pub(crate) ppk: bool,
     /// Our requests.
     pub(crate) requests: Requests,
     /// The peer's requests.
@@ -156,6 +158,8 @@ impl IkeSa {
         let mut successor = Self::with_keys(agreed, keys, (0, 0), (policy, old.fragment_size))?;
         // RFC 7296 2.8.3: nobody authenticates again.
         (successor.local_means, successor.remote_means) = (old.local_means, old.remote_means);
+        // It is in SK_d, of which the new keys come, and must not go into them again (RFC 8784 3).
+        successor.ppk = old.ppk;
         successor.trust();
         Some(successor)
     }
@@ -180,6 +184,7 @@ impl IkeSa {
             features: agreed.features,
             local_means: None,
             remote_means: None,
+            ppk: false,
             requests: Requests::starting_at(requests, policy),
             responses: Responses::starting_at(responses),
             first: None,
@@ -215,6 +220,12 @@ impl IkeSa {
         self.keys = keys;
         self.ciphers_before = Some(std::mem::replace(&mut self.ciphers, ciphers));
         Some(())
+    }
+
+    /// The post-quantum pre-shared key is used (RFC 8784 3).
+    pub(crate) fn mix(&mut self, keys: PpkKeys) {
+        (self.keys.sk_d, self.keys.sk_pi, self.keys.sk_pr) = (keys.sk_d, keys.sk_pi, keys.sk_pr);
+        self.ppk = true;
     }
 
     /// RFC 7296 2.23: a peer behind a NAT is followed to the address that its last fresh, authenticated message
@@ -256,6 +267,7 @@ impl IkeSa {
             nat_remote: self.nat.nat_remote,
             local_auth: self.local_means,
             remote_auth: self.remote_means,
+            ppk: self.ppk,
         }
     }
 

@@ -116,6 +116,17 @@ impl IkeKeys {
         Self::expand(suite, &skeyseed, seeds)
     }
 
+    /// SK_d, SK_pi and SK_pr with a post-quantum pre-shared key (RFC 8784 3). The IKE SA's own messages go without: they are
+    /// there before the PPK is known.
+    pub fn with_ppk(&self, prf: Prf, ppk: &[u8]) -> Result<PpkKeys, PrfPlusExhausted> {
+        let mix = |key: &[u8]| prf.plus(ppk, &[key], prf.output_len());
+        Ok(PpkKeys {
+            sk_d: mix(&self.sk_d)?,
+            sk_pi: mix(&self.sk_pi)?,
+            sk_pr: mix(&self.sk_pr)?,
+        })
+    }
+
     /// The ciphers of both directions: from the initiator, from the responder.
     pub fn ciphers(&self, suite: &IkeSuite) -> Result<(SkCipher, SkCipher), KeyMismatch> {
         Ok((
@@ -144,6 +155,22 @@ impl IkeKeys {
             sk_pi: keymat.take(prf),
             sk_pr: keymat.take(prf),
         })
+    }
+}
+
+/// What a post-quantum pre-shared key changes of the keys of an IKE SA. Zeroized on drop, never printed.
+pub struct PpkKeys {
+    /// In the place of SK_d.
+    pub sk_d: Zeroizing<Vec<u8>>,
+    /// In the place of SK_pi.
+    pub sk_pi: Zeroizing<Vec<u8>>,
+    /// In the place of SK_pr.
+    pub sk_pr: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for PpkKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PpkKeys(..)")
     }
 }
 

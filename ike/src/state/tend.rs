@@ -313,6 +313,7 @@ impl Established {
             refusals: self.refusals.clone(),
             pace: self.pace.clone(),
             in_flight: None,
+            begun_childless: self.begun_childless,
             _proof: self._proof.inherited(),
             ike,
         }

@@ -73,7 +73,9 @@ impl Established {
 
     /// It stands though it may have no CHILD SA for a while: there is more than one thing it is for.
     pub(crate) fn outlives_children(&self) -> bool {
-        !self.config.more_children.is_empty() || self.wants.iter().filter(|want| want.base()).count() > 1
+        self.begun_childless
+            || !self.config.more_children.is_empty()
+            || self.wants.iter().filter(|want| want.base()).count() > 1
     }
 
     /// The next CHILD SA to ask for.

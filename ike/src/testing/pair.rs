@@ -11,8 +11,8 @@ use crate::auth::identity::Identity;
 use crate::auth::method::shared;
 use crate::auth::x509::revocation::Rules;
 use crate::config::{
-    ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, FRAGMENT_SIZE, IKE_LIFETIME,
-    Lifetime, Retransmission, Secret,
+    Childless, ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, FRAGMENT_SIZE,
+    IKE_LIFETIME, Lifetime, Retransmission, Secret,
 };
 
 /// The address of Alice's host.
@@ -269,6 +269,8 @@ pub fn config(who: Who) -> ConnectionConfig {
         remote_identity: name(remote_id),
         local_auth,
         remote_auth,
+        ppk: None,
+        childless: Childless::default(),
         legacy_signatures: false,
         ike_proposals: "aes256gcm16-prfsha256-x25519".parse().into_iter().collect(),
         child_name: "net".into(),

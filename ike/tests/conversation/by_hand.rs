@@ -154,13 +154,13 @@ impl ByHand {
             certificate_requests: Vec::new(),
             initial_contact: false,
             mobike_supported: true,
-            child: ChildOffer {
+            child: Some(ChildOffer {
                 sa: esp_offer(&config.esp_proposals, Spi(0x1234_5678)),
                 tsi: to_payload(&config.local_selectors),
                 tsr: to_payload(&config.remote_selectors),
                 transport_mode: false,
                 no_tfc_padding: false,
-            },
+            }),
             wants_configuration: false,
             other: Vec::new(),
         }
@@ -337,7 +337,7 @@ impl Responder {
             mobike_supported: false,
             child: ChildAnswer::Accepted(ChildOffer {
                 sa: esp_offer(&config.esp_proposals, Spi(0x8765_4321)),
-                ..self.asked.child.clone()
+                ..self.asked.child.clone().unwrap()
             }),
             other: Vec::new(),
         }

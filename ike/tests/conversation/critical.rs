@@ -117,7 +117,7 @@ fn unknown_notifies_are_ignored_in_every_exchange() {
 #[test]
 fn a_request_for_networks_of_nobody_is_declined_and_the_connection_stays() {
     let mut by_hand = ByHand::established();
-    let mut offer = by_hand.auth_request().child;
+    let mut offer = by_hand.auth_request().child.unwrap();
     offer.tsr = to_payload(&[TrafficSelector::range(ip("172.16.0.1"), ip("172.16.0.9")).unwrap()]);
     let child = NewChild {
         offer,

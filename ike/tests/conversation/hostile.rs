@@ -248,7 +248,7 @@ fn a_peer_that_never_gets_a_child_sa_does_not_pile_up_ike_sas() {
             None => ByHand::init(),
         };
         let mut message = by_hand.auth_request();
-        message.child.tsi = to_payload(&[]);
+        message.child.as_mut().unwrap().tsi = to_payload(&[]);
         by_hand.header.exchange = ExchangeType::IKE_AUTH;
         let answer = by_hand.ask(ExchangeType::IKE_AUTH, &message.emit());
         assert!(answer.chain().unwrap().find(PayloadType::AUTH).is_some());

@@ -7,6 +7,7 @@
 mod by_hand;
 mod certificate;
 mod chaos;
+mod childless;
 mod children;
 mod closing;
 mod cookie;
@@ -31,6 +32,7 @@ mod mobike;
 mod nat;
 #[path = "../pki/mod.rs"]
 mod pki;
+mod ppk;
 mod proposals;
 mod puzzle;
 mod refused_rekey;

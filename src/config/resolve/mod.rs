@@ -4,6 +4,7 @@ mod auth;
 mod children;
 mod ends;
 mod lifetimes;
+mod ppk;
 mod settings;
 
 use std::net::IpAddr;
@@ -175,6 +176,8 @@ impl Resolver<'_> {
         let remote_identity = self.remote_identity(raw, remote_address.as_ref(), facts);
         let remote_networks = self.networks(raw.remote.as_ref(), "remote", raw);
         let auth = self.auth(raw, own, local_identity.as_ref(), remote_identity.as_ref());
+        let ppk = self.ppk(raw);
+        let childless = self.childless(raw);
         facts.metric = raw.metric.as_ref().map(|at| at.value);
         let legacy = raw.legacy.as_ref().is_some_and(|at| at.value);
         let post_quantum = self.post_quantum(raw);
@@ -210,6 +213,8 @@ impl Resolver<'_> {
             remote_networks: nets(&facts.remote),
             local_auth: auth.local,
             remote_auth: auth.remote,
+            ppk: ppk?,
+            childless,
             legacy,
             revocation,
             ike_proposals,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xvpn_ike::auth::x509::revocation::{Policy, Rules};
-use xvpn_ike::config::{EncapsulationPolicy, Secret};
+use xvpn_ike::config::{Childless, EncapsulationPolicy, Secret};
 
 use super::super::diagnostic::{Diagnostic, Report};
 use super::super::proposals::PostQuantum;
@@ -114,6 +114,17 @@ impl Resolver<'_> {
         ];
         self.choice("encapsulation", raw.encapsulation.as_ref(), &choices)
             .unwrap_or(defaults::ENCAPSULATION)
+    }
+
+    pub(super) fn childless(&mut self, raw: &RawTunnel) -> Childless {
+        let choices = [
+            ("never", Childless::Never),
+            ("allow", Childless::Allow),
+            ("prefer", Childless::Prefer),
+            ("force", Childless::Force),
+        ];
+        self.choice("childless", raw.childless.as_ref(), &choices)
+            .unwrap_or_default()
     }
 
     pub(super) fn post_quantum(&mut self, raw: &RawTunnel) -> PostQuantum {
