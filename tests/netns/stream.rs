@@ -22,6 +22,8 @@ pub struct Tally {
     pub twice: u64,
     /// Packets that arrived behind a later one.
     pub late: u64,
+    /// Packets that found the receiving program's buffer full.
+    pub overrun: u64,
     /// How long it was sent.
     pub took: Duration,
 }
@@ -55,7 +57,7 @@ pub fn streaming<T>(
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let (over, sent) = (&over, &sent);
     thread::scope(|scope| {
-        let received = scope.spawn(move || receive(&receiver));
+        let received = scope.spawn(|| receive(&receiver));
         let sending = scope.spawn(move || send(&sender, rate, over, sent));
         let said = meanwhile();
         over.store(true, Ordering::Relaxed);
@@ -63,6 +65,12 @@ pub fn streaming<T>(
         let mut tally = received.join().unwrap_or_default();
         tally.sent = sent.load(Ordering::Relaxed);
         tally.took = took;
+        // While the socket is still there to be asked.
+        let sockets = to.host.run(|| std::fs::read_to_string(UDP_SOCKETS))??;
+        tally.overrun = socket_drops(&sockets)
+            .filter(|(port, _)| *port == PORT)
+            .map(|(_, count)| count)
+            .sum();
         Ok((tally, said?))
     })
 }
@@ -146,7 +154,7 @@ pub fn drops(pair: &Pair<'_>, tunnel_sockets: bool) -> Result<BTreeMap<String, u
 fn kernel_drops(machine: &Namespace, name: &str, counts: &mut BTreeMap<String, u64>) -> Result<(), Failure> {
     let (devices, sockets) = machine.run(|| {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-        (read("dev"), read("udp"))
+        (read("dev"), std::fs::read_to_string(UDP_SOCKETS))
     })?;
     for line in devices?.lines() {
         let Some((device, numbers)) = line.split_once(':') else {
@@ -160,20 +168,20 @@ fn kernel_drops(machine: &Namespace, name: &str, counts: &mut BTreeMap<String, u
         counts.insert(format!("{name}: {} in", device.trim()), at(3));
         counts.insert(format!("{name}: {} out", device.trim()), at(11));
     }
-    for line in sockets?.lines().skip(1) {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let (Some(local), Some(dropped)) = (fields.get(1), fields.last()) else {
-            continue;
-        };
-        let port = local
-            .split_once(':')
-            .and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-        let count = counts
-            .entry(format!("{name}: UDP port {} ", port.unwrap_or_default()))
-            .or_default();
-        *count += dropped.parse::<u64>().unwrap_or_default();
+    for (port, dropped) in socket_drops(&sockets?) {
+        *counts.entry(format!("{name}: UDP port {port} ")).or_default() += dropped;
     }
     Ok(())
+}
+
+/// The ports of the kernel's list of UDP sockets, and what each has dropped.
+fn socket_drops(sockets: &str) -> impl Iterator<Item = (u16, u64)> {
+    sockets.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (_, port) = fields.nth(1)?.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some((port, fields.next_back()?.parse().unwrap_or_default()))
+    })
 }
 
 fn gateway_drops(gateway: &Gateway<'_>, counts: &mut BTreeMap<String, u64>) -> Outcome {
@@ -198,14 +206,15 @@ pub fn since(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> B
 /// No packet is missing but what a full queue of this machine's kernel dropped.
 pub fn nothing_lost(tally: &Tally, dropped: &BTreeMap<String, u64>) -> Outcome {
     let kernel = dropped.iter().filter(|(name, _)| !name.starts_with(XVPN_DISCARD));
-    let kernel: u64 = kernel.map(|(_, count)| count).sum();
+    let kernel: u64 = kernel.map(|(_, count)| count).sum::<u64>() + tally.overrun;
     println!(
-        "  {} packets sent at {} a second, {} lost, {} twice, {} late; dropped on the way: {dropped:?}",
+        "  {} packets sent at {} a second, {} lost, {} twice, {} late; dropped on the way: {dropped:?}, at its end: {}",
         tally.sent,
         tally.rate(),
         tally.lost(),
         tally.twice,
         tally.late,
+        tally.overrun,
     );
     let words = format!("{} lost, dropped on the way: {dropped:?}", tally.lost());
     check(tally.lost() <= kernel, words)?;
@@ -216,6 +225,7 @@ pub fn nothing_lost(tally: &Tally, dropped: &BTreeMap<String, u64>) -> Outcome {
 }
 
 const PORT: u16 = 7008;
+const UDP_SOCKETS: &str = "/proc/thread-self/net/udp";
 /// Room for a second and more of a stream.
 const RECEIVE_BUFFER: i32 = 64 << 20;
 /// Packets sent at once by a sender that was late.
