@@ -254,6 +254,19 @@ fn one_replaces_the_ike_sa_and_the_other_the_child_sa() {
 }
 
 #[test]
+fn one_asks_for_another_child_sa_while_the_other_replaces_the_ike_sa() {
+    settles("add_ike", two(3), |table| {
+        table.wear_out(Alice);
+        table.arrive(Bob);
+        table.arrive(Alice);
+        // Her request for a new one and his for a new IKE SA pass each other.
+        table.rekey(Bob, Ike);
+        table.finish();
+        table.pass(6 * SECOND);
+    });
+}
+
+#[test]
 fn one_replaces_the_ike_sa_that_the_other_deletes() {
     let ends = |name: &str, conversation: &dyn Fn(&mut Table)| {
         let table = play(name, plain(3), |table| {
