@@ -210,6 +210,11 @@ pub enum Cause {
     BadPublicValue,
     /// The peer demanded a cookie again and again (RFC 7296 2.6).
     CookieLoop,
+    /// The peer wants more work for its answer than we are ready to do (RFC 8019 7.2.2).
+    PuzzleTooHard {
+        /// Zero bits that it asks for.
+        difficulty: u8,
+    },
     /// The shared secrets differ (AUTHENTICATION_FAILED), or the peer does not accept who we are.
     AuthenticationFailed {
         /// Who said no.
@@ -390,6 +395,7 @@ impl Cause {
             | Self::ForbiddenNat
             | Self::NoAddress => Blame::Operator,
             Self::CookieLoop
+            | Self::PuzzleTooHard { .. }
             | Self::PeerNotify { .. }
             | Self::Deleted
             | Self::Abandoned
@@ -441,6 +447,7 @@ impl Cause {
             Self::NoResponse { .. }
             | Self::RekeyRefused { .. }
             | Self::CookieLoop
+            | Self::PuzzleTooHard { .. }
             | Self::PeerNotify { .. }
             | Self::Deleted
             | Self::Abandoned

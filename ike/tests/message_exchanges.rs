@@ -80,6 +80,7 @@ fn init_request() -> InitRequest {
             nat_detection_source: vec![[1; 20], [2; 20]],
             nat_detection_destination: vec![[3; 20]],
             fragmentation_supported: true,
+            puzzle: None,
             signature_hash_algorithms: vec![2, 3],
             intermediate_supported: true,
             other: vec![Notify::new(NotifyType(50_000))],

@@ -132,6 +132,7 @@ fn good_request() -> Vec<u8> {
             nat_detection_source: vec![[1; 20]],
             nat_detection_destination: vec![[2; 20]],
             fragmentation_supported: true,
+            puzzle: None,
             signature_hash_algorithms: vec![2, 3, 4],
             intermediate_supported: false,
             other: vec![Notify::new(NotifyType(40961))],

@@ -156,6 +156,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::RekeyRefused { .. }
         | Cause::BadPublicValue
         | Cause::CookieLoop
+        | Cause::PuzzleTooHard { .. }
         | Cause::AuthenticationFailed { .. }
         | Cause::IdentityMismatch { .. }
         | Cause::WrongResponder { .. }
@@ -227,6 +228,7 @@ fn permanent(cause: &Cause) -> bool {
         }
         | Cause::BadPublicValue
         | Cause::CookieLoop
+        | Cause::PuzzleTooHard { .. }
         | Cause::InvalidSyntax { .. }
         | Cause::PeerNotify { .. }
         | Cause::Deleted

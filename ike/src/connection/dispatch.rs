@@ -6,7 +6,7 @@ use super::{Connection, Intent};
 use crate::api::{Event, FetchId, Path, Reason, Step};
 use crate::auth::psk::Generation;
 use crate::error::{Cause, Failure, Ignore, Side};
-use crate::exchange::init::{self, Answer, Attempt};
+use crate::exchange::init::{self, Answer, Attempt, Held};
 use crate::exchange::intermediate::{self, Next};
 use crate::exchange::status::Deferred;
 use crate::exchange::{Cx, auth};
@@ -104,6 +104,16 @@ impl Connection {
             Ok(Answer::Puzzle(cookie, puzzle)) => {
                 Ok(State::InitSent(Box::new(sent.work_on_puzzle(cx, cookie, puzzle))))
             }
+            Ok(Answer::AuthPuzzle(s, puzzle)) => {
+                let (message, difficulty) = (bytes.to_vec(), puzzle.difficulty);
+                let held = Held {
+                    message,
+                    sole,
+                    difficulty,
+                };
+                sent.work_on_auth_puzzle(cx.now, &s, puzzle, held);
+                Ok(State::InitSent(sent))
+            }
             Ok(Answer::Group(method)) => sent
                 .retry_with_group(cx, method)
                 .map(|sent| State::InitSent(Box::new(sent))),
@@ -126,6 +136,16 @@ impl Connection {
                 cx.spis.release_ike(spi, None);
                 self.failed(cx, path, failure);
             }
+        }
+    }
+
+    /// The puzzle that came with an answer is solved: now the answer counts.
+    fn on_solved(&mut self, cx: &mut Cx<'_>, sent: Box<init::Sent>, held: &Held) {
+        let path = sent.path;
+        match Header::parse(&held.message) {
+            Ok((header, _)) => self.on_init_answer(cx, sent, &header, path, &held.message, held.sole),
+            // It was read once already.
+            Err(_) => self.put(sent.spi_i, State::InitSent(sent)),
         }
     }
 
@@ -260,7 +280,10 @@ impl Connection {
             Some(State::InitSent(mut sent)) => match sent.on_timeout(cx) {
                 Ok(again) => {
                     self.report_retransmission(cx, sent.path, again);
-                    self.put(spi, State::InitSent(sent));
+                    match sent.take_solved() {
+                        Some(held) => self.on_solved(cx, sent, &held),
+                        None => self.put(spi, State::InitSent(sent)),
+                    }
                 }
                 Err(failure) => {
                     cx.spis.release_ike(spi, None);

@@ -85,6 +85,9 @@ impl Cause {
             Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
             Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
             Self::CookieLoop => "the peer is under load or its cookies do not work: look at its log, try again later".into(),
+            Self::PuzzleTooHard { .. } => {
+                "the peer is under attack, or its puzzles are set too hard: look at its log, lower their difficulty there, try again later".into()
+            }
             Self::Crashed => "look at the peer's log and host: it crashed; this side connects again by itself".into(),
             Self::NotReachable => "the peer does not receive where its messages say it is: look at the NATs and firewalls between, or set \
                      `mobike = false`"
@@ -214,6 +217,12 @@ impl fmt::Display for Cause {
             }
             Self::BadPublicValue => f.write_str("the peer's public key is invalid"),
             Self::CookieLoop => f.write_str("the peer keeps asking for cookies"),
+            Self::PuzzleTooHard { difficulty } => {
+                write!(
+                    f,
+                    "the peer wants a puzzle solved that is too hard ({difficulty} zero bits)"
+                )
+            }
             Self::AuthenticationFailed {
                 refused_by: Side::Us,
                 identity,

@@ -116,6 +116,7 @@ pub(crate) fn request(
         request,
         begun,
         attempt,
+        solution,
     } = exchanged;
     let int_auth = ike.int_auth.octets(ike.requests.next_id());
     let idi = identification(&config.local_identity);
@@ -171,7 +172,8 @@ pub(crate) fn request(
             .chain(further(cx, &ike, &config, config.mobike))
             .collect(),
     };
-    let message = ike.request(cx.now, cx.random, ExchangeType::IKE_AUTH, &message.emit());
+    let (exchange, payloads) = (ExchangeType::IKE_AUTH, message.emit());
+    let message = ike.request_behind(cx.now, cx.random, exchange, &payloads, solution.as_ref());
     cx.transmit(ike.path, message);
     Ok(Sent {
         config,

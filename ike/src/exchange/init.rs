@@ -15,9 +15,13 @@
 //! more, or a suspicion: an error notify is remembered, a genuine answer may still come for [`SUSPICION_WAIT`], and
 //! only then the attempt (never the connection) fails with that cause (RFC 7296 2.21.1).
 
+mod puzzle;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use puzzle::Held;
+use puzzle::Work;
 use zeroize::Zeroizing;
 
 use super::traversal::{detected, encapsulation, float, nat_detection};
@@ -26,7 +30,7 @@ use crate::api::{Encapsulation, Path, Role};
 use crate::auth::psk::Generation;
 use crate::config::{Childless, ConnectionConfig};
 use crate::crypto::kex::KeyPair;
-use crate::crypto::puzzle::{Puzzle, Search, Solver};
+use crate::crypto::puzzle::Puzzle;
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{InitAccepted, InitRequest, InitResponse, build_plain};
 use crate::negotiate::offer;
@@ -35,7 +39,6 @@ use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
 use crate::sa::spis::Owner;
 use crate::sa::window::{Overdue, Requests};
-use crate::timers::after;
 use crate::wire::payload::{KeyExchange, Nonce, PuzzleSolution};
 use crate::wire::{Chain, ExchangeType, Flags, Header, IkeSpi};
 
@@ -58,6 +61,10 @@ pub(crate) struct Sent {
     /// The puzzle that is being worked on, and its solution (RFC 8019 7.1.2).
     puzzle: Option<Work>,
     solution: Option<PuzzleSolution>,
+    /// The same for IKE_AUTH (RFC 8019 7.2.2).
+    auth_solution: Option<PuzzleSolution>,
+    /// The answer that came with it, to be acted on now.
+    solved: Option<Held>,
     detours: u8,
     suspicion: Option<Suspicion>,
 }
@@ -67,13 +74,6 @@ pub(crate) struct Sent {
 pub(crate) struct Attempt {
     /// The pre-shared key that we prove ourselves by.
     pub(crate) key: Generation,
-}
-
-/// A puzzle of the responder, and when the next slice of work on it is due.
-#[derive(Debug)]
-struct Work {
-    solver: Solver,
-    due: Instant,
 }
 
 /// Why an attempt will probably fail, and when it does unless something better comes.
@@ -89,6 +89,8 @@ pub(crate) enum Answer {
     Cookie(Vec<u8>),
     /// Once more, with this cookie and the solution of this puzzle.
     Puzzle(Vec<u8>, Puzzle),
+    /// Go on with this answer, once this puzzle is solved.
+    AuthPuzzle(Vec<u8>, Puzzle),
     /// Once more, with this group.
     Group(KeyExchangeMethod),
     /// Perhaps the reason why this will fail.
@@ -129,6 +131,8 @@ pub(crate) fn request(
         requests,
         puzzle: None,
         solution: None,
+        auth_solution: None,
+        solved: None,
         detours: 0,
         suspicion: None,
     };
@@ -211,7 +215,16 @@ impl Sent {
         if !fits || !agreed || length != method.answer_len() || header.responder_spi.is_zero() {
             return Err(Ignore::Malformed);
         }
-        Ok(Answer::Accepted(accepted, chosen))
+        match accepted.notifies.puzzle {
+            // The first one is being worked for.
+            _ if self.holds_answer() => Err(Ignore::Unasked),
+            Some(puzzle) if self.auth_solution.is_none() => {
+                // RFC 8019 7.2.3.
+                let s = [&accepted.nonce.0[..], &header.responder_spi.0.to_be_bytes()].concat();
+                Ok(Answer::AuthPuzzle(s, puzzle))
+            }
+            Some(_) | None => Ok(Answer::Accepted(accepted, chosen)),
+        }
     }
 
     /// RFC 7296 2.6: the same request again, with the cookie in front.
@@ -221,39 +234,6 @@ impl Sent {
         self.detours += 1;
         self.send(cx);
         self
-    }
-
-    /// RFC 8019 7.1.2: the request is repeated when the puzzle is solved, and without a solution if that would be too much
-    /// work: some are served all the same.
-    pub(crate) fn work_on_puzzle(mut self, cx: &mut Cx<'_>, cookie: Vec<u8>, puzzle: Puzzle) -> Self {
-        let Some(solver) = Solver::new(puzzle, &cookie) else {
-            return self.retry_with_cookie(cx, cookie);
-        };
-        self.cookie = Some(cookie);
-        self.detours += 1;
-        self.solution = None;
-        self.puzzle = Some(Work {
-            solver,
-            due: after(cx.now, BETWEEN_SLICES),
-        });
-        self
-    }
-
-    /// One slice of work on the puzzle: nobody else waits long for us.
-    fn work(&mut self, cx: &mut Cx<'_>) {
-        let Some(work) = self.puzzle.as_mut().filter(|work| work.due <= cx.now) else {
-            return;
-        };
-        match work.solver.work() {
-            Search::Goes => {
-                work.due = after(cx.now, BETWEEN_SLICES);
-                return;
-            }
-            Search::Solved(solution) => self.solution = Some(solution),
-            Search::GivenUp => {}
-        }
-        self.puzzle = None;
-        self.send(cx);
     }
 
     /// RFC 7296 1.2: the same request again, with a public value of another group. All proposals are sent again, so
@@ -282,7 +262,7 @@ impl Sent {
         self.suspicion
             .as_ref()
             .map(|suspicion| suspicion.until)
-            .or(self.puzzle.as_ref().map(|work| work.due))
+            .or(self.puzzle.as_ref().map(Work::due))
             .or(self.requests.due())
     }
 
@@ -298,8 +278,7 @@ impl Sent {
             };
         }
         if self.puzzle.is_some() {
-            self.work(cx);
-            return Ok(None);
+            return self.work(cx).map(|()| None);
         }
         match self.requests.on_timeout(cx.now) {
             Overdue::No => Ok(None),
@@ -360,6 +339,7 @@ impl Sent {
             request: self.message,
             begun: self.begun,
             attempt: self.attempt,
+            solution: self.auth_solution,
         })
     }
 
@@ -406,6 +386,8 @@ pub(crate) struct Exchanged {
     pub(crate) begun: Instant,
     /// What is special about it.
     pub(crate) attempt: Attempt,
+    /// The solution of the puzzle for IKE_AUTH.
+    pub(crate) solution: Option<PuzzleSolution>,
 }
 
 /// A fresh key pair.
@@ -429,8 +411,6 @@ pub(crate) fn joined<T: ToString>(proposals: &[T]) -> String {
 
 /// How long a genuine answer may still come after a suspicious one.
 pub(crate) const SUSPICION_WAIT: Duration = Duration::from_secs(1);
-/// Between two slices of work on a puzzle.
-const BETWEEN_SLICES: Duration = Duration::from_millis(1);
 /// Cookies, puzzles and other groups obeyed in one attempt.
 const MOST_DETOURS: u8 = 6;
 /// RFC 7296 2.10: at least 16 octets, and half the key size of the PRF.

@@ -83,6 +83,8 @@ pub struct InitNotifies {
     pub nat_detection_destination: Vec<[u8; 20]>,
     /// IKEV2_FRAGMENTATION_SUPPORTED (RFC 7383).
     pub fragmentation_supported: bool,
+    /// In an answer: solve this before IKE_AUTH (RFC 8019 7.2.1).
+    pub puzzle: Option<Puzzle>,
     /// SIGNATURE_HASH_ALGORITHMS (RFC 7427).
     pub signature_hash_algorithms: Vec<u16>,
     /// INTERMEDIATE_EXCHANGE_SUPPORTED (RFC 9242).
@@ -168,6 +170,7 @@ impl InitResponse {
                 None => Self::Cookie(cookie),
             });
         }
+        statuses.puzzle = puzzle;
         let mut slots = Slots::default();
         for payload in chain {
             slots.fill(payload)?;
@@ -189,8 +192,7 @@ impl InitResponse {
             Self::Cookie(cookie) => only_notify(&Notify::with_data(NotifyType::COOKIE, cookie.clone())),
             Self::Puzzle { cookie, puzzle } => {
                 let mut payloads = only_notify(&Notify::with_data(NotifyType::COOKIE, cookie.clone()));
-                let [high, low] = puzzle.prf.id().to_be_bytes();
-                let data = vec![high, low, puzzle.difficulty];
+                let data = puzzle_data(*puzzle);
                 payloads.push(PayloadType::NOTIFY, &Notify::with_data(NotifyType::PUZZLE, data));
                 payloads
             }
@@ -244,6 +246,9 @@ impl InitNotifies {
         }
         for hash in &self.nat_detection_destination {
             push(NotifyType::NAT_DETECTION_DESTINATION_IP, hash.to_vec());
+        }
+        if let Some(puzzle) = self.puzzle {
+            push(NotifyType::PUZZLE, puzzle_data(puzzle));
         }
         if self.fragmentation_supported {
             push(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new());
@@ -315,6 +320,12 @@ fn read_puzzle(notify: &Notify, payload: &Payload<'_>) -> Result<Option<Puzzle>,
     let [high, low, difficulty] = fixed_data(notify, "PUZZLE data of length", payload)?;
     let prf = Prf::from_wire(u16::from_be_bytes([high, low]));
     Ok(prf.map(|prf| Puzzle { prf, difficulty }))
+}
+
+/// RFC 8019 8.1.
+fn puzzle_data(puzzle: Puzzle) -> Vec<u8> {
+    let [high, low] = puzzle.prf.id().to_be_bytes();
+    vec![high, low, puzzle.difficulty]
 }
 
 /// RFC 7427 4: two octets each.

@@ -15,8 +15,9 @@ use crate::sa::ike_sa::{Ciphers, IkeSa};
 use crate::sa::reassembly::{MOST_OCTETS, MOST_OCTETS_OF_STRANGERS, Whole};
 use crate::sa::window::{Overdue, Standing};
 use crate::wire::fragment::{SealedFragment, seal_fragments};
+use crate::wire::payload::PuzzleSolution;
 use crate::wire::sealed::{OpenError, Opened, Plain, open};
-use crate::wire::{ExchangeType, Header, MessageId, Payloads};
+use crate::wire::{ExchangeType, Header, MessageId, PayloadType, Payloads};
 
 /// What a message for an IKE SA is.
 #[derive(Debug)]
@@ -42,6 +43,24 @@ impl IkeSa {
         self.request_with_tries(now, random, exchange, payloads, tries)
     }
 
+    /// The same with the solution of a puzzle in the clear before the rest (RFC 8019 7.2.2).
+    pub(crate) fn request_behind(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+        exchange: ExchangeType,
+        payloads: &Payloads,
+        solution: Option<&PuzzleSolution>,
+    ) -> Datagrams {
+        let plain = Plain::new(self.header(exchange, false, self.requests.next_id()), payloads);
+        let plain = match solution {
+            Some(solution) => plain.behind(PayloadType::PS, solution),
+            None => plain,
+        };
+        let tries = self.requests.tries();
+        self.send_plain(now, random, plain, tries)
+    }
+
     /// The same with another patience: a delete is not worth long waiting.
     pub(crate) fn request_with_tries(
         &mut self,
@@ -51,8 +70,11 @@ impl IkeSa {
         payloads: &Payloads,
         tries: u32,
     ) -> Datagrams {
-        let id = self.requests.next_id();
-        let plain = Plain::new(self.header(exchange, false, id), payloads);
+        let plain = Plain::new(self.header(exchange, false, self.requests.next_id()), payloads);
+        self.send_plain(now, random, plain, tries)
+    }
+
+    fn send_plain(&mut self, now: Instant, random: &mut dyn Random, plain: Plain, tries: u32) -> Datagrams {
         let datagrams = self.seal(&plain, random);
         let plain = self.may_shrink(&plain).then_some(plain);
         self.requests

@@ -69,7 +69,7 @@ pub struct Fragment {
     numbers: Numbers,
     first: PayloadType,
     outside: Result<(), Malformed>,
-    /// The octets in the clear, as they would be if the message had not been cut.
+    /// The octets in the clear, as they would be if the message had not been cut; of the first one only.
     clear: Vec<u8>,
     content: Zeroizing<Vec<u8>>,
     octets: usize,
@@ -122,12 +122,14 @@ impl<'a> SealedFragment<'a> {
         let mut content = decrypt(protect, self.aad, self.body)?;
         let length = strip_padding(&content).map_err(OpenError::Malformed)?.len();
         content.truncate(length);
+        // Of the others nobody needs it.
+        let clear = (self.numbers.number == 1).then(|| self.clear());
         Ok(Fragment {
             header: self.header,
             numbers: self.numbers,
             first: self.first,
             outside: self.outside.clone(),
-            clear: self.clear(),
+            clear: clear.unwrap_or_default(),
             content,
             octets: self.octets,
         })
@@ -158,6 +160,11 @@ impl Fragment {
     /// The octets of the message inside.
     pub fn content(&self) -> &[u8] {
         &self.content
+    }
+
+    /// The octets that are kept of it.
+    pub fn kept(&self) -> usize {
+        self.content.len().saturating_add(self.clear.len())
     }
 
     /// The octets of the datagram.
@@ -202,7 +209,9 @@ pub fn seal_fragments(
     protect: &dyn Protect,
     mut next_iv: impl FnMut() -> Vec<u8>,
 ) -> Vec<Vec<u8>> {
-    let chunks: Vec<&[u8]> = plain.inside().chunks(capacity(octets, protect)).collect();
+    // The first one has to have room for what stands in the clear; the others are as large.
+    let room = octets.saturating_sub(plain.outside_len());
+    let chunks: Vec<&[u8]> = plain.inside().chunks(capacity(room, protect)).collect();
     let total = saturating_u16(chunks.len());
     let numbers = (1..=total).map(|number| Numbers { number, total });
     numbers
@@ -220,11 +229,13 @@ fn seal_fragment(plain: &Plain, numbers: Numbers, chunk: &[u8], protect: &dyn Pr
         .saturating_add(text.len())
         .saturating_add(protect.icv_len());
     let mut out = Writer::new();
-    plain.header().emit(
-        PayloadType::SKF,
-        saturating_u32(payload.saturating_add(Header::LEN)),
-        &mut out,
-    );
+    if numbers.number == 1 {
+        // RFC 7383 2.5.3: what is not encrypted stands in the first one.
+        plain.emit_head(PayloadType::SKF, payload, &mut out);
+    } else {
+        let length = saturating_u32(payload.saturating_add(Header::LEN));
+        plain.header().emit(PayloadType::SKF, length, &mut out);
+    }
     // RFC 7383 2.5: only the first one says what the message begins with.
     let inside = if numbers.number == 1 {
         plain.first()

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 use super::chain::{Chain, GENERIC_HEADER, Payload, PayloadType, Payloads};
 use super::header::Header;
 use super::malformed::{Fault, Malformed};
+use super::payload::Body;
 use super::reader::Reader;
 use super::writer::{Writer, saturating_u8, saturating_u16, saturating_u32};
 
@@ -183,6 +184,7 @@ fn adjusted(mut clear: Vec<u8>, inside: &[u8]) -> Vec<u8> {
 #[derive(Clone)]
 pub struct Plain {
     header: Header,
+    outside: Option<(PayloadType, Vec<u8>)>,
     first: PayloadType,
     inside: Zeroizing<Vec<u8>>,
 }
@@ -200,9 +202,40 @@ impl Plain {
         payloads.emit(&mut inside);
         Self {
             header,
+            outside: None,
             first: payloads.first(),
             inside: Zeroizing::new(inside.into_bytes()),
         }
+    }
+
+    /// The same with a payload in the clear before the others; of fragments only the first one has it (RFC 7383 2.5.3).
+    pub fn behind<T: Body>(mut self, kind: PayloadType, body: &T) -> Self {
+        let mut out = Writer::new();
+        body.emit(&mut out);
+        self.outside = Some((kind, out.into_bytes()));
+        self
+    }
+
+    /// Octets of what stands in the clear before the others.
+    pub(super) fn outside_len(&self) -> usize {
+        let body = self.outside.as_ref().map(|(_, body)| body.len());
+        body.map_or(0, |body| body.saturating_add(GENERIC_HEADER))
+    }
+
+    /// Writes the header and what stands in the clear; `encrypted` follows, with so many octets.
+    pub(super) fn emit_head(&self, encrypted: PayloadType, octets: usize, out: &mut Writer) {
+        let length = Header::LEN
+            .saturating_add(self.outside_len())
+            .saturating_add(octets);
+        let Some((kind, body)) = &self.outside else {
+            self.header.emit(encrypted, saturating_u32(length), out);
+            return;
+        };
+        self.header.emit(*kind, saturating_u32(length), out);
+        out.u8(encrypted.0);
+        out.reserved(1);
+        out.u16(saturating_u16(self.outside_len()));
+        out.bytes(body);
     }
 
     /// The header, as all fragments have it, too.
@@ -223,7 +256,9 @@ impl Plain {
     /// The octets of the message with all payloads inside one SK payload.
     pub fn sealed_len(&self, protect: &dyn Protect) -> usize {
         let text = padded_len(self.inside.len(), protect.block_len());
-        Header::LEN.saturating_add(payload_len(text, protect))
+        Header::LEN
+            .saturating_add(self.outside_len())
+            .saturating_add(payload_len(text, protect))
     }
 
     /// Writes the message with all its payloads inside one SK payload.
@@ -237,11 +272,7 @@ impl Plain {
         // The length fields are part of what the ICV covers: they are right before anything is sealed.
         let payload = payload_len(text.len(), protect);
         let mut out = Writer::new();
-        self.header.emit(
-            PayloadType::SK,
-            saturating_u32(payload.saturating_add(Header::LEN)),
-            &mut out,
-        );
+        self.emit_head(PayloadType::SK, payload, &mut out);
         out.u8(self.first.0);
         out.reserved(1);
         out.u16(saturating_u16(payload));

@@ -48,7 +48,17 @@ impl ByHand {
     }
 
     /// The same with another offer.
-    pub(crate) fn init_offering(mut pair: Pair, round: u64, proposals: &[IkeProposal]) -> Self {
+    pub(crate) fn init_offering(pair: Pair, round: u64, proposals: &[IkeProposal]) -> Self {
+        Self::init_saying(pair, round, proposals, false)
+    }
+
+    /// The same, and both say that they may send fragments (RFC 7383 2.3) if this is true.
+    pub(crate) fn init_saying(
+        mut pair: Pair,
+        round: u64,
+        proposals: &[IkeProposal],
+        fragmentation_supported: bool,
+    ) -> Self {
         let mut random = SeededRandom::new(12 + round);
         let key = KeyPair::generate(KeyExchangeMethod::Curve25519, &mut random).unwrap();
         let nonce = vec![7; 32];
@@ -63,6 +73,7 @@ impl ByHand {
             nonce: Nonce(nonce.clone()),
             notifies: InitNotifies {
                 intermediate_supported: proposals.iter().any(|ours| !ours.additional.is_empty()),
+                fragmentation_supported,
                 ..InitNotifies::default()
             },
             vendor_ids: Vec::new(),
@@ -176,6 +187,12 @@ impl ByHand {
 
     /// The same with a chain of payloads as octets.
     pub(crate) fn ask_raw(&mut self, exchange: ExchangeType, first: PayloadType, chain: &[u8]) -> Opened {
+        let bytes = self.sealed_raw(exchange, first, chain);
+        self.exchange(&bytes)
+    }
+
+    /// The next request with a chain of payloads as octets, sealed in one piece.
+    pub(crate) fn sealed_raw(&mut self, exchange: ExchangeType, first: PayloadType, chain: &[u8]) -> Vec<u8> {
         self.header.exchange = exchange;
         let iv = self.next_iv();
         let mut text = chain.to_vec();
@@ -193,7 +210,57 @@ impl ByHand {
         self.outbound.seal(&iv, out.as_slice(), &mut text);
         out.bytes(&iv);
         out.bytes(&text);
-        self.exchange(&out.into_bytes())
+        out.into_bytes()
+    }
+
+    /// A fragment of the next request (RFC 7383 2.5), sealed, with any numbers; before the SKF payload stands `outside`,
+    /// in the clear.
+    pub(crate) fn fragment(
+        &mut self,
+        (number, total): (u16, u16),
+        (first, content): (PayloadType, &[u8]),
+        outside: &[u8],
+    ) -> Vec<u8> {
+        let iv = self.next_iv();
+        let mut text = content.to_vec();
+        text.push(0);
+        let announced = if outside.is_empty() { 0 } else { 4 + outside.len() };
+        let payload = 8 + iv.len() + text.len() + self.outbound.icv_len();
+        let length = u32::try_from(Header::LEN + announced + payload).unwrap();
+        let mut out = Writer::new();
+        if outside.is_empty() {
+            self.header.emit(PayloadType::SKF, length, &mut out);
+        } else {
+            self.header.emit(PayloadType::VENDOR_ID, length, &mut out);
+            out.u8(PayloadType::SKF.0);
+            out.u8(0);
+            out.u16(u16::try_from(announced).unwrap());
+            out.bytes(outside);
+        }
+        out.u8(first.0);
+        out.u8(0);
+        out.u16(u16::try_from(payload).unwrap());
+        out.u16(number);
+        out.u16(total);
+        self.outbound.seal(&iv, out.as_slice(), &mut text);
+        out.bytes(&iv);
+        out.bytes(&text);
+        out.into_bytes()
+    }
+
+    /// A message of the next request, sealed in one piece.
+    pub(crate) fn sealed(&mut self, exchange: ExchangeType, payloads: &Payloads) -> Vec<u8> {
+        self.header.exchange = exchange;
+        let iv = self.next_iv();
+        seal(&self.header, payloads, &self.outbound, &iv)
+    }
+
+    /// Gives Bob a datagram, as if it came from Alice: all that comes of it.
+    pub(crate) fn give(&mut self, bytes: &[u8]) -> Vec<Output> {
+        let now = self.pair.clock.now() + Duration::from_millis(1);
+        self.pair.clock.advance_to(now);
+        let path = path(Who::Bob, 500);
+        self.pair.bob.handle(now, Input::Datagram { path, bytes })
     }
 
     /// Answers Bob's request.
@@ -243,6 +310,8 @@ pub(crate) struct Responder {
     pub(crate) pair: Pair,
     /// What she asked.
     pub(crate) asked: AuthRequest,
+    /// Her request as it came.
+    pub(crate) second: Vec<u8>,
     header: Header,
     keys: IkeKeys,
     outbound: SkCipher,
@@ -254,7 +323,14 @@ pub(crate) struct Responder {
 impl Responder {
     /// After IKE_SA_INIT.
     pub(crate) fn init() -> Self {
-        let mut pair = Pair::new(17, Faults::NONE);
+        let pair = Pair::new(17, Faults::NONE);
+        let responder = Self::saying(pair, InitNotifies::default(), Duration::ZERO);
+        responder.unwrap_or_else(|_| panic!("no IKE_AUTH request"))
+    }
+
+    /// The same with these words in the answer to IKE_SA_INIT. `Err`: Alice sends no
+    /// IKE_AUTH request within `patience`, or one in fragments.
+    pub(crate) fn saying(mut pair: Pair, notifies: InitNotifies, patience: Duration) -> Result<Self, Pair> {
         let first = transmitted(&pair.command(Who::Alice, Command::Up(LINK))).unwrap();
         pair.net.clear();
         let (header, chain) = Chain::parse_message(&first).unwrap();
@@ -269,7 +345,7 @@ impl Responder {
                 data: key.public().to_vec(),
             },
             nonce: Nonce(nonce_r.clone()),
-            notifies: InitNotifies::default(),
+            notifies,
             vendor_ids: Vec::new(),
             certificate_requests: Vec::new(),
         };
@@ -294,12 +370,23 @@ impl Responder {
         };
         let keys = IkeKeys::derive(&chosen.suite, &shared, seeds).unwrap();
         let (inbound, outbound) = keys.ciphers(&chosen.suite).unwrap();
-        let second = transmitted(&pair.inject(Who::Alice, path(Who::Alice, 500), &response)).unwrap();
+        pair.alice.clear();
+        pair.inject(Who::Alice, path(Who::Alice, 500), &response);
+        // Nobody is at Bob's address: what Alice says is only heard here.
+        pair.homes.retain(|(_, who)| *who == Who::Alice);
+        pair.run_until(patience, |pair| transmitted(&pair.alice.outputs).is_some());
+        let Some(second) = transmitted(&pair.alice.outputs) else {
+            return Err(pair);
+        };
         pair.net.clear();
-        let asked = AuthRequest::parse(&open(&second, &inbound).unwrap().chain().unwrap()).unwrap();
+        let Ok(opened) = open(&second, &inbound) else {
+            return Err(pair);
+        };
+        let asked = AuthRequest::parse(&opened.chain().unwrap()).unwrap();
         let nonce_i = request.nonce.0.clone();
-        Self {
+        Ok(Self {
             pair,
+            second,
             asked,
             header,
             keys,
@@ -307,7 +394,7 @@ impl Responder {
             inbound,
             response,
             nonce_i,
-        }
+        })
     }
 
     /// The answer that Bob would give, under a name.
