@@ -72,8 +72,9 @@ impl Reassembly {
             }),
         };
         queue.parts.insert(fragment.numbers().number, fragment);
-        let content = queue.parts.values().map(|part| part.content().len());
-        if content.sum::<usize>() > limit {
+        // What stands in the clear before a fragment is the peer's choice, too.
+        let kept = queue.parts.values().map(Fragment::kept);
+        if kept.sum::<usize>() > limit {
             *slot = None;
             return Err(TooLarge);
         }

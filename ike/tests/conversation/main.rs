@@ -17,6 +17,7 @@ mod drain;
 mod eve;
 mod follow_up;
 mod fragmentation;
+mod fragmentation_hostile;
 mod group;
 mod handshake;
 mod hostile;
