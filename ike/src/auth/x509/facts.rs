@@ -28,7 +28,7 @@ pub struct Issuer {
 }
 
 /// The facts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Contents of serialNumber.
     pub(super) serial: Vec<u8>,
@@ -44,6 +44,8 @@ pub struct Facts {
     pub(super) is_authority: bool,
     /// id-kp-OCSPSigning is among its extended key usages.
     pub(super) may_answer_ocsp: bool,
+    /// A responder's certificate of which nobody asks whether it was revoked (RFC 6960 4.2.2.2.1).
+    pub(super) is_not_asked_about: bool,
     /// Key usage, if there, says that it signs.
     pub(super) may_sign: bool,
     /// Key usage, if there, says that it signs CRLs.
@@ -134,6 +136,7 @@ impl Facts {
             validity: (at(validity.not_before), at(validity.not_after)),
             is_authority: false,
             may_answer_ocsp: false,
+            is_not_asked_about: false,
             may_sign: true,
             may_sign_crls: true,
             points: Vec::new(),
@@ -166,6 +169,7 @@ impl Facts {
             EXTENDED_KEY_USAGE => {
                 self.may_answer_ocsp = ExtendedKeyUsage::from_der(value)?.0.contains(&OCSP_SIGNING);
             }
+            OCSP_NO_CHECK => self.is_not_asked_about = true,
             CRL_DISTRIBUTION_POINTS => {
                 for point in CrlDistributionPoints::from_der(value)?.0 {
                     // A CRL of another issuer or for some reasons only is not one that we could use (RFC 5280 6.3.3).
@@ -262,4 +266,5 @@ const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.2
 const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
 const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
+const OCSP_NO_CHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");

@@ -30,6 +30,9 @@ pub struct Answer {
     pub status: Status,
     /// Until when that holds.
     pub until: Moment,
+    /// The certificate of the responder that signed it, if it is not the issuer itself and may have been revoked: whether
+    /// it was is for the caller to find out (RFC 6960 4.2.2.2.1).
+    pub responder: Option<Box<Facts>>,
 }
 
 /// A response is of no use.
@@ -81,7 +84,7 @@ pub fn read(
     let basic = unwrap(response).map_err(malformed)??;
     let (signed, certificates) = read_basic(basic).map_err(malformed)?;
     let data = ResponseData::read(signed.content).map_err(malformed)?;
-    data.verify(&signed, &certificates, issuer, now)?;
+    let responder = data.verify(&signed, &certificates, issuer, now)?;
     if let (Some(sent), Some(received)) = (nonce, data.nonce)
         && sent != received
     {
@@ -92,7 +95,12 @@ pub fn read(
         .iter()
         .find(|single| single.is_of(subject, issuer))
         .ok_or(OcspError::OtherCertificate)?;
-    single.answer(subject, now)
+    let (status, until) = single.answer(subject, now)?;
+    Ok(Answer {
+        status,
+        until,
+        responder: responder.map(Box::new),
+    })
 }
 
 /// The frame around the BasicOCSPResponse (RFC 6960 4.2.1).
@@ -194,16 +202,18 @@ impl<'a> ResponseData<'a> {
         })
     }
 
-    /// RFC 6960 4.2.2.2: the issuer's own key, or a certificate that the issuer itself signed, for OCSP signing.
+    /// RFC 6960 4.2.2.2: the issuer's own key, or a certificate that the issuer itself signed, for OCSP signing: that one,
+    /// if it may have been revoked.
     fn verify(
         &self,
         signed: &Signed<'_>,
         certificates: &[&[u8]],
         issuer: &Issuer,
         now: UnixTime,
-    ) -> Result<(), OcspError> {
+    ) -> Result<Option<Facts>, OcspError> {
         if self.responder.is(&issuer.name, &issuer.key) {
-            return Ok(signed.verify(&issuer.key)?);
+            signed.verify(&issuer.key)?;
+            return Ok(None);
         }
         for der in certificates {
             let Ok(delegate) = Facts::parse(der) else { continue };
@@ -214,7 +224,8 @@ impl<'a> ResponseData<'a> {
             let valid =
                 !is_in_future(Moment(delegate.validity.0.as_secs()), now) && now <= delegate.validity.1;
             if valid && delegate_is_of(der, issuer) {
-                return Ok(signed.verify(&delegate.key)?);
+                signed.verify(&delegate.key)?;
+                return Ok(Some(delegate).filter(|delegate| !delegate.is_not_asked_about));
             }
         }
         Err(OcspError::Responder)
@@ -295,7 +306,7 @@ impl<'a> Single<'a> {
         same_issuer && subject.issuer == issuer.name && self.serial == subject.serial
     }
 
-    fn answer(&self, subject: &Facts, now: UnixTime) -> Result<Answer, OcspError> {
+    fn answer(&self, subject: &Facts, now: UnixTime) -> Result<(Status, Moment), OcspError> {
         if is_in_future(Moment(self.this_update.as_secs()), now) {
             return Err(OcspError::NotYet(Moment(self.this_update.as_secs())));
         }
@@ -321,10 +332,7 @@ impl<'a> Single<'a> {
             SingleStatus::Good => Status::Good,
             SingleStatus::Unknown => Status::Unknown,
         };
-        Ok(Answer {
-            status,
-            until: Moment(until.as_secs()),
-        })
+        Ok((status, Moment(until.as_secs())))
     }
 }
 

@@ -37,6 +37,11 @@ authorityInfoAccess = OCSP;URI:http://192.0.2.1:8080/ocsp
 basicConstraints = CA:FALSE
 keyUsage = digitalSignature
 extendedKeyUsage = OCSPSigning
+[unchecked]
+basicConstraints = CA:FALSE
+keyUsage = digitalSignature
+extendedKeyUsage = OCSPSigning
+noCheck = ignored
 [plain]
 authorityKeyIdentifier = keyid
 [delta]
@@ -92,6 +97,7 @@ issue good gateway
 issue revoked gateway
 issue held gateway
 issue responder responder
+issue unchecked unchecked
 issue usurper gateway
 openssl ca -config ca.cnf -cert ca.pem -keyfile ca.key -revoke revoked.pem -crl_reason keyCompromise 2>/dev/null
 openssl ca -config ca.cnf -cert ca.pem -keyfile ca.key -revoke held.pem 2>/dev/null
@@ -130,6 +136,7 @@ answer good-nonce good ca
 cp good-nonce.req "$here/"
 answer revoked revoked ca -no_nonce
 answer delegated good responder -no_nonce
+answer delegated-unchecked good unchecked -no_nonce
 answer usurped good usurper -no_nonce
 responder='-ndays 7 -resp_key_id'
 answer delegated-by-key revoked responder -no_nonce
@@ -140,6 +147,12 @@ responder='-ndays 7'
 : > empty.txt
 openssl ocsp -issuer ca.pem -cert good.pem -no_nonce -reqout unknown.req
 openssl ocsp -index empty.txt -CA ca.pem -rsigner ca.pem -rkey ca.key -reqin unknown.req -ndays 7 -respout "$here/unknown.ocsp" >/dev/null 2>&1
+
+# Both responders are revoked, by a CRL that is out of date, so that it says no more than that.
+for name in responder unchecked; do
+    openssl ca -config ca.cnf -cert ca.pem -keyfile ca.key -revoke $name.pem 2>/dev/null
+done
+crl responders plain -crl_lastupdate 20240101000000Z -crl_nextupdate 20240201000000Z
 
 for name in ca no-crl-sign other good revoked held responder usurper; do
     openssl x509 -in $name.pem -outform DER -out "$here/$name.cert"

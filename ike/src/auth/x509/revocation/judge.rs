@@ -7,6 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::super::crl::{Crl, CrlError};
 use super::super::error::Moment;
+use super::super::facts::Facts;
 use super::super::ocsp::{self, OcspError};
 use super::super::status::Status;
 use super::{Checker, Evidence, RevocationError, Subject};
@@ -74,16 +75,25 @@ impl Checker {
     fn statements(&self, subject: &Subject, evidence: Evidence<'_>, date: UnixTime) -> Vec<(String, Said)> {
         let mut statements = Vec::new();
         let read = |response: &[u8]| ocsp::read(response, &subject.facts, &subject.issuer, None, date);
+        let believe = |read: Result<ocsp::Answer, OcspError>| match read {
+            Ok(ocsp::Answer {
+                responder: Some(responder),
+                ..
+            }) if self.is_revoked(&responder, subject, evidence, date) => {
+                Err(("its responder's own certificate is revoked".to_owned(), None))
+            }
+            read => of_ocsp(read),
+        };
         for response in evidence.in_band {
             match read(response) {
                 // It is of another certificate of the chain.
                 Err(OcspError::OtherCertificate | OcspError::Responder) => {}
-                read => statements.push(("the OCSP response of the peer".to_owned(), of_ocsp(read))),
+                read => statements.push(("the OCSP response of the peer".to_owned(), believe(read))),
             }
         }
         if let Some(response) = self.store.response(subject) {
             let source = "the OCSP response fetched before".to_owned();
-            statements.push((source, of_ocsp(read(response))));
+            statements.push((source, believe(read(response))));
         }
         let mut hear = |source: String, crl: &Arc<Crl>| {
             match crl.status(&subject.facts, &subject.issuer, date) {
@@ -102,6 +112,25 @@ impl Checker {
                 .for_each(|crl| hear(format!("the CRL at {url}"), crl));
         }
         statements
+    }
+}
+
+impl Checker {
+    /// RFC 6960 4.2.2.2.1: a responder's certificate is looked up in the CRLs at hand; the network is not asked about it.
+    fn is_revoked(
+        &self,
+        responder: &Facts,
+        subject: &Subject,
+        evidence: Evidence<'_>,
+        date: UnixTime,
+    ) -> bool {
+        let urls = responder.crl_urls().chain(subject.facts.crl_urls());
+        let fetched = urls.filter_map(|url| self.store.crl(url));
+        let mut crls = evidence.rules.crls.iter().chain(fetched);
+        crls.any(|crl| {
+            let status = crl.status(responder, &subject.issuer, date);
+            matches!(status, Ok(Status::Revoked(_)))
+        })
     }
 }
 

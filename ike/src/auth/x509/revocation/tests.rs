@@ -309,3 +309,36 @@ fn answers_of_any_length_fill_no_more_than_a_bounded_cache() {
     }
     assert_eq!(scene.checker.store.failures_of(&good, scene.now).len(), 0);
 }
+
+#[test]
+fn a_responder_whose_own_certificate_is_revoked_is_not_believed() {
+    // The CRL is too old to call anybody good, but what it revokes stays revoked.
+    let judged = |response: &[u8], crl: Option<&[u8]>| {
+        let mut scene = Scene::new(Policy::Require);
+        scene.in_band.push(response.to_vec());
+        let scene = match crl {
+            Some(crl) => scene.with_crl(crl),
+            None => scene,
+        };
+        scene.check_with(file!("good.cert"), false)
+    };
+    let list = file!("responders.crl");
+    assert!(matches!(
+        judged(file!("delegated.ocsp"), None),
+        Verdict::Accepted(_)
+    ));
+    assert!(matches!(
+        judged(file!("delegated.ocsp"), Some(list)),
+        Verdict::Refused(_)
+    ));
+    // RFC 6960 4.2.2.2.1: of this one its authority says that nobody need ask (id-pkix-ocsp-nocheck).
+    assert!(matches!(
+        judged(file!("delegated-unchecked.ocsp"), Some(list)),
+        Verdict::Accepted(_)
+    ));
+    // And of the authority's own signature nobody asks.
+    assert!(matches!(
+        judged(file!("good.ocsp"), Some(list)),
+        Verdict::Accepted(_)
+    ));
+}
