@@ -7,12 +7,14 @@ mod keys;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
+use crate::auth::x509::crl::Crl;
 use crate::auth::x509::revocation::RevocationError;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::Failure;
@@ -107,6 +109,13 @@ pub enum Command {
     /// From now on the keys of every SA, those that stand included, are told by `Output::Keys`; or no longer. Whoever has
     /// them reads the traffic and can forge it: nothing but an operator's explicit wish may lead here.
     ExportKeys(bool),
+    /// CRLs from files, in the place of those that were configured; for what is negotiated from now on.
+    Crls {
+        /// The connection.
+        connection: ConnectionId,
+        /// The CRLs.
+        crls: Vec<Arc<Crl>>,
+    },
     /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
     Shutdown,
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{CloseReason, Event, ExportedKeys, PORT_IKE, PORT_NAT_T, Path, Reason, Step};
 use crate::auth::identity::Identity;
+use crate::auth::x509::crl::Crl;
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::init::{self, Attempt};
@@ -69,6 +70,13 @@ impl Connection {
             self.forgotten = false;
             self.intent = Intent::Idle;
         }
+    }
+
+    /// Takes other CRLs for what is negotiated from now on.
+    pub(crate) fn on_crls(&mut self, crls: Vec<Arc<Crl>>) {
+        let mut config = (*self.config).clone();
+        config.revocation.crls = crls;
+        self.config = Arc::new(config);
     }
 
     /// The configuration, if a peer may connect that is reached by this path.

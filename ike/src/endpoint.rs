@@ -197,6 +197,11 @@ impl Endpoint {
             }
             // Not for any connection: `handle` takes care of it.
             Command::ExportKeys(_) => {}
+            Command::Crls { connection, crls } => {
+                if let Some(connection) = connections.get_mut(&connection) {
+                    connection.on_crls(crls);
+                }
+            }
             Command::Shutdown => {
                 connections
                     .values_mut()

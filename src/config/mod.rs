@@ -5,7 +5,7 @@
 //! and remedy: all of them, not only the first.
 
 mod credential;
-mod crls;
+pub(crate) mod crls;
 pub mod defaults;
 pub mod diagnostic;
 mod network;
@@ -103,6 +103,8 @@ pub struct TunnelConfig {
     pub legacy: bool,
     /// Whether the peer's certificates must be known to be good.
     pub revocation: Rules,
+    /// Where its CRLs were read from, to be read again when they change.
+    pub crl_files: Vec<PathBuf>,
     /// What may protect the IKE SA, most wanted first; never empty.
     pub ike_proposals: Vec<IkeProposal>,
     /// Its CHILD SAs; never empty, names unique. The first is made with the IKE SA.

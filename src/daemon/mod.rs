@@ -3,6 +3,7 @@
 pub mod bridge;
 pub mod connection;
 pub mod crash;
+pub mod crls;
 pub mod demand;
 pub mod export;
 pub mod fetch;

@@ -14,6 +14,7 @@ use xvpn_ike::config::{ConnectionId, EndpointConfig};
 
 use super::bridge::{self, Bridge};
 use super::connection::{self, OsRandom};
+use super::crls::CrlFiles;
 use super::hints::Hints;
 use super::host::{Host, HostError};
 use super::netlink::{Netlink, NetlinkError};
@@ -140,6 +141,7 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         progress,
         found: mpsc::channel(FOUND_KEPT),
         fetched: mpsc::channel(FOUND_KEPT),
+        crls: CrlFiles::default(),
         searches: BTreeMap::new(),
         addresses: Vec::new(),
         ignored: BTreeMap::new(),

@@ -12,6 +12,7 @@ use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, 
 use xvpn_ike::config::ConnectionId;
 
 use super::bridge::{Bridge, Effect};
+use super::crls::CrlFiles;
 use super::export::Export;
 use super::fetch::{self, Fetched};
 use super::hints::Hints;
@@ -51,6 +52,8 @@ pub struct Supervisor {
     pub found: (mpsc::Sender<Found>, mpsc::Receiver<Found>),
     /// What came of fetches.
     pub fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
+    /// CRL files as they were.
+    pub crls: CrlFiles,
     /// The search that is to be repeated, by tunnel.
     pub searches: BTreeMap<ConnectionId, Search>,
     /// The host's addresses.
@@ -235,6 +238,7 @@ impl Supervisor {
         self.tell_time();
         self.check_queues();
         self.check_export();
+        self.look_for_crls();
         if !self.tunnels.values().any(Tunnel::established) {
             return;
         }

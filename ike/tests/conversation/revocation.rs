@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use xvpn_ike::api::{Event, Fetch, FetchId, Input, Output};
+use xvpn_ike::api::{Command, Event, Fetch, FetchId, Input, Output};
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
 use xvpn_ike::auth::signature::RsaPadding;
 use xvpn_ike::auth::x509::crl::Crl;
@@ -13,7 +13,7 @@ use xvpn_ike::auth::x509::{Anchor, CertificateDer};
 use xvpn_ike::config::ConnectionConfig;
 use xvpn_ike::crypto::sign::{KeyFormat, SigningKey};
 use xvpn_ike::error::{Cause, Ignore};
-use xvpn_ike::testing::{Host, Pair, Who, config, name};
+use xvpn_ike::testing::{Host, LINK, Pair, Who, config, name};
 
 use super::SOON;
 
@@ -176,6 +176,24 @@ fn a_crl_file_answers_at_once() {
             assert!(matches!(why(&pair.bob), RevocationError::Revoked { .. }));
         }
     }
+}
+
+#[test]
+fn crls_that_come_later_count_for_the_next_negotiation() {
+    let (alice, bob) = scene(
+        Who::Alice,
+        file!("revoked.cert"),
+        file!("revoked.key"),
+        Policy::Require,
+    );
+    let mut pair = pair((alice, bob));
+    let crls = vec![Arc::new(Crl::parse(file!("complete.crl")).unwrap())];
+    let connection = LINK;
+    pair.command(Who::Bob, Command::Crls { connection, crls });
+    pair.up(Who::Alice);
+    assert!(!pair.run_until(SOON, Pair::has_settled));
+    assert!(matches!(why(&pair.bob), RevocationError::Revoked { .. }));
+    assert!(fetches(&pair.bob).is_empty());
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl Resolver<'_> {
         let post_quantum = self.post_quantum(raw);
         let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, post_quantum, self.out);
         let children = self.children(raw, (local_networks, remote_networks), facts);
-        let revocation = self.revocation(raw);
+        let (revocation, crl_files) = self.revocation(raw);
         let encapsulation = self.encapsulation(raw);
         let start = self.start(raw, remote_address.as_ref());
         let idle_timeout = self.idle_timeout(raw, start);
@@ -217,6 +217,7 @@ impl Resolver<'_> {
             childless,
             legacy,
             revocation,
+            crl_files,
             ike_proposals,
             children,
             encapsulation,

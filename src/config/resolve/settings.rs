@@ -1,5 +1,6 @@
 //! The settings of a tunnel besides its two ends.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use xvpn_ike::auth::x509::revocation::{Policy, Rules};
@@ -166,7 +167,7 @@ impl Resolver<'_> {
         start
     }
 
-    pub(super) fn revocation(&mut self, raw: &RawTunnel) -> Rules {
+    pub(super) fn revocation(&mut self, raw: &RawTunnel) -> (Rules, Vec<PathBuf>) {
         let choices = [
             ("off", Policy::Off),
             ("if-available", Policy::IfAvailable),
