@@ -192,10 +192,12 @@ async fn stand_up(
         what: "randomness",
         source,
     })?;
-    let crash_secret = crash::secret(&config.gateway.state_dir, &mut random)
+    let lasting = crash::directory(&config.gateway.state_dir);
+    let crash_secret = crash::secret(&lasting, &mut random)
         .inspect_err(|error| {
             tracing::warn!(
-                "cannot keep a secret in the state directory ({error}): after a crash peers will notice late"
+                "cannot keep a secret in {} ({error}): after a crash peers will notice late; let this user write there",
+                lasting.display()
             );
         })
         .ok();
