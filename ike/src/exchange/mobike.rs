@@ -52,7 +52,9 @@ enum What {
 
 /// What IKE_AUTH says of it (RFC 4555 3.1, 3.4, 3.9).
 pub(crate) fn announce(ike: &IkeSa, own: &[IpAddr]) -> Vec<Notify> {
-    let mut notifies: Vec<Notify> = own.iter().take(MOST_ADDRESSES).map(additional).collect();
+    // RFC 4555 3.4: those besides the one that the message comes from.
+    let others = own.iter().filter(|own| **own != ike.path.local.ip());
+    let mut notifies: Vec<Notify> = others.take(MOST_ADDRESSES).map(additional).collect();
     if ike.role == Role::Initiator {
         notifies.extend(prohibition(ike, ike.path));
     }

@@ -181,3 +181,70 @@ fn answers_are_no_longer_than_requests_and_few() {
     }
     assert_eq!(answers, 20);
 }
+
+#[test]
+fn both_crash_and_come_back_to_one_connection() {
+    for seed in 0..50 {
+        let mut pair = Pair::with(
+            seed,
+            Faults::MANY,
+            with_secret(),
+            config(Who::Alice),
+            config(Who::Bob),
+        );
+        pair.up(Who::Alice);
+        pair.up(Who::Bob);
+        assert!(
+            pair.run_until(Duration::from_secs(300), Pair::has_settled),
+            "seed {seed}"
+        );
+        // One after the other, in the middle of whatever the other one is doing; both want the connection.
+        for (who, again) in [(Who::Bob, 7), (Who::Alice, 8), (Who::Bob, 9)] {
+            *pair.host(who) = Host::new(with_secret(), seed * 100 + again);
+            pair.command(who, Command::Configure(Box::new(config(who))));
+            pair.up(who);
+            pair.run_for(Duration::from_millis(200 * (seed % 7)));
+        }
+        assert!(
+            pair.run_until(Duration::from_secs(300), Pair::has_settled),
+            "seed {seed}: not again"
+        );
+        // And no second one comes of it, nor is anything left over.
+        pair.net.faults = Faults::NONE;
+        pair.run_for(Duration::from_secs(300));
+        assert!(pair.has_settled(), "seed {seed}: duplicates");
+        assert_eq!(
+            pair.alice.endpoint.spis_in_use(),
+            pair.bob.endpoint.spis_in_use(),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn both_notice_at_once_and_still_make_one_connection() {
+    // Both lose the other for a while, and both connect again in the same moment.
+    let mut pair = Pair::with(
+        5,
+        Faults::NONE,
+        with_secret(),
+        config(Who::Alice),
+        config(Who::Bob),
+    );
+    pair.up(Who::Alice);
+    pair.up(Who::Bob);
+    assert!(pair.run_until(SOON, Pair::has_settled));
+    pair.net.faults = Faults {
+        loss: 100,
+        ..Faults::NONE
+    };
+    assert!(pair.run_until(Duration::from_secs(300), |pair| {
+        pair.alice.is_bare() && pair.bob.is_bare()
+    }));
+    pair.net.faults = Faults::NONE;
+    assert!(pair.run_until(Duration::from_secs(120), Pair::has_settled));
+    pair.run_for(Duration::from_secs(120));
+    assert!(pair.has_settled());
+    assert_eq!(pair.alice.endpoint.spis_in_use(), (1, 1));
+    assert_eq!(pair.bob.endpoint.spis_in_use(), (1, 1));
+}
