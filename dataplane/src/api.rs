@@ -32,6 +32,12 @@ pub enum Suite {
     AesGcm256,
     /// ChaCha20-Poly1305 (RFC 7634). Key: 32 + 4 octets of salt.
     ChaCha20Poly1305,
+    /// As [`Suite::AesGcm128`], with an implicit IV (RFC 8750).
+    AesGcm128Iiv,
+    /// As [`Suite::AesGcm256`], with an implicit IV (RFC 8750).
+    AesGcm256Iiv,
+    /// As [`Suite::ChaCha20Poly1305`], with an implicit IV (RFC 8750).
+    ChaCha20Poly1305Iiv,
     /// AES-CBC (RFC 3602) with HMAC (RFC 4868, RFC 2404); encrypt-then-MAC.
     AesCbc {
         /// 128 or 256.

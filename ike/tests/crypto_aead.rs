@@ -14,7 +14,7 @@ use xvpn_ike::wire::sealed::{self, NotAuthentic, Protect};
 fn suites() -> Vec<(Encryption, Option<Integrity>)> {
     let aeads = Encryption::ALL
         .into_iter()
-        .filter(|e| e.is_aead())
+        .filter(|e| e.is_aead() && !e.has_implicit_iv())
         .map(|e| (e, None));
     let others = Encryption::ALL.into_iter().filter(|e| !e.is_aead());
     aeads
@@ -205,6 +205,16 @@ fn refuses_keys_that_do_not_fit_the_algorithms() {
         new(Encryption::AesCbc128, sha256, &[0; 16], &[0; 20]).unwrap_err(),
         KeyMismatch
     );
+}
+
+/// RFC 8750 7.
+#[test]
+fn refuses_every_cipher_with_an_implicit_iv() {
+    for encryption in Encryption::ALL.into_iter().filter(|e| e.has_implicit_iv()) {
+        let keys = vec![7; encryption.key_len()];
+        let refused = SkCipher::new(encryption, None, &keys, &[]).unwrap_err();
+        assert_eq!(refused, KeyMismatch, "{encryption}");
+    }
 }
 
 #[test]

@@ -165,6 +165,27 @@ fn refuses_what_is_incomplete_or_out_of_place() {
     );
 }
 
+/// RFC 8750 7.
+#[test]
+fn refuses_an_implicit_iv_for_an_ike_sa_and_reads_it_for_esp() {
+    let (token, offset, kind) = refused("aes256gcm16-aes256gcm16iiv-prfsha256-x25519");
+    assert_eq!(
+        (token.as_str(), offset, &kind),
+        ("aes256gcm16iiv", 12, &Kind::ImplicitIvInIke)
+    );
+    assert!(
+        kind.to_string().contains("; name the same without `iiv` here"),
+        "a remedy"
+    );
+    assert_eq!(
+        refused("chacha20poly1305iiv-prfsha256-x25519").2,
+        Kind::ImplicitIvInIke
+    );
+    let proposal = esp("chacha20poly1305iiv-aes_gcm_16_iiv_128-esn");
+    assert_eq!(proposal.to_string(), "chacha20poly1305iiv-aes128gcm16iiv-esn");
+    assert!(!proposal.is_legacy());
+}
+
 #[test]
 fn reads_additional_key_exchanges_and_writes_them_back() {
     let text = "aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none-ke2_ecp384";

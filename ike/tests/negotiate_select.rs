@@ -64,7 +64,50 @@ fn two_gateways_with_defaults_agree_on_the_first_of_everything() {
     );
     let offer = esp_offer(&default_esp(), Spi(0x1000));
     let chosen = select_esp(&default_esp(), &sent(&offer), ChildExchange::IkeAuth).unwrap();
-    assert_eq!(chosen.suite.to_string(), "aes256gcm16-esn");
+    assert_eq!(chosen.suite.to_string(), "aes256gcm16iiv-esn");
+}
+
+/// RFC 8750 5, RFC 7296 3.3.6.
+#[test]
+fn a_peer_that_knows_no_implicit_iv_takes_the_same_cipher_with_an_explicit_one() {
+    let offer = sent(&esp_offer(&default_esp(), Spi(0x1000)));
+    assert!(offer.to_bytes().len() < 256, "the offer stays small");
+    for (knows, takes) in [
+        ("aes256gcm16-esn", "aes256gcm16-esn"),
+        ("chacha20poly1305-noesn", "chacha20poly1305"),
+        ("aes128gcm16-aes128gcm16iiv-esn", "aes128gcm16-esn"),
+        ("aes128gcm16iiv-aes128gcm16-esn", "aes128gcm16iiv-esn"),
+    ] {
+        let chosen = select_esp(&esp(&[knows]), &offer, ChildExchange::IkeAuth).unwrap();
+        assert_eq!(chosen.suite.to_string(), takes);
+        let answer = sent(&esp_answer(&chosen, Spi(0x2000)));
+        let accepted = accept_esp(&default_esp(), &answer, ChildExchange::IkeAuth).unwrap();
+        assert_eq!(accepted.suite.to_string(), takes);
+    }
+}
+
+/// RFC 8750 7, 8: "not allowed" in IKE.
+#[test]
+fn passes_over_an_implicit_iv_that_is_offered_for_an_ike_sa() {
+    let ours = ike(&["aes256gcm16-prfsha256-x25519"]);
+    let implicit = Transform::with_key_length(TransformType::ENCRYPTION, 30, 256);
+    let mut offer = ike_offer(&ours, None);
+    offer.proposals[0].transforms.insert(0, implicit.clone());
+    let chosen = select_ike(&ours, &sent(&offer)).unwrap();
+    assert_eq!(chosen.suite.to_string(), "aes256gcm16-prfsha256-x25519");
+
+    offer.proposals[0]
+        .transforms
+        .retain(|t| t.kind != TransformType::ENCRYPTION);
+    offer.proposals[0].transforms.push(implicit);
+    let refused = select_ike(&default_ike(), &sent(&offer)).unwrap_err();
+    assert!(
+        refused
+            .difference
+            .to_string()
+            .contains("they offer encryption aes256gcm16iiv"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -154,6 +154,7 @@ fn explain(key: &str, at: &At<String>, error: &ProposalError) -> Diagnostic {
         | ProposalErrorKind::AdditionalNothing
         | ProposalErrorKind::AdditionalWithoutFirst
         | ProposalErrorKind::PrfInEsp
+        | ProposalErrorKind::ImplicitIvInIke
         | ProposalErrorKind::EsnInIke => format!("a proposal of `{key}` cannot be used"),
     };
     Diagnostic::error("bad-proposal", title, remedy).at(&place, cause)

@@ -233,6 +233,9 @@ fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
         (Encryption::AesGcm16_128, None) => dp::Suite::AesGcm128,
         (Encryption::AesGcm16_256, None) => dp::Suite::AesGcm256,
         (Encryption::ChaCha20Poly1305, None) => dp::Suite::ChaCha20Poly1305,
+        (Encryption::AesGcm16Iiv128, None) => dp::Suite::AesGcm128Iiv,
+        (Encryption::AesGcm16Iiv256, None) => dp::Suite::AesGcm256Iiv,
+        (Encryption::ChaCha20Poly1305Iiv, None) => dp::Suite::ChaCha20Poly1305Iiv,
         (Encryption::AesCbc128, Some(hmac)) => dp::Suite::AesCbc {
             key_bits: 128,
             integrity: integrity(hmac),
@@ -242,7 +245,15 @@ fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
             integrity: integrity(hmac),
         },
         // RFC 5282 8: an AEAD never has an integrity algorithm, another cipher always has one.
-        (Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305, Some(_))
+        (
+            Encryption::AesGcm16_128
+            | Encryption::AesGcm16_256
+            | Encryption::ChaCha20Poly1305
+            | Encryption::AesGcm16Iiv128
+            | Encryption::AesGcm16Iiv256
+            | Encryption::ChaCha20Poly1305Iiv,
+            Some(_),
+        )
         | (Encryption::AesCbc128 | Encryption::AesCbc256, None) => return Err(Unbridgeable(of.clone())),
     })
 }

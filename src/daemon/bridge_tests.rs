@@ -60,6 +60,18 @@ fn every_cipher_and_integrity_algorithm_has_its_counterpart() {
         suite(&child(Encryption::ChaCha20Poly1305, None)),
         Ok(dp::Suite::ChaCha20Poly1305)
     );
+    assert_eq!(
+        suite(&child(Encryption::AesGcm16Iiv128, None)),
+        Ok(dp::Suite::AesGcm128Iiv)
+    );
+    assert_eq!(
+        suite(&child(Encryption::AesGcm16Iiv256, None)),
+        Ok(dp::Suite::AesGcm256Iiv)
+    );
+    assert_eq!(
+        suite(&child(Encryption::ChaCha20Poly1305Iiv, None)),
+        Ok(dp::Suite::ChaCha20Poly1305Iiv)
+    );
 }
 
 #[test]

@@ -54,7 +54,13 @@ fn esp_row(keys: &ChildSaKeys) -> Row {
     } else {
         "IPv6"
     };
-    let (encryption, since) = esp_encryption(keys.suite.encryption);
+    let Some((encryption, since)) = esp_encryption(keys.suite.encryption) else {
+        return Row::new(format!(
+            "# 0x{:08x}: Wireshark cannot decrypt ESP with {}; to read it, name another cipher in esp_proposals, such as \
+             aes256gcm16",
+            keys.spi.0, keys.suite.encryption
+        ));
+    };
     let mut text = String::with_capacity(LONGEST);
     match since {
         Since::Always => {}
@@ -96,7 +102,11 @@ fn ike_encryption(encryption: Encryption) -> Option<&'static str> {
         Encryption::AesCbc256 => Some("AES-CBC-256 [RFC3602]"),
         Encryption::AesGcm16_128 => Some("AES-GCM-128 with 16 octet ICV [RFC5282]"),
         Encryption::AesGcm16_256 => Some("AES-GCM-256 with 16 octet ICV [RFC5282]"),
-        Encryption::ChaCha20Poly1305 => None,
+        Encryption::ChaCha20Poly1305
+        // These are for ESP only.
+        | Encryption::AesGcm16Iiv128
+        | Encryption::AesGcm16Iiv256
+        | Encryption::ChaCha20Poly1305Iiv => None,
     }
 }
 
@@ -110,13 +120,14 @@ fn ike_integrity(integrity: Option<Integrity>) -> &'static str {
     }
 }
 
-fn esp_encryption(encryption: Encryption) -> (&'static str, Since) {
+fn esp_encryption(encryption: Encryption) -> Option<(&'static str, Since)> {
     match encryption {
-        Encryption::AesCbc128 | Encryption::AesCbc256 => ("AES-CBC [RFC3602]", Since::Always),
+        Encryption::AesCbc128 | Encryption::AesCbc256 => Some(("AES-CBC [RFC3602]", Since::Always)),
         Encryption::AesGcm16_128 | Encryption::AesGcm16_256 => {
-            ("AES-GCM with 16 octet ICV [RFC4106]", Since::Always)
+            Some(("AES-GCM with 16 octet ICV [RFC4106]", Since::Always))
         }
-        Encryption::ChaCha20Poly1305 => ("ChaCha20 with Poly1305 [RFC7634]", Since::Newer),
+        Encryption::ChaCha20Poly1305 => Some(("ChaCha20 with Poly1305 [RFC7634]", Since::Newer)),
+        Encryption::AesGcm16Iiv128 | Encryption::AesGcm16Iiv256 | Encryption::ChaCha20Poly1305Iiv => None,
     }
 }
 
@@ -230,6 +241,17 @@ mod tests {
         let row = esp("192.0.2.1:500", Encryption::ChaCha20Poly1305, None);
         assert!(
             row.starts_with("# ") && row.contains("\"ChaCha20 with Poly1305 [RFC7634]\""),
+            "{row}"
+        );
+    }
+
+    #[test]
+    fn an_implicit_iv_is_a_comment_that_says_what_to_change() {
+        let row = esp("192.0.2.1:500", Encryption::AesGcm16Iiv256, None);
+        assert!(
+            row.starts_with("# 0x0000c0ff: ")
+                && row.contains("aes256gcm16iiv; to read it")
+                && !row.contains("cccc"),
             "{row}"
         );
     }

@@ -12,7 +12,7 @@ use crate::api::{Integrity, Suite};
 /// The lengths that a suite fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The explicit IV.
+    /// The explicit IV; 0 if it is implicit.
     pub iv: usize,
     /// What is encrypted is a multiple of this.
     pub block: usize,
@@ -30,6 +30,12 @@ impl Layout {
                 block: 4,
                 icv: 16,
             },
+            // RFC 8750 4: the IV is not sent.
+            Suite::AesGcm128Iiv | Suite::AesGcm256Iiv | Suite::ChaCha20Poly1305Iiv => Self {
+                iv: 0,
+                block: 4,
+                icv: 16,
+            },
             // RFC 3602 2.1, 3: IV and block of 16.
             Suite::AesCbc {
                 key_bits: _,
@@ -40,6 +46,11 @@ impl Layout {
                 icv: icv_len(integrity),
             },
         }
+    }
+
+    /// The IV is the sequence number and is not sent (RFC 8750).
+    pub const fn has_implicit_iv(&self) -> bool {
+        self.iv == 0
     }
 
     /// Octets between the start of the ESP packet and what is encrypted.
@@ -85,8 +96,9 @@ pub const TRAILER: usize = 2;
 mod tests {
     use super::*;
 
-    const SUITES: [Suite; 4] = [
+    const SUITES: [Suite; 5] = [
         Suite::AesGcm128,
+        Suite::AesGcm256Iiv,
         Suite::ChaCha20Poly1305,
         Suite::AesCbc {
             key_bits: 128,
@@ -112,5 +124,11 @@ mod tests {
     #[test]
     fn gcm_in_udp_over_a_path_of_1500_carries_1438() {
         assert_eq!(Layout::of(Suite::AesGcm128).inner(1500 - 20 - 8), 1438);
+    }
+
+    #[test]
+    fn an_implicit_iv_leaves_8_octets_more_to_the_inner_packet() {
+        assert_eq!(Layout::of(Suite::AesGcm128Iiv).inner(1500 - 20 - 8), 1446);
+        assert_eq!(Layout::of(Suite::ChaCha20Poly1305Iiv).inner(1500 - 20 - 8), 1446);
     }
 }

@@ -46,9 +46,11 @@ enum Aes {
 impl Transform {
     pub(crate) fn new(suite: Suite, keys: &Keys) -> Result<Self, BadKeys> {
         let cipher = match suite {
-            Suite::AesGcm128 => Cipher::aead(&aead::AES_128_GCM, keys)?,
-            Suite::AesGcm256 => Cipher::aead(&aead::AES_256_GCM, keys)?,
-            Suite::ChaCha20Poly1305 => Cipher::aead(&aead::CHACHA20_POLY1305, keys)?,
+            Suite::AesGcm128 | Suite::AesGcm128Iiv => Cipher::aead(&aead::AES_128_GCM, keys)?,
+            Suite::AesGcm256 | Suite::AesGcm256Iiv => Cipher::aead(&aead::AES_256_GCM, keys)?,
+            Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => {
+                Cipher::aead(&aead::CHACHA20_POLY1305, keys)?
+            }
             Suite::AesCbc { key_bits, integrity } => Cipher::cbc(key_bits, integrity, keys)?,
         };
         Ok(Self {
@@ -76,8 +78,11 @@ impl Transform {
         match &self.cipher {
             Cipher::Aead { key, salt } => {
                 // RFC 4106 3.1: the IV must be unique for the key. The sequence number is, in all of its 64 bits.
-                iv.copy_from_slice(&seq.to_be_bytes());
-                let nonce = nonce(salt, iv).ok_or(Discard::NoRoom)?;
+                let unique = seq.to_be_bytes();
+                if !self.layout.has_implicit_iv() {
+                    iv.copy_from_slice(&unique);
+                }
+                let nonce = nonce(salt, &unique).ok_or(Discard::NoRoom)?;
                 let (aad, len) = associated_data(spi, seq, esn);
                 let tag = key.seal_in_place_separate_tag(nonce, Aad::from(&aad[..len]), payload);
                 icv.copy_from_slice(tag.map_err(|_| Discard::NoRoom)?.as_ref());
@@ -104,6 +109,13 @@ impl Transform {
         } = self.parts(esp).ok_or(Discard::TruncatedOuter)?;
         match &self.cipher {
             Cipher::Aead { key, salt } => {
+                // RFC 8750 4: the sequence number in 64 bits, of which the upper 32 are zero without ESN.
+                let implicit = seq.to_be_bytes();
+                let iv = if self.layout.has_implicit_iv() {
+                    &implicit
+                } else {
+                    &*iv
+                };
                 let nonce = nonce(salt, iv).ok_or(Discard::TruncatedOuter)?;
                 let tag = Tag::try_from(&*icv).map_err(|_| Discard::TruncatedOuter)?;
                 let (aad, len) = associated_data(spi, seq, esn);
@@ -221,7 +233,7 @@ fn decrypt<C: BlockCipherDecrypt>(cipher: &C, iv: &[u8], payload: &mut [u8]) -> 
     Some(())
 }
 
-/// RFC 4106 4, RFC 7634 2: salt and explicit IV.
+/// RFC 4106 4, RFC 7634 2: salt and IV.
 fn nonce(salt: &[u8; SALT], iv: &[u8]) -> Option<Nonce> {
     let mut nonce = [0; NONCE_LEN];
     let (front, back) = nonce.split_at_mut(SALT);

@@ -69,6 +69,10 @@ impl SkCipher {
             Encryption::ChaCha20Poly1305 => {
                 keyed(sk_e).map(|(cipher, salt)| Kind::ChaCha20Poly1305(cipher, salt))
             }
+            // RFC 8750 7: there is no implicit IV in IKE.
+            Encryption::AesGcm16Iiv128 | Encryption::AesGcm16Iiv256 | Encryption::ChaCha20Poly1305Iiv => {
+                Err(KeyMismatch)
+            }
             Encryption::AesCbc128 => mac().map(Kind::Aes128Cbc),
             Encryption::AesCbc256 => mac().map(Kind::Aes256Cbc),
         }?;

@@ -74,6 +74,12 @@ pub enum ProposalErrorKind {
     /// A PRF for ESP.
     #[error("a CHILD SA has no PRF of its own; drop it")]
     PrfInEsp,
+    /// A cipher with an implicit IV for IKE.
+    #[error(
+        "a cipher with an implicit IV is for ESP only (RFC 8750 7); name the same without `iiv` here, such as \
+         `aes256gcm16`"
+    )]
+    ImplicitIvInIke,
     /// ESN for IKE.
     #[error("extended sequence numbers belong to ESP; drop it")]
     EsnInIke,

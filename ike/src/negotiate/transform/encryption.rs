@@ -15,6 +15,12 @@ pub enum Encryption {
     AesGcm16_256,
     /// ENCR_CHACHA20_POLY1305 (RFC 7634).
     ChaCha20Poly1305,
+    /// ENCR_AES_GCM_16_IIV, 128 bits (RFC 8750). ESP only.
+    AesGcm16Iiv128,
+    /// ENCR_AES_GCM_16_IIV, 256 bits (RFC 8750). ESP only.
+    AesGcm16Iiv256,
+    /// ENCR_CHACHA20_POLY1305_IIV (RFC 8750). ESP only.
+    ChaCha20Poly1305Iiv,
 }
 
 struct EncryptionRow {
@@ -23,6 +29,7 @@ struct EncryptionRow {
     /// Octets of key in KEYMAT, the salt included.
     key_len: usize,
     salt_len: usize,
+    /// Octets of IV on the wire; 0 if it is implicit.
     iv_len: usize,
     block_len: usize,
     /// Octets of the cipher's own ICV; 0 if it needs an integrity algorithm.
@@ -32,12 +39,15 @@ struct EncryptionRow {
 
 impl Encryption {
     /// Every row of the registry.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::AesGcm16_256,
         Self::AesGcm16_128,
         Self::ChaCha20Poly1305,
         Self::AesCbc256,
         Self::AesCbc128,
+        Self::AesGcm16Iiv256,
+        Self::AesGcm16Iiv128,
+        Self::ChaCha20Poly1305Iiv,
     ];
 
     const fn row(self) -> EncryptionRow {
@@ -60,6 +70,11 @@ impl Encryption {
             block_len: 1,
             icv_len: 16,
             names: &[],
+        };
+        const IMPLICIT: EncryptionRow = EncryptionRow {
+            id: 30,
+            iv_len: 0,
+            ..AEAD
         };
         match self {
             Self::AesCbc128 => EncryptionRow {
@@ -113,6 +128,24 @@ impl Encryption {
                 names: &["chacha20poly1305", "chacha20_poly1305"],
                 ..AEAD
             },
+            Self::AesGcm16Iiv128 => EncryptionRow {
+                key_length: Some(128),
+                key_len: 20,
+                names: &["aes128gcm16iiv", "aes_gcm_16_iiv_128"],
+                ..IMPLICIT
+            },
+            Self::AesGcm16Iiv256 => EncryptionRow {
+                key_length: Some(256),
+                key_len: 36,
+                names: &["aes256gcm16iiv", "aes_gcm_16_iiv_256"],
+                ..IMPLICIT
+            },
+            Self::ChaCha20Poly1305Iiv => EncryptionRow {
+                id: 31,
+                key_len: 36,
+                names: &["chacha20poly1305iiv", "chacha20_poly1305_iiv"],
+                ..IMPLICIT
+            },
         }
     }
 
@@ -136,7 +169,7 @@ impl Encryption {
         self.row().salt_len
     }
 
-    /// Octets of explicit IV in front of the ciphertext.
+    /// Octets of explicit IV in front of the ciphertext; 0 with an implicit one.
     pub const fn iv_len(self) -> usize {
         self.row().iv_len
     }
@@ -156,6 +189,12 @@ impl Encryption {
         self.row().icv_len != 0
     }
 
+    /// The IV is the sequence number and is not sent (RFC 8750 4). IKE messages have no number that never repeats, so
+    /// such a cipher is for ESP only (RFC 8750 7).
+    pub const fn has_implicit_iv(self) -> bool {
+        self.row().iv_len == 0
+    }
+
     /// Only for old peers: an operator must ask for it.
     pub const fn is_legacy(self) -> bool {
         match self {
@@ -163,7 +202,10 @@ impl Encryption {
             | Self::AesCbc256
             | Self::AesGcm16_128
             | Self::AesGcm16_256
-            | Self::ChaCha20Poly1305 => false,
+            | Self::ChaCha20Poly1305
+            | Self::AesGcm16Iiv128
+            | Self::AesGcm16Iiv256
+            | Self::ChaCha20Poly1305Iiv => false,
         }
     }
 
