@@ -2,14 +2,16 @@
 //! come of it.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use xvpn::admin::api::{TunnelState, TunnelStatus};
 use xvpn::testbed::{
-    Answer, Gateway, Kind as Frame, Sniffer, TwoClouds, inventory, make_file, send_file, wait_until,
-    write_secret,
+    Answer, Gateway, Kind as Frame, Sniffer, TwoClouds, change_address, inventory, make_file, send_file,
+    wait_until, write_secret,
 };
 
 use super::pair::{Folder, PATIENCE, XVPN, ping_between, tunnel};
@@ -41,6 +43,9 @@ pub struct Scenario {
     /// Once it stands, both sides replace its SAs, one after the other.
     #[serde(default)]
     pub rekey: bool,
+    /// Once it stands, the outer addresses of these change, and the same SAs go on.
+    #[serde(default)]
+    pub moves: Vec<Side>,
     /// Once it stands, our log says this within the first minute, and the tunnel goes on.
     pub warns: Option<String>,
     /// The certificates of both sides.
@@ -233,6 +238,9 @@ impl Stage<'_> {
                     self.replace(scenario, xvpn)?;
                     self.carries_traffic(scenario, xvpn, folder)?;
                 }
+                for side in &scenario.moves {
+                    self.moves(*side, scenario, xvpn, folder)?;
+                }
                 if let Some(words) = &scenario.warns {
                     let heard = wait_until(Duration::from_secs(55), || xvpn.log().contains(words.as_str()));
                     check(heard, format!("our log is to say `{words}`"))?;
@@ -328,6 +336,75 @@ impl Stage<'_> {
             check(alone, format!("{what}: the old CHILD SA stays"))?;
         }
         Ok(())
+    }
+
+    /// A gateway gets another outer address, and its old one back (RFC 4555).
+    fn moves(&mut self, side: Side, scenario: &Scenario, xvpn: &Gateway<'_>, folder: &Path) -> Outcome {
+        let cloud = match side {
+            Side::Xvpn => &self.clouds.aws,
+            Side::Peer => &self.clouds.azure,
+        };
+        let home = cloud.own4;
+        let [a, b, c, _] = home.octets();
+        let router = Ipv4Addr::new(a, b, c, 1);
+        let go = |to: Ipv4Addr| {
+            let network = IpNet::new_assert(to.into(), 24);
+            let changed = cloud
+                .gateway
+                .run(|| change_address("wan", network, router.into()));
+            changed.and_then(|changed| changed)
+        };
+        let before = self.spis(xvpn)?;
+        let outcome = [Ipv4Addr::new(a, b, c, 77), home].into_iter().try_for_each(|to| {
+            go(to)?;
+            self.follows(side, to, xvpn)?;
+            self.settles(scenario, xvpn)?;
+            self.carries_traffic(scenario, xvpn, folder)
+        });
+        if outcome.is_err() {
+            // Other scenarios are played on this stage.
+            go(home)?;
+            return outcome;
+        }
+        let after = self.spis(xvpn)?;
+        check(
+            before == after,
+            format!("{before:?} became {after:?}: negotiated anew"),
+        )
+    }
+
+    /// The path ends where the gateway is now: at its new address, or, as strongSwan likes it better, at its IPv6 address.
+    fn follows(&self, side: Side, to: Ipv4Addr, xvpn: &Gateway<'_>) -> Outcome {
+        let (aws, azure) = (self.clouds.aws.public6, self.clouds.azure.public6);
+        let followed = wait_until(Duration::from_secs(15), || {
+            let ike = tunnel(xvpn).ok().and_then(|tunnel| tunnel.ike);
+            ike.is_some_and(|ike| match side {
+                Side::Xvpn => [IpAddr::V4(to), aws.into()].contains(&ike.local.ip()),
+                Side::Peer => [IpAddr::V4(to), azure.into()].contains(&ike.remote.ip()),
+            })
+        });
+        check(followed, format!("{side:?} went to {to}, and the tunnel stayed"))
+    }
+
+    /// The SPIs that a move leaves as they are. strongSwan's kernel-libipsec cannot change the addresses of a CHILD SA, so it
+    /// replaces it.
+    fn spis(&self, xvpn: &Gateway<'_>) -> Result<Vec<String>, Failure> {
+        let tunnel = tunnel(xvpn)?;
+        let ike = tunnel.ike.into_iter().flat_map(|ike| [ike.spi_i, ike.spi_r]);
+        let children = tunnel.children.into_iter().map(|child| child.spi_in);
+        let children = children.filter(|_| self.peer.kind() == Kind::Kernel);
+        Ok(ike.chain(children).collect())
+    }
+
+    /// What was replaced is gone.
+    fn settles(&self, scenario: &Scenario, xvpn: &Gateway<'_>) -> Outcome {
+        let alone = || tunnel(xvpn).is_ok_and(|tunnel| tunnel.children.len() == scenario.children);
+        // A replacement may not have begun yet.
+        std::thread::sleep(Duration::from_secs(1));
+        check(
+            wait_until(Duration::from_secs(15), alone),
+            "an old CHILD SA stays",
+        )
     }
 
     fn carries_traffic(&mut self, scenario: &Scenario, xvpn: &Gateway<'_>, folder: &Path) -> Outcome {

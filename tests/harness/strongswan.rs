@@ -98,6 +98,14 @@ impl<'a> Peer<'a> {
         })
     }
 
+    /// Which it is.
+    pub fn kind(&self) -> Kind {
+        match self.process {
+            Process::User(_) => Kind::User,
+            Process::Kernel(_) => Kind::Kernel,
+        }
+    }
+
     /// Adds to its own settings, for the next negotiation.
     pub fn set(&mut self, settings: &str) -> Outcome {
         let path = self.folder.join("etc/strongswan.conf");

@@ -136,12 +136,12 @@ fn a_new_ike_sa_has_a_new_token_on_both_sides() {
 fn a_token_of_a_live_sa_is_never_shown() {
     let mut pair = pair();
     let mut message = next_of_alice(&mut pair, Rekey::Child);
-    // As it is, with a broken ICV, and with each of the two SPIs changed.
+    // With another ICV, with each of the two SPIs changed, and as if it were the other side's, or an answer.
     let last = message.len() - 1;
     message[last] ^= 1;
-    for octet in [last, 0, 8] {
+    for (octet, change) in [(last, 3), (0, 1), (8, 1), (19, 0x08), (19, 0x20), (19, 0x28)] {
         let mut forged = message.clone();
-        forged[octet] ^= 1;
+        forged[octet] ^= change;
         let now = pair.clock.now();
         let input = Input::Datagram {
             path: path(Who::Bob, 500),
@@ -153,7 +153,7 @@ fn a_token_of_a_live_sa_is_never_shown() {
             pair.inject(Who::Alice, path(Who::Alice, 500), &answer);
         }
         pair.run_for(SOON);
-        assert!(!noticed(&pair), "octet {octet}");
+        assert!(!noticed(&pair), "octet {octet} changed by {change:#x}");
     }
     assert!(pair.run_until(LATER, Pair::has_settled));
 }
