@@ -1,6 +1,7 @@
 //! Two kinds of trouble, never mixed: [`Ignore`] leaves everything as it was (unauthenticated rubbish must never
 //! end a connection), [`Failure`] ends a negotiation and says who must act.
 
+mod explain;
 mod words;
 
 use crate::auth::identity::Identity;
@@ -10,6 +11,8 @@ use crate::auth::x509::revocation::RevocationError;
 use crate::negotiate::selector::TrafficSelector;
 use crate::wire::payload::NotifyType;
 use crate::wire::{Fault, Malformed};
+
+pub use explain::Explanation;
 
 /// Why a datagram changed nothing. One variant is one counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,6 +186,8 @@ pub enum Cause {
     InvalidKeyExchange {
         /// The Transform ID it wants.
         wanted: u16,
+        /// What we offer.
+        ours: String,
     },
     /// A new SA in the place of another was refused (RFC 7296 1.3.2, 1.3.3). The old one is used as long as it may be.
     RekeyRefused {

@@ -266,6 +266,56 @@ pub struct FailureReport {
     pub at_ms: u64,
     /// Milliseconds from now until the next attempt, if there is one.
     pub retry_in_ms: Option<u64>,
+    /// The same taken apart.
+    #[serde(default, skip_serializing_if = "FailureDetails::is_empty")]
+    pub details: FailureDetails,
+}
+
+/// A failure taken apart. What is left out is unknown, or there is no such thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailureDetails {
+    /// Who said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<RefusedBy>,
+    /// What we have: proposals, networks, identities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ours: Option<String>,
+    /// What the peer has of the same, as far as it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<String>,
+    /// The first that keeps the two most similar proposals apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
+    /// The settings here that may have to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub here: Option<String>,
+    /// The settings at the peer, for its administrator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub there: Option<String>,
+}
+
+impl FailureDetails {
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Which settings of either side to look at, in a line.
+    pub fn settings(&self) -> Option<String> {
+        let (here, there) = (self.here.as_ref()?, self.there.as_ref()?);
+        Some(format!("here {here}; at the peer {there}"))
+    }
+}
+
+/// Which of the two ends said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedBy {
+    /// This gateway.
+    Us,
+    /// The peer.
+    Peer,
 }
 
 /// Everything the daemon knows, without secrets.

@@ -246,8 +246,11 @@ fn explain(name: &str, failure: &FailureReport, style: Style) -> String {
         Actor::Network => "the network between the gateways",
         Actor::Authors => "a bug in xvpn: please report it",
     };
+    let settings = failure.details.settings().map_or_else(String::new, |settings| {
+        format!("  {}: {settings}\n", style.strong("settings"))
+    });
     format!(
-        "{name}: {} at {}: {}\n  {}: {whose}\n  {}: {}\n",
+        "{name}: {} at {}: {}\n  {}: {whose}\n  {}: {}\n{settings}",
         style.bad("failed"),
         failure.step,
         failure.message,

@@ -3,10 +3,10 @@
 use xvpn_ike::api::{ChildFacts, CloseReason, Encapsulation, IkeFacts, Path, Role, Step};
 use xvpn_ike::auth::verified::Means;
 use xvpn_ike::auth::x509::revocation::RevocationError;
-use xvpn_ike::error::{Blame, Cause, Failure};
+use xvpn_ike::error::{Blame, Cause, Failure, Side};
 use xvpn_ike::negotiate::selector::list;
 
-use crate::admin::api::{Actor, FailureReport, TunnelState};
+use crate::admin::api::{Actor, FailureDetails, FailureReport, RefusedBy, TunnelState};
 
 /// What is awaited now.
 pub fn step(step: Step, path: &Path) -> String {
@@ -115,6 +115,7 @@ pub fn failure(failure: &Failure, path: &Path, at_ms: u64) -> FailureReport {
         permanent: permanent(&failure.cause),
         at_ms,
         retry_in_ms: None,
+        details: details(failure),
     }
 }
 
@@ -128,6 +129,7 @@ pub fn child_failure(failure: &Failure, at_ms: u64) -> FailureReport {
         permanent: permanent(&failure.cause),
         at_ms,
         retry_in_ms: None,
+        details: details(failure),
     }
 }
 
@@ -142,6 +144,22 @@ pub fn not_begun(message: String, remedy: String, at_ms: u64) -> FailureReport {
         permanent: false,
         at_ms,
         retry_in_ms: None,
+        details: FailureDetails::default(),
+    }
+}
+
+fn details(failure: &Failure) -> FailureDetails {
+    let explained = failure.explain();
+    FailureDetails {
+        refused_by: explained.refused_by.map(|side| match side {
+            Side::Us => RefusedBy::Us,
+            Side::Peer => RefusedBy::Peer,
+        }),
+        ours: explained.ours,
+        theirs: explained.theirs,
+        difference: explained.difference,
+        here: explained.here.map(str::to_owned),
+        there: explained.there.map(str::to_owned),
     }
 }
 

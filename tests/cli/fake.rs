@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::{fs, thread};
 
 use xvpn::admin::api::{
-    Actor, Envelope, ErrorReport, FailureReport, Progress, Request, Response, StatusReport, TunnelState,
-    TunnelStatus, VERSION, socket_path,
+    Actor, Envelope, ErrorReport, FailureDetails, FailureReport, Progress, Request, Response, StatusReport,
+    TunnelState, TunnelStatus, VERSION, socket_path,
 };
 use xvpn::admin::keys::{KeyRow, KeyTable, Row};
 
@@ -247,5 +247,6 @@ fn failure(actor: Actor, message: &str, permanent: bool, at_ms: u64) -> FailureR
         permanent,
         at_ms,
         retry_in_ms: Some(2000),
+        details: FailureDetails::default(),
     }
 }

@@ -29,6 +29,10 @@ pub struct Plan {
 /// What is particular about one of them.
 #[derive(Clone)]
 pub struct Side {
+    /// `local.id`, if it is not the side's name.
+    pub id: Option<&'static str>,
+    /// `remote.address`, if it is not the other side's.
+    pub peer: Option<&'static str>,
     /// The pre-shared key.
     pub psk: &'static str,
     /// `local.networks`.
@@ -46,6 +50,8 @@ impl Plan {
     pub fn new() -> Self {
         let (aws, azure) = (networks(1), networks(2));
         let side = |local: &[String], remote: &[String], start: &str| Side {
+            id: None,
+            peer: None,
             psk: PSK,
             local: local.to_vec(),
             remote: remote.to_vec(),
@@ -104,7 +110,8 @@ pub fn with_pair(plan: &Plan, test: impl FnOnce(&mut Pair<'_>) -> Outcome) -> Ou
         let path = folder.0.join(name);
         fs::create_dir_all(&path)?;
         write_secret(&path.join("psk"), side.psk.as_bytes())?;
-        let text = configuration(name, peer, &address.to_string(), side);
+        let address = side.peer.map_or_else(|| address.to_string(), str::to_owned);
+        let text = configuration(name, peer, &address, side);
         Ok::<_, Failure>((path, text))
     };
     let (aws_path, aws) = make("aws", &clouds.azure, &plan.aws)?;
@@ -131,6 +138,7 @@ pub fn with_pair(plan: &Plan, test: impl FnOnce(&mut Pair<'_>) -> Outcome) -> Ou
 }
 
 fn configuration(own: &str, peer: &str, address: &str, side: &Side) -> String {
+    let id = side.id.map_or_else(|| format!("{own}.example"), str::to_owned);
     format!(
         r#"[gateway]
 state_dir = "STATE_DIR"
@@ -138,7 +146,7 @@ log = "info,xvpn_ike=debug,xvpn=debug"
 {}
 [[tunnel]]
 name = "{peer}"
-local = {{ id = "{own}.example", networks = {:?} }}
+local = {{ id = "{id}", networks = {:?} }}
 remote = {{ id = "{peer}.example", address = "{address}", networks = {:?} }}
 psk = {{ file = "FOLDER/psk" }}
 {}"#,

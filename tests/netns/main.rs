@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 32] = [
+    let tests: [(&str, Test); 35] = [
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
@@ -68,6 +68,18 @@ fn tests() -> Vec<Job> {
         (
             "says_on_both_sides_that_no_proposal_is_common",
             refusal::says_that_no_proposal_is_common,
+        ),
+        (
+            "says_on_both_sides_that_only_the_group_differs",
+            refusal::says_that_the_group_differs,
+        ),
+        (
+            "says_on_both_sides_that_a_name_is_wrong",
+            refusal::says_that_a_name_is_wrong,
+        ),
+        (
+            "says_that_a_peer_without_a_connection_for_us_is_silent",
+            refusal::says_that_nobody_knows_us,
         ),
         (
             "says_on_both_sides_that_the_networks_do_not_meet",

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Cause, Exchange, Negotiated, Side};
 use crate::auth::x509::CertificateError;
+use crate::negotiate::transform::KeyExchangeMethod;
 use crate::wire::payload::NotifyType;
 
 impl Cause {
@@ -24,14 +25,18 @@ impl Cause {
                     "the peer or the way to it is down: check that it runs, and the path on UDP 500 and 4500".into()
                 }
             },
-            Self::NoProposal { of, .. } => match of {
-                Negotiated::Ike => "make `ike_proposals` the same on both sides (cipher, PRF, group)".into(),
-                Negotiated::Child => {
+            Self::NoProposal { of, refused_by, .. } => match (of, refused_by) {
+                (Negotiated::Ike, Side::Us) => "make `ike_proposals` the same on both sides (cipher, PRF, group)".into(),
+                // Some answer the same to whom they do not know at all, strongSwan for one.
+                (Negotiated::Ike, Side::Peer) => "make `ike_proposals` the same on both sides (cipher, PRF, group), and check that the \
+                     peer has a connection for this host's address: without one, some answer the same"
+                    .into(),
+                (Negotiated::Child, Side::Us | Side::Peer) => {
                     "make `esp_proposals` the same on both sides (cipher, integrity, ESN, no PFS group for the first one)".into()
                 }
             },
-            Self::InvalidKeyExchange { wanted } => {
-                format!("add group {wanted} to `ike_proposals`, or take it from the peer's")
+            Self::InvalidKeyExchange { wanted, .. } => {
+                format!("add {} to `ike_proposals`, or take it from the peer's", group(*wanted))
             }
             Self::RekeyRefused { of, notify, group, .. } => rekey_remedy(*of, *notify, *group),
             Self::OtherVersion { major: 0 | 1 } => "IKEv1 is retired (RFC 9395): have the peer speak IKEv2: strongSwan `keyexchange=ikev2` \
@@ -45,7 +50,8 @@ impl Cause {
                     .into(),
                 Side::Peer => "set the same `psk` on both sides (look for a stray space or newline), and check that \
                      `local.id` here is what the peer expects, that `remote.id` here is what the peer calls itself, and \
-                     that the peer knows no other connection for this address"
+                     that the peer knows no other connection for this address; which of these it is stands in the peer's log, for IKE \
+                     tells it to nobody who has not proven who it is"
                     .into(),
             },
             Self::IdentityMismatch { got, .. } => {
@@ -101,6 +107,17 @@ impl Cause {
                      `ike_lifetime` longer"
                 .into(),
             Self::Abandoned => "look at the peer's log: it gave up, or its messages do not arrive (UDP 4500)".into(),
+            // RFC 6023: the first CHILD SA cannot be one too many.
+            Self::PeerNotify {
+                notify: NotifyType::NO_ADDITIONAL_SAS,
+            } if exchange == Exchange::IkeAuth => "the peer begins without a CHILD SA (RFC 6023): write `childless = \"prefer\"` here, or let it \
+                     make one there (xvpn and strongSwan `childless = allow`)"
+                .into(),
+            Self::PeerNotify {
+                notify: NotifyType::NO_ADDITIONAL_SAS,
+            } => "the peer takes no further CHILD SA on this IKE SA: join networks into fewer `[[tunnel.child]]`, or give some a \
+                     tunnel of their own"
+                .into(),
             Self::PeerNotify { .. } => "look at the peer's log for the reason of this notification".into(),
             Self::BadPublicValue | Self::InvalidSyntax { .. } | Self::UnsupportedCritical { .. } => {
                 "the two implementations do not understand each other: please report this with the peer's version".into()
@@ -177,10 +194,11 @@ impl fmt::Display for Cause {
                     }
                 }
             }
-            Self::InvalidKeyExchange { wanted } => {
+            Self::InvalidKeyExchange { wanted, ours } => {
                 write!(
                     f,
-                    "the peer wants key exchange group {wanted}, which is not among ours"
+                    "the peer wants key exchange {}, which is not among ours ({ours})",
+                    group(*wanted)
                 )
             }
             Self::RekeyRefused {
@@ -258,7 +276,8 @@ impl fmt::Display for Cause {
             Self::UnsupportedAuthMethod { method, wanted } => {
                 write!(
                     f,
-                    "the peer authenticates by method {method}, which is not {wanted}"
+                    "the peer authenticates by {}, which is not {wanted}",
+                    method_name(*method)
                 )
             }
             Self::Certificate { identity, error } => {
@@ -347,6 +366,27 @@ impl fmt::Display for Cause {
     }
 }
 
+/// A key exchange by its name and number.
+pub(super) fn group(id: u16) -> String {
+    match KeyExchangeMethod::from_wire(id) {
+        Some(method) => format!("{} (group {id})", method.name()),
+        None => format!("group {id}"),
+    }
+}
+
+/// An authentication method in an operator's words (RFC 7296 3.8, RFC 4754, RFC 7427, RFC 7619).
+pub(super) fn method_name(method: u8) -> String {
+    match method {
+        0 => "EAP".into(),
+        1 => "an RSA signature".into(),
+        2 => "a pre-shared key".into(),
+        9..=11 => "an ECDSA signature".into(),
+        13 => "no proof at all".into(),
+        14 => "a signature".into(),
+        other => format!("method {other}"),
+    }
+}
+
 /// The ID Types that are registered and that we do not speak (RFC 7296 3.5, RFC 4595, RFC 7619).
 fn id_type_name(id_type: u8) -> Option<&'static str> {
     match id_type {
@@ -394,7 +434,7 @@ fn certificate(error: &CertificateError) -> &'static str {
 }
 
 /// Items with commas between.
-struct List<'a, T>(&'a [T]);
+pub(super) struct List<'a, T>(pub(super) &'a [T]);
 
 impl<T: fmt::Display> fmt::Display for List<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -271,7 +271,12 @@ fn made_for_peer(
         })
     };
     let chosen = Narrowed::choose(&config, &wanted.offer, ChildExchange::CreateChildSa, stands);
-    let mut narrowed = chosen.map_err(|cause| refusal(&cause))?;
+    let mut narrowed = chosen.map_err(|cause| {
+        let notify = refusal(&cause);
+        // Who has to change something may be the operator of this side.
+        established.refused_by_us(cx, Negotiated::Child, cause);
+        notify
+    })?;
     let for_resource = |notify: &Notify| notify.kind == NotifyType::SA_RESOURCE_INFO;
     if wanted.other.iter().any(for_resource) {
         narrowed.resource = Some(free_resource(established, &narrowed)?);

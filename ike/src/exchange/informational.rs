@@ -66,6 +66,11 @@ pub(crate) fn answer(
 /// RFC 7296 2.21.2 and 2.21.3: the peer gives up the IKE SA for an error in our messages.
 fn fatal(established: &Established, message: &Informational) -> Option<Cause> {
     message.notifies.iter().find_map(|notify| match notify.kind {
+        NotifyType::AUTHENTICATION_FAILED if established.config.local_auth.signs() => {
+            Some(Cause::CredentialRefused {
+                identity: established.config.local_identity.clone(),
+            })
+        }
         NotifyType::AUTHENTICATION_FAILED => Some(Cause::AuthenticationFailed {
             refused_by: Side::Peer,
             identity: established.config.local_identity.clone(),

@@ -194,7 +194,10 @@ impl Sent {
         };
         match method.filter(ours) {
             Some(method) if self.detours < MOST_DETOURS => Ok(Answer::Group(method)),
-            Some(_) | None => Ok(Answer::Suspect(Cause::InvalidKeyExchange { wanted })),
+            Some(_) | None => Ok(Answer::Suspect(Cause::InvalidKeyExchange {
+                wanted,
+                ours: joined(&self.config.ike_proposals),
+            })),
         }
     }
 

@@ -61,7 +61,10 @@ pub(crate) fn answer(
     let method = chosen.suite.key_exchange;
     if request.ke.method != method.id() {
         // RFC 7296 1.2: not a failure, the initiator guessed another group and is told ours.
-        let cause = Cause::InvalidKeyExchange { wanted: method.id() };
+        let cause = Cause::InvalidKeyExchange {
+            wanted: method.id(),
+            ours: chosen.suite.to_string(),
+        };
         return Answered::Refused(
             InitResponse::InvalidKe(method.id()),
             Box::new(Failure::new(Exchange::IkeSaInit, cause)),

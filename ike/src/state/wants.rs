@@ -204,7 +204,9 @@ impl Established {
     pub(crate) fn first_refused(&mut self, cx: &mut Cx<'_>, failure: Failure) {
         let policy = self.config.child(ChildId(0));
         let whole = |want: &&Want| {
-            want.wish.id == policy.id && want.base() && want.wish.local == policy.local_selectors
+            let wish = &want.wish;
+            let all = wish.local == policy.local_selectors && wish.remote == policy.remote_selectors;
+            wish.id == policy.id && want.base() && all
         };
         // Otherwise the peer wants it in pairs, and gets them.
         if let Some(wish) = self.wants.iter().find(whole).map(|want| want.wish.clone()) {

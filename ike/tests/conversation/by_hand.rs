@@ -5,7 +5,7 @@ use std::time::Duration;
 use xvpn_ike::api::{Command, Input, Output, Spi};
 use xvpn_ike::auth::psk;
 use xvpn_ike::auth::signed::SignedOctets;
-use xvpn_ike::config::Secret;
+use xvpn_ike::config::{ConnectionConfig, Secret};
 use xvpn_ike::crypto::aead::SkCipher;
 use xvpn_ike::crypto::kex::KeyPair;
 use xvpn_ike::message::{
@@ -323,7 +323,15 @@ pub(crate) struct Responder {
 impl Responder {
     /// After IKE_SA_INIT.
     pub(crate) fn init() -> Self {
-        let pair = Pair::new(17, Faults::NONE);
+        Self::begun(Pair::new(17, Faults::NONE))
+    }
+
+    /// The same with an Alice who has this configuration.
+    pub(crate) fn init_of(alice: ConnectionConfig) -> Self {
+        Self::begun(Pair::configured(alice, config(Who::Bob)))
+    }
+
+    fn begun(pair: Pair) -> Self {
         let responder = Self::saying(pair, InitNotifies::default(), Duration::ZERO);
         responder.unwrap_or_else(|_| panic!("no IKE_AUTH request"))
     }
@@ -432,12 +440,44 @@ impl Responder {
 
     /// Gives the answer, and opens what Alice says to it.
     pub(crate) fn answer(&mut self, accepted: AuthAccepted) -> Option<Informational> {
+        self.respond(&AuthResponse::Accepted(Box::new(accepted)))
+    }
+
+    /// Alice's last message, opened.
+    pub(crate) fn last_of_alice(&self) -> Opened {
+        let last = self
+            .pair
+            .alice
+            .outputs
+            .iter()
+            .rev()
+            .find_map(|output| match output {
+                Output::Transmit(transmit) => Some(transmit.bytes.clone()),
+                _ => None,
+            });
+        open(&last.unwrap(), &self.inbound).unwrap()
+    }
+
+    /// Answers a request of hers.
+    pub(crate) fn reply(&mut self, asked: &Opened, payloads: &Payloads) {
+        let header = Header {
+            exchange: asked.header().exchange,
+            message_id: asked.header().message_id,
+            ..self.header
+        };
+        let iv = u64::from(asked.header().message_id).to_be_bytes();
+        let bytes = seal(&header, payloads, &self.outbound, &iv);
+        self.pair.inject(Who::Alice, path(Who::Alice, 500), &bytes);
+    }
+
+    /// The same with any answer.
+    pub(crate) fn respond(&mut self, response: &AuthResponse) -> Option<Informational> {
         let header = Header {
             exchange: ExchangeType::IKE_AUTH,
             message_id: 1,
             ..self.header
         };
-        let payloads = AuthResponse::Accepted(Box::new(accepted)).emit();
+        let payloads = response.emit();
         let bytes = seal(&header, &payloads, &self.outbound, &[0; 8]);
         let answer = transmitted(&self.pair.inject(Who::Alice, path(Who::Alice, 500), &bytes))?;
         let opened = open(&answer, &self.inbound).unwrap();

@@ -20,7 +20,11 @@ use super::SOON;
 use super::pki::{Authority, Holder, host};
 
 /// Alice and Bob with certificates of one authority.
-fn certified(root: &Authority, alice: &Holder, bob: &Holder) -> (ConnectionConfig, ConnectionConfig) {
+pub(super) fn certified(
+    root: &Authority,
+    alice: &Holder,
+    bob: &Holder,
+) -> (ConnectionConfig, ConnectionConfig) {
     let side = |who, holder: &Holder| {
         let mut config = config(who);
         config.local_auth = certificate(holder, &[]);
@@ -30,7 +34,7 @@ fn certified(root: &Authority, alice: &Holder, bob: &Holder) -> (ConnectionConfi
     (side(Who::Alice, alice), side(Who::Bob, bob))
 }
 
-fn certificate(holder: &Holder, others: &[&Authority]) -> LocalAuth {
+pub(super) fn certificate(holder: &Holder, others: &[&Authority]) -> LocalAuth {
     let others = others.iter().map(|authority| authority.der.clone());
     LocalAuth::Certificate {
         chain: std::iter::once(holder.der.clone()).chain(others).collect(),
@@ -39,14 +43,14 @@ fn certificate(holder: &Holder, others: &[&Authority]) -> LocalAuth {
     }
 }
 
-fn raw(holder: &Holder) -> LocalAuth {
+pub(super) fn raw(holder: &Holder) -> LocalAuth {
     LocalAuth::RawKey {
         key: Arc::new(holder.signing_key()),
         padding: RsaPadding::Auto,
     }
 }
 
-fn knowing(holder: &Holder) -> RemoteAuth {
+pub(super) fn knowing(holder: &Holder) -> RemoteAuth {
     RemoteAuth::RawKey {
         keys: [holder.signing_key().public().clone()].into(),
     }

@@ -16,7 +16,7 @@ fn wanting(who: Who, childless: Childless) -> ConnectionConfig {
     config
 }
 
-fn meeting(alice: Childless, bob: Childless) -> Pair {
+pub(super) fn meeting(alice: Childless, bob: Childless) -> Pair {
     let mut pair = Pair::configured(wanting(Who::Alice, alice), wanting(Who::Bob, bob));
     pair.up(Who::Alice);
     pair.run_for(SOON);

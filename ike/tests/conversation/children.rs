@@ -40,7 +40,7 @@ fn with(who: Who, more: &[ChildConfig]) -> ConnectionConfig {
     }
 }
 
-fn three(who: Who) -> ConnectionConfig {
+pub(super) fn three(who: Who) -> ConnectionConfig {
     with(
         who,
         &[

@@ -9,14 +9,14 @@ use xvpn_ike::testing::{Faults, Host, LINK, Pair, Who, config, path};
 
 use super::{LATER, SOON};
 
-fn with_secret() -> EndpointConfig {
+pub(super) fn with_secret() -> EndpointConfig {
     EndpointConfig {
         crash_secret: Some(Secret::new(vec![42; 32])),
         ..EndpointConfig::default()
     }
 }
 
-fn pair() -> Pair {
+pub(super) fn pair() -> Pair {
     let mut pair = Pair::with(
         3,
         Faults::NONE,
@@ -33,7 +33,7 @@ fn pair() -> Pair {
 }
 
 /// Bob forgets everything, and waits for Alice.
-fn crash(pair: &mut Pair, endpoint: EndpointConfig) {
+pub(super) fn crash(pair: &mut Pair, endpoint: EndpointConfig) {
     pair.bob = Host::new(endpoint, 99);
     pair.command(Who::Bob, Command::Configure(Box::new(config(Who::Bob))));
 }

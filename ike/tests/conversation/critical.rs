@@ -130,7 +130,7 @@ fn a_request_for_networks_of_nobody_is_declined_and_the_connection_stays() {
         &CreateChildRequest::Child { rekeyed: None, child }.emit(),
     );
     assert_eq!(notify(&answer), Some(Notify::new(NotifyType::TS_UNACCEPTABLE)));
-    assert_eq!(kinds(&by_hand.pair.bob.outputs), ["transmit"]);
+    assert_eq!(kinds(&by_hand.pair.bob.outputs), ["failed", "transmit"]);
 }
 
 #[test]

@@ -27,5 +27,11 @@ fn a_group_that_is_not_ours_is_named_in_the_failure() {
     pair.inject(Who::Alice, xvpn_ike::testing::path(Who::Alice, 500), &reply);
     pair.run_for(LATER);
     let first = pair.alice.failures().first().map(|failure| failure.cause.clone());
-    assert_eq!(first, Some(Cause::InvalidKeyExchange { wanted: 14 }));
+    assert_eq!(
+        first,
+        Some(Cause::InvalidKeyExchange {
+            wanted: 14,
+            ours: "aes256gcm16-prfsha256-x25519".into()
+        })
+    );
 }

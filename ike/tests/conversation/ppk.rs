@@ -10,7 +10,7 @@ use xvpn_ike::testing::{Host, LINK, Pair, Who, config};
 use super::{LATER, SOON};
 
 /// What a side has: nothing, or a key of this name and whether it insists.
-type Has = Option<(&'static str, &'static [u8], bool)>;
+pub(super) type Has = Option<(&'static str, &'static [u8], bool)>;
 
 const KEY: &[u8] = b"thirty-two octets of randomness!";
 const OTHER: &[u8] = b"thirty-two octets of something !";
@@ -25,7 +25,7 @@ fn having(who: Who, has: Has) -> ConnectionConfig {
     config
 }
 
-fn meeting(alice: Has, bob: Has) -> Pair {
+pub(super) fn meeting(alice: Has, bob: Has) -> Pair {
     let mut pair = Pair::configured(having(Who::Alice, alice), having(Who::Bob, bob));
     pair.up(Who::Alice);
     pair.run_for(SOON * 3);

@@ -15,7 +15,7 @@ use super::{SOON, count};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Alice probes; the two have these for CHILD SAs.
-fn with(alice: &str, bob: &str) -> Pair {
+pub(super) fn with(alice: &str, bob: &str) -> Pair {
     let with = |who, esp: &str, rekey_probe| ConnectionConfig {
         esp_proposals: vec![esp.parse().unwrap()],
         rekey_probe,

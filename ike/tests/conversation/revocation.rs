@@ -65,6 +65,18 @@ fn pair((alice, bob): (ConnectionConfig, ConnectionConfig)) -> Pair {
     pair
 }
 
+/// Alice has shown a revoked certificate to Bob.
+pub(super) fn revoked_pair() -> Pair {
+    let (cert, key) = (file!("revoked.cert"), file!("revoked.key"));
+    let mut pair = pair(scene(Who::Alice, cert, key, Policy::IfAvailable));
+    pair.up(Who::Alice);
+    pair.run_for(Duration::from_millis(200));
+    let id = fetches(&pair.bob)[0].id;
+    answer(&mut pair, Who::Bob, id, Ok(file!("revoked.ocsp")));
+    pair.run_for(SOON);
+    pair
+}
+
 /// Alice shows a good certificate to Bob.
 fn alice_shows_a_good_one(policy: Policy) -> Pair {
     pair(scene(Who::Alice, file!("good.cert"), file!("good.key"), policy))
@@ -134,17 +146,7 @@ fn the_next_handshake_needs_no_answer_any_more() {
 
 #[test]
 fn a_revoked_certificate_is_refused_with_date_and_reason() {
-    let mut pair = pair(scene(
-        Who::Alice,
-        file!("revoked.cert"),
-        file!("revoked.key"),
-        Policy::IfAvailable,
-    ));
-    pair.up(Who::Alice);
-    pair.run_for(Duration::from_millis(200));
-    let id = fetches(&pair.bob)[0].id;
-    answer(&mut pair, Who::Bob, id, Ok(file!("revoked.ocsp")));
-    pair.run_for(SOON);
+    let pair = revoked_pair();
     let words = why(&pair.bob).to_string();
     assert!(
         words.contains("serial f0:01, revoked 20") && words.contains("reason keyCompromise"),

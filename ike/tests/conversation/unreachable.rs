@@ -6,7 +6,7 @@ use xvpn_ike::api::{Event, Step};
 use xvpn_ike::error::{Blame, Cause, Exchange};
 use xvpn_ike::testing::{Faults, Pair, Who};
 
-fn lost() -> Faults {
+pub(super) fn lost() -> Faults {
     Faults {
         loss: 100,
         ..Faults::NONE

@@ -13,7 +13,7 @@ use super::LATER;
 use super::hostile::transmissions;
 
 /// The first message of Main Mode, as an old Openswan sends it: header, and an SA payload that nobody reads.
-fn main_mode(spi_i: u64) -> Vec<u8> {
+pub(super) fn main_mode(spi_i: u64) -> Vec<u8> {
     message(spi_i, 0, 0x10, 2)
 }
 

@@ -112,6 +112,9 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelStatus, style: Style) {
 fn render_failure(row: &mut impl FnMut(&str, &str), failure: &FailureReport) {
     row("failed at", &format!("{}: {}", failure.step, failure.message));
     row("remedy", &failure.remedy);
+    if let Some(settings) = failure.details.settings() {
+        row("settings", &settings);
+    }
     if let Some(ms) = failure.retry_in_ms {
         row("next try", &format!("in {}", span(ms)));
     }
@@ -283,7 +286,7 @@ fn span(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::Actor;
+    use crate::admin::api::{Actor, FailureDetails};
 
     #[test]
     fn writes_times_sizes_and_numbers_as_people_do() {
@@ -386,6 +389,11 @@ mod tests {
                 permanent: true,
                 at_ms: 0,
                 retry_in_ms: Some(8_000),
+                details: FailureDetails {
+                    here: Some("`psk`".into()),
+                    there: Some("the pre-shared key for us".into()),
+                    ..FailureDetails::default()
+                },
             }),
             interface: "xv-gcp".into(),
             mtu: 0,
