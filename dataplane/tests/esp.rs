@@ -219,6 +219,28 @@ fn opens_the_examples_of_draft_mcgrew_gcm_test() {
 
 proptest! {
     #[test]
+    fn what_is_sealed_opens_alike_and_any_changed_bit_is_refused(
+        suite in 0..SUITES.len(), esn: bool, last in 0..u64::from(u32::MAX) - 1,
+        len in 40..1500_usize, bit in any::<proptest::sample::Index>(),
+    ) {
+        let suite = SUITES[suite];
+        let alice = OutboundSa::after(&outbound_spec(suite, esn), last).unwrap();
+        let sealed = seal(&alice, &v4(len));
+        let bob = || InboundSa::after(&inbound_spec(suite, esn), last).unwrap();
+
+        let mut good = packet(sealed.octets());
+        prop_assert_eq!(bob().open(&mut good).map(|opened| opened.sequence), Ok(last + 1));
+        prop_assert_eq!(good.octets(), v4(len));
+
+        let bit = bit.index(sealed.len() * 8);
+        let mut bad = packet(sealed.octets());
+        bad.octets_mut()[bit / 8] ^= 1 << (bit % 8);
+        let bob = bob();
+        prop_assert!(bob.open(&mut bad).is_err(), "{:?} bit {}", suite, bit);
+        prop_assert_eq!(bob.window().highest(), last, "nothing was accepted");
+    }
+
+    #[test]
     fn any_octets_are_opened_or_refused_without_panic(
         suite in 0..SUITES.len(), esn: bool, octets in proptest::collection::vec(any::<u8>(), 0..200), spi: bool,
     ) {
