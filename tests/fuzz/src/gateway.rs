@@ -35,8 +35,8 @@ fn any() -> Vec<Selector> {
 
 fn keys(suite: Suite) -> Keys {
     let (encryption, integrity) = match suite {
-        Suite::AesGcm128 => (20, 0),
-        Suite::AesGcm256 | Suite::ChaCha20Poly1305 => (36, 0),
+        Suite::AesGcm128 | Suite::AesGcm128Iiv => (20, 0),
+        Suite::AesGcm256 | Suite::AesGcm256Iiv | Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => (36, 0),
         Suite::AesCbc { .. } => (16, 32),
     };
     Keys { encryption: vec![7; encryption].into(), integrity: vec![9; integrity].into() }
