@@ -398,6 +398,17 @@ pub enum Event {
         /// Our SPI of it.
         inbound_spi: Spi,
     },
+    /// The peer was to be authenticated anew and was not. What stands is used until the authentication is too old.
+    ReauthFailed {
+        /// The connection.
+        connection: ConnectionId,
+        /// Where the peer is.
+        path: Path,
+        /// What went wrong and who must act.
+        failure: Failure,
+        /// When the next attempt is made.
+        retry_in: Duration,
+    },
     /// A CHILD SA could not be made, or reached its end. The IKE SA and its other CHILD SAs stand.
     ChildFailed {
         /// The connection.

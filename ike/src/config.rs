@@ -268,6 +268,9 @@ pub struct ConnectionConfig {
     pub more_children: Vec<ChildConfig>,
     /// Replace the first CHILD SA soon after it was made, to see whether the peer agrees to that.
     pub rekey_probe: bool,
+    /// How long an authentication counts: before that the IKE SA is made anew from the beginning, and only then the old one goes
+    /// (RFC 7296 2.8.3). `None`: for ever.
+    pub reauthentication: Option<Duration>,
     /// How long an IKE SA is used; it is replaced at a random point of the fifth before.
     pub ike_lifetime: Duration,
 }

@@ -10,6 +10,7 @@ mod dispatch;
 mod end;
 mod establish;
 mod inherit;
+mod reauth;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -263,6 +264,10 @@ impl Connection {
             local: SocketAddr::new(local, port),
             remote,
         };
+        self.begin(cx, path, attempt);
+    }
+
+    fn begin(&mut self, cx: &mut Cx<'_>, path: Path, attempt: Attempt) {
         let config = Arc::clone(&self.config);
         match init::request(cx, &config, path, attempt) {
             Ok(sent) => {
@@ -291,7 +296,7 @@ impl Connection {
                 }
             }
             // The peer's own attempt succeeded in the meantime.
-            Intent::Idle | Intent::Up if self.stands() => {}
+            Intent::Idle | Intent::Up if self.stands() => self.reauthentication_failed(cx, path, failure),
             Intent::Idle | Intent::Up => {
                 let retry_in = self.schedule_retry(cx);
                 cx.event(Event::Failed {

@@ -1,6 +1,7 @@
 //! The states of an IKE SA. Each is named for what it awaits, and owns only what is legal then.
 
 mod closing;
+mod reauth;
 mod refusals;
 mod tend;
 mod wants;
@@ -31,6 +32,7 @@ use crate::timers::{Timers, after};
 use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
 
 pub(crate) use closing::Closing;
+pub(crate) use reauth::Reauthentication;
 pub(crate) use refusals::Refusals;
 pub(crate) use tend::Born;
 pub(crate) use wants::Want;
@@ -128,6 +130,10 @@ pub(crate) struct Established {
     pub(crate) token_due: bool,
     /// How long it may be used.
     pub(crate) limits: Limits,
+    /// When the peer is to be authenticated anew.
+    pub(crate) reauthentication: Option<Reauthentication>,
+    /// The IKE SAs in whose place it was made from the beginning, and that carry traffic until its CHILD SAs all do.
+    pub(crate) predecessors: Vec<IkeSpi>,
     /// It is to be replaced, not before this time.
     pub(crate) worn: Option<Instant>,
     /// What was refused lately.
@@ -205,6 +211,9 @@ impl Established {
     pub(crate) fn new(cx: &mut Cx<'_>, authenticated: auth::Authenticated) -> (Self, Option<Failure>) {
         let now = cx.now;
         let limits = Limits::of_ike(now, authenticated.config.ike_lifetime, cx.random);
+        let config = &authenticated.config;
+        let lifetimes = [config.reauthentication, authenticated.auth_lifetime];
+        let reauthentication = Reauthentication::new(now, lifetimes, cx.random);
         let begun_childless = matches!(authenticated.child, Ok(None));
         let (child, failure) = match authenticated.child {
             Ok(child) => (child, None),
@@ -235,6 +244,8 @@ impl Established {
             token: authenticated.token,
             token_due: false,
             limits,
+            reauthentication,
+            predecessors: Vec::new(),
             worn: None,
             refusals: Refusals::default(),
             pace: Pace::default(),

@@ -123,6 +123,8 @@ pub struct TunnelConfig {
     pub rekey_probe: bool,
     /// An IKE SA is replaced before it is this old.
     pub ike_lifetime: Duration,
+    /// How long an authentication counts. `None`: for ever.
+    pub reauth_time: Option<Duration>,
     /// Patience with the peer.
     pub retransmission: Retransmission,
     /// First and longest wait between attempts.

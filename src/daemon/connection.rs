@@ -115,6 +115,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         child_resources: first.resources,
         more_children: children.collect(),
         rekey_probe: tunnel.rekey_probe,
+        reauthentication: tunnel.reauth_time,
         ike_lifetime: tunnel.ike_lifetime,
     }
 }

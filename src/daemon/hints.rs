@@ -60,6 +60,7 @@ fn silent(event: &Event) -> Option<SocketAddr> {
         | Event::Moved { .. }
         | Event::ChildClosed { .. }
         | Event::ChildFailed { .. }
+        | Event::ReauthFailed { .. }
         | Event::IkeClosed { .. }
         | Event::StatusUnknown { .. }
         | Event::Ignored { .. } => None,

@@ -184,6 +184,21 @@ impl Tunnel {
                 self.missing.insert(child.clone(), (report, retry));
                 Some(self.progress(message))
             }
+            Event::ReauthFailed {
+                failure,
+                path,
+                retry_in,
+                ..
+            } => {
+                let report = words::failure(failure, path, unix_ms());
+                let message = format!(
+                    "reauthentication failed, and is tried again in {} s; the tunnel stands: {}; {}",
+                    retry_in.as_secs(),
+                    report.message,
+                    report.remedy
+                );
+                Some(self.progress(message))
+            }
             Event::IkeClosed { reason, .. } => {
                 self.ike = None;
                 self.missing.clear();
@@ -370,6 +385,7 @@ pub fn connection_of(event: &Event) -> Option<ConnectionId> {
         | Event::Moved { connection, .. }
         | Event::ChildClosed { connection, .. }
         | Event::ChildFailed { connection, .. }
+        | Event::ReauthFailed { connection, .. }
         | Event::IkeClosed { connection, .. }
         | Event::StatusUnknown { connection, .. } => Some(*connection),
         Event::Failed { connection, .. } => *connection,

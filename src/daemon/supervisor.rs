@@ -355,6 +355,7 @@ impl Supervisor {
                 Event::IkeEstablished { .. }
                 | Event::ChildEstablished { .. }
                 | Event::ChildFailed { .. }
+                | Event::ReauthFailed { .. }
                 | Event::Failed { .. } => true,
                 Event::IkeClosed { .. } | Event::Moved { .. } => true,
                 Event::ChildClosed { .. } | Event::Progress { .. } => false,
@@ -374,6 +375,7 @@ impl Supervisor {
             | Event::ChildEstablished { .. }
             | Event::Moved { .. }
             | Event::ChildClosed { .. }
+            | Event::ReauthFailed { .. }
             | Event::ChildFailed { .. }
             | Event::IkeClosed { .. }
             | Event::StatusUnknown { .. }

@@ -1,6 +1,7 @@
 //! One folder of `tests/scenarios/`: `xvpn.toml` is ours, `swanctl.conf` the peer's own, `scenario.toml` says what is to
 //! come of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -46,6 +47,12 @@ pub struct Scenario {
     /// Once it stands, the outer addresses of these change, and the same SAs go on.
     #[serde(default)]
     pub moves: Vec<Side>,
+    /// Once it stands, a side authenticates anew, again and again, and pings pass meanwhile.
+    #[serde(default)]
+    pub reauthenticates: bool,
+    /// The peer sends on a new SA before its answer leaves, so that at each change what we cannot know yet is lost.
+    #[serde(default)]
+    pub peer_sends_early: bool,
     /// Once it stands, our log says this within the first minute, and the tunnel goes on.
     pub warns: Option<String>,
     /// The certificates of both sides.
@@ -261,6 +268,10 @@ impl Stage<'_> {
                 for side in &scenario.moves {
                     self.moves(*side, scenario, xvpn, folder)?;
                 }
+                if scenario.reauthenticates {
+                    self.reauthenticate(scenario, xvpn)?;
+                    self.carries_traffic(scenario, xvpn, folder)?;
+                }
                 if let Some(words) = &scenario.warns {
                     let heard = wait_until(Duration::from_secs(55), || xvpn.log().contains(words.as_str()));
                     check(heard, format!("our log is to say `{words}`"))?;
@@ -425,6 +436,41 @@ impl Stage<'_> {
             wait_until(Duration::from_secs(15), alone),
             "an old CHILD SA stays",
         )
+    }
+
+    /// Several IKE SAs one after the other, no ping lost, and one of each at the end on both sides.
+    fn reauthenticate(&mut self, scenario: &Scenario, xvpn: &Gateway<'_>) -> Outcome {
+        let (aws, azure) = (&self.clouds.aws, &self.clouds.azure);
+        let mut seen = BTreeSet::new();
+        let (mut sent, mut lost) = (0, 0);
+        let done = wait_until(Duration::from_secs(75), || {
+            seen.extend(
+                tunnel(xvpn)
+                    .ok()
+                    .and_then(|tunnel| tunnel.ike)
+                    .map(|ike| (ike.spi_i, ike.spi_r)),
+            );
+            for (from, to) in [(aws, azure), (azure, aws)] {
+                let answer = ping_between(from, to, false, Duration::from_secs(1));
+                sent += 1;
+                lost += usize::from(!answer.is_ok_and(|answer| answer.is_reply()));
+            }
+            seen.len() > 3
+        });
+        check(done, format!("{} IKE SAs in 75 s", seen.len()))?;
+        let most = if scenario.peer_sends_early {
+            2 * seen.len()
+        } else {
+            0
+        };
+        check(lost <= most, format!("{lost} of {sent} pings were lost"))?;
+        let mut theirs = String::new();
+        let alone = wait_until(Duration::from_secs(20), || {
+            theirs = self.peer.list().unwrap_or_else(|Failure(words)| words);
+            let single = tunnel(xvpn).is_ok_and(|tunnel| tunnel.children.len() == scenario.children);
+            single && theirs.matches("site: #").count() == 1
+        });
+        check(alone, format!("old SAs stay, strongSwan has:\n{theirs}"))
     }
 
     fn carries_traffic(&mut self, scenario: &Scenario, xvpn: &Gateway<'_>, folder: &Path) -> Outcome {

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 35] = [
+    let tests: [(&str, Test); 36] = [
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
@@ -127,6 +127,10 @@ fn tests() -> Vec<Job> {
             carriage::status_agrees,
         ),
         ("new_keys_lose_no_packet", rekey::new_keys_lose_no_packet),
+        (
+            "reauthentication_loses_no_packet",
+            rekey::reauthentication_loses_no_packet,
+        ),
         (
             "the_first_packet_makes_a_tunnel_on_demand_and_idleness_ends_it",
             demand::comes_and_goes,

@@ -211,7 +211,8 @@ impl Connection {
                 ..
             }
         );
-        let may = self.intent != Intent::Down && !self.forgotten && !self.stands() && !self.is_trying();
+        let needed = attempt.reauthenticates || !self.stands();
+        let may = self.intent != Intent::Down && !self.forgotten && needed && !self.is_trying();
         if !refused || !may || attempt.key == Generation::Previous || !self.config.local_auth.has_previous() {
             return false;
         }
@@ -220,12 +221,15 @@ impl Connection {
             step: Step::PreviousKey,
             path,
         });
-        self.initiate(
-            cx,
-            Attempt {
-                key: Generation::Previous,
-            },
-        );
+        let attempt = Attempt {
+            key: Generation::Previous,
+            ..attempt
+        };
+        if attempt.reauthenticates {
+            self.begin(cx, path, attempt);
+        } else {
+            self.initiate(cx, attempt);
+        }
         true
     }
 
@@ -272,6 +276,7 @@ impl Connection {
                 self.initiate(cx, Attempt::default());
             }
         }
+        self.reauthenticate(cx);
     }
 
     fn on_sa_timeout(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) {

@@ -19,6 +19,7 @@ impl Connection {
         if !established.is_current() {
             return self.bury(cx, established);
         }
+        self.hand_over(cx, &mut established);
         let ending = match ending {
             Ending::Replaced(heir) => return self.replaced(cx, spi, established, *heir),
             Ending::PeerDeleted if self.bequeath(cx, &mut established) => return self.bury(cx, established),

@@ -18,6 +18,7 @@ use crate::api::{CloseReason, Event, Path, Reason, Role};
 use crate::error::Failure;
 use crate::exchange::auth::Authenticated;
 use crate::exchange::{Cx, delete};
+use crate::sa::child::{ChildSa, Stage};
 use crate::sa::datagrams::Datagrams;
 use crate::state::{Established, State};
 use crate::wire::IkeSpi;
@@ -31,6 +32,8 @@ enum Fate {
     Deleted,
     /// The peer deletes it.
     Awaited,
+    /// The peer has begun anew, or authenticates itself anew: it carries traffic until the peer shows that it has the new one.
+    Succeeded,
     /// It is kept, and the new one is not.
     Kept,
 }
@@ -67,10 +70,14 @@ impl Connection {
             .filter(|(_, old)| old.is_current())
             .map(|(spi, old)| (spi, fate(old, &new, contact)))
             .collect();
+        let fates = self.in_order(fates);
         let loses = fates.iter().any(|(_, fate)| *fate == Fate::Kept);
+        if fates.iter().any(|(_, fate)| *fate == Fate::Succeeded) {
+            new.await_proof(cx.now);
+        }
         install(cx, &mut new, answer, loses);
         for (spi, fate) in fates {
-            self.meet_fate(cx, spi, fate);
+            self.meet_fate(cx, &mut new, spi, fate);
         }
         self.give_way(cx);
         if loses {
@@ -126,7 +133,22 @@ impl Connection {
         self.put(spi, State::Closing(Box::new(closing)));
     }
 
-    fn meet_fate(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, fate: Fate) {
+    /// A peer that begins anew before it has shown that it has what it began before does not do so in good order: there is
+    /// nothing to wait for.
+    fn in_order(&self, mut fates: Vec<(IkeSpi, Fate)>) -> Vec<(IkeSpi, Fate)> {
+        let is_young = |child: &ChildSa| child.stage == Stage::Young && child.origin.is_none();
+        let unproven = self
+            .established()
+            .any(|(_, old)| !old.losing && old.children.values().any(is_young));
+        for (_, fate) in fates.iter_mut().filter(|_| unproven) {
+            if *fate == Fate::Succeeded {
+                *fate = Fate::Deleted;
+            }
+        }
+        fates
+    }
+
+    fn meet_fate(&mut self, cx: &mut Cx<'_>, new: &mut Established, spi: IkeSpi, fate: Fate) {
         let Some(State::Established(mut old)) = self.sas.remove(&spi) else {
             return;
         };
@@ -137,11 +159,21 @@ impl Connection {
                 old.timers.set(Reason::Expire, cx.now + PATIENCE);
                 self.put(spi, State::Established(old));
             }
+            Fate::Succeeded => {
+                new.predecessors.push(spi);
+                old.losing = true;
+                old.timers.set(Reason::Expire, cx.now + HANDOVER);
+                self.put(spi, State::Established(old));
+            }
+            // What the new one does not have yet is carried by the old one.
+            Fate::Deleted if still_carries(&old, new) => {
+                new.predecessors.push(spi);
+                old.losing = true;
+                old.timers.set(Reason::Expire, cx.now + PATIENCE);
+                self.put(spi, State::Established(old));
+            }
             Fate::Deleted => {
-                for child in old.children.values_mut() {
-                    let output = child.remove_outbound(old.config.id);
-                    output.into_iter().for_each(|output| cx.output(output));
-                }
+                new.adopt(cx, &mut old);
                 for heir in self.take_heirs(&mut old) {
                     let spi = heir.ike.local_spi();
                     let closing = heir.close(cx, CloseReason::Replaced);
@@ -251,7 +283,17 @@ fn fate(old: &Established, new: &Established, contact: bool) -> Fate {
             (false, _) => Fate::Kept,
         };
     }
-    if contact { Fate::Replaced } else { Fate::Deleted }
+    let carries = !old.losing && old.children.values().any(ChildSa::lives) && !new.children.is_empty();
+    match (contact, new.ike.role) {
+        (true, _) => Fate::Replaced,
+        (false, Role::Responder) if carries => Fate::Succeeded,
+        (false, Role::Responder | Role::Initiator) => Fate::Deleted,
+    }
+}
+
+/// We have begun anew, and some of what the old one carries the new one does not carry yet.
+fn still_carries(old: &Established, new: &Established) -> bool {
+    new.ike.role == Role::Initiator && new.wanted && new.lacks_any() && !old.children.is_empty()
 }
 
 /// The old SA was not yet there when the new one was begun.
@@ -272,7 +314,8 @@ fn install(cx: &mut Cx<'_>, new: &mut Established, answer: Option<(Path, Datagra
     if let Some((to, message)) = answer {
         cx.transmit(to, message);
     }
-    for child in new.children.values_mut().filter(|_| !inbound_only) {
+    let sends = |child: &&mut ChildSa| child.stage == Stage::Current && !inbound_only;
+    for child in new.children.values_mut().filter(sends) {
         child
             .install_outbound(id, path)
             .into_iter()
@@ -285,7 +328,8 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
     let connection = established.config.id;
     let ike = established.ike.facts(established.remote_identity.clone());
     cx.event(Event::IkeEstablished { connection, ike });
-    for child in established.children.values_mut() {
+    let is_there = |child: &&mut ChildSa| child.stage == Stage::Current;
+    for child in established.children.values_mut().filter(is_there) {
         child.announced = true;
         cx.event(Event::ChildEstablished {
             connection,
@@ -297,5 +341,7 @@ fn announce(cx: &mut Cx<'_>, established: &mut Established) {
 
 /// IKE SAs that a connection has at most, the ones that are being deleted included.
 const MOST_SAS: usize = 8;
+/// How long a peer that has begun anew in good order may take to delete the old one.
+const HANDOVER: Duration = Duration::from_secs(12);
 /// How long the peer may take to delete what is for it to delete.
 const PATIENCE: Duration = Duration::from_secs(30);

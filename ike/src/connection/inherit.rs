@@ -105,7 +105,10 @@ impl Connection {
         }
         match ending {
             Some(ending) => self.ended(cx, spi, *established, ending),
-            None => self.put(spi, State::Established(established)),
+            None => {
+                self.put(spi, State::Established(established));
+                self.retire_predecessors(cx, spi);
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 //! that is.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::crash::Token;
 use super::init::{Attempt, Exchanged, joined};
@@ -75,6 +75,8 @@ pub(crate) struct Authenticated {
     pub(crate) single_pair: bool,
     /// The rest of what we asked for may be had in another CHILD SA (ADDITIONAL_TS_POSSIBLE, RFC 7296 2.9).
     pub(crate) additional_ts: bool,
+    /// How long the peer lets an authentication count (AUTH_LIFETIME, RFC 4478).
+    pub(crate) auth_lifetime: Option<Duration>,
     /// The peer says that this is the only IKE SA between the two identities (RFC 7296 2.4).
     pub(crate) initial_contact: bool,
     /// Both sides' addresses.
@@ -156,7 +158,8 @@ pub(crate) fn request(
         auth: proof.auth,
         certificates: proof.certificates,
         certificate_requests: proof::certificate_requests(std::iter::once(&*config), MOST_AUTHORITIES),
-        initial_contact: sole && config.initial_contact,
+        // Who reauthenticates has an IKE SA, and wants to keep it until the new one stands.
+        initial_contact: sole && config.initial_contact && !attempt.reauthenticates,
         mobike_supported: config.mobike,
         child: child_spi.map(|child_spi| ChildOffer {
             sa: offer::esp_offer(&without_key_exchange(&config.esp_proposals), child_spi),
@@ -308,6 +311,7 @@ impl Sent {
             child,
             single_pair,
             additional_ts,
+            auth_lifetime: auth_lifetime(&accepted.other),
             initial_contact,
             begun: self.begun,
             proof: believed.proof,
@@ -421,6 +425,15 @@ impl Sent {
         };
         Finished::Refuse(failure(cause), Box::new(self.ike), farewell)
     }
+}
+
+/// AUTH_LIFETIME, in a protected message of the responder (RFC 4478 3).
+pub(crate) fn auth_lifetime(notifies: &[Notify]) -> Option<Duration> {
+    let notify = notifies
+        .iter()
+        .find(|notify| notify.kind == NotifyType::AUTH_LIFETIME)?;
+    let seconds = <[u8; 4]>::try_from(notify.data.as_slice()).ok()?;
+    Some(Duration::from_secs(u32::from_be_bytes(seconds).into()))
 }
 
 /// What either side says besides, of what it can do.

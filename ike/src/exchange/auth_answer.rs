@@ -223,6 +223,7 @@ impl Awaited {
             child,
             single_pair: false,
             additional_ts: false,
+            auth_lifetime: None,
             initial_contact: claim.message.initial_contact,
             mobility,
             token: crash::learn(&claim.message.other),

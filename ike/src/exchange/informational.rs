@@ -1,5 +1,6 @@
 //! INFORMATIONAL, the side that is asked (RFC 7296 1.4): deletes, errors, signs of life.
 
+use super::auth::auth_lifetime;
 use super::{Cx, collision, crash, mobike};
 use crate::api::Path;
 use crate::error::{Cause, Exchange, Failure, Side};
@@ -47,6 +48,9 @@ pub(crate) fn answer(
     }
     if let Some(token) = crash::learn(&message.notifies) {
         established.token = Some(token);
+    }
+    if let Some(lifetime) = auth_lifetime(&message.notifies) {
+        established.learn_auth_lifetime(cx, lifetime);
     }
     let (named, removed) = collision::deleted_by_peer(cx, established, &message.delete_esp);
     // RFC 7296 1.4.1: what is being deleted from both sides at once is in neither response.

@@ -74,6 +74,8 @@ pub(crate) struct Sent {
 pub(crate) struct Attempt {
     /// The pre-shared key that we prove ourselves by.
     pub(crate) key: Generation,
+    /// Another IKE SA stands, which it is to replace.
+    pub(crate) reauthenticates: bool,
 }
 
 /// Why an attempt will probably fail, and when it does unless something better comes.

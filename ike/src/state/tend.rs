@@ -203,6 +203,10 @@ impl Established {
             }
             FEW_IDS.. => {}
         }
+        if self.authentication_is_over(cx.now) {
+            let failure = Failure::new(Exchange::IkeAuth, Cause::Expired);
+            return Some(Ending::Expired(failure));
+        }
         match self.limits.by_time(cx.now) {
             Wear::Fresh => None,
             Wear::Worn => {
@@ -256,7 +260,7 @@ impl Established {
 
     /// The next moment at which [`tend`](Self::tend) may have something to do. What is past was done, or waits for an
     /// answer.
-    pub(super) fn arm(&mut self, now: Instant) {
+    pub(crate) fn arm(&mut self, now: Instant) {
         let children = self.children.values();
         let next = children
             .flat_map(|child| {
@@ -268,6 +272,7 @@ impl Established {
                 limits.chain(child.deadline).chain(child.worn)
             })
             .chain(self.limits.moments())
+            .chain(self.reauthentication_moments())
             .chain(self.pending.iter().map(|pending| pending.expires))
             .chain(self.worn)
             .chain(self.next_attempts())
@@ -313,6 +318,8 @@ impl Established {
             refusals: self.refusals.clone(),
             pace: self.pace.clone(),
             in_flight: None,
+            reauthentication: self.reauthentication.clone(),
+            predecessors: self.predecessors.clone(),
             begun_childless: self.begun_childless,
             _proof: self._proof.inherited(),
             ike,
@@ -323,6 +330,8 @@ impl Established {
     pub(crate) fn inherit(&mut self, cx: &mut Cx<'_>, old: &mut Self) {
         self.children = std::mem::take(&mut old.children);
         self.wants = std::mem::take(&mut old.wants);
+        self.reauthentication = old.reauthentication.take();
+        self.predecessors = std::mem::take(&mut old.predecessors);
         self.wanted = old.wanted;
         self.announced = std::mem::take(&mut old.announced);
         self.losing = old.losing;

@@ -255,6 +255,11 @@ impl Established {
         }
     }
 
+    /// A CHILD SA that it shall have is not there.
+    pub(crate) fn lacks_any(&self) -> bool {
+        self.wants.iter().any(|want| self.lacks(want))
+    }
+
     fn lacks(&self, want: &Want) -> bool {
         let served = |child: &ChildSa| child.lives() && serves(child, &want.wish);
         !want.given_up && !self.children.values().any(served)

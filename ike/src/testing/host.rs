@@ -158,6 +158,7 @@ fn failure(event: &Event) -> Option<Failure> {
         | Event::Moved { .. }
         | Event::ChildClosed { .. }
         | Event::ChildFailed { .. }
+        | Event::ReauthFailed { .. }
         | Event::IkeClosed { .. }
         | Event::StatusUnknown { .. }
         | Event::Ignored { .. } => None,

@@ -98,7 +98,10 @@ impl Judge {
 /// The loss of something that stood, if a host has told of one.
 pub(super) fn failed(host: &Host) -> Option<&Event> {
     host.events().find(|event| match event {
-        Event::Failed { .. } | Event::IkeClosed { .. } | Event::ChildFailed { .. } => true,
+        Event::Failed { .. }
+        | Event::IkeClosed { .. }
+        | Event::ChildFailed { .. }
+        | Event::ReauthFailed { .. } => true,
         Event::Progress { .. }
         | Event::IkeEstablished { .. }
         | Event::ChildEstablished { .. }

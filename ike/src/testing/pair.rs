@@ -290,6 +290,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         child_resources: 0,
         more_children: Vec::new(),
         rekey_probe: false,
+        reauthentication: None,
         ike_lifetime: IKE_LIFETIME,
         revocation: Rules::default(),
     }

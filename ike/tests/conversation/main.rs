@@ -38,6 +38,7 @@ mod pki;
 mod ppk;
 mod proposals;
 mod puzzle;
+mod reauth;
 mod refused_rekey;
 mod rekey_child;
 mod rekey_collisions;
@@ -100,6 +101,7 @@ fn event_kind(event: &Event) -> &'static str {
         Event::Moved { .. } => "moved",
         Event::ChildClosed { .. } => "child closed",
         Event::ChildFailed { .. } => "child failed",
+        Event::ReauthFailed { .. } => "reauthentication failed",
         Event::IkeClosed { .. } => "ike closed",
         Event::Failed { .. } => "failed",
         Event::StatusUnknown { .. } => "status unknown",

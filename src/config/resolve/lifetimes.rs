@@ -24,6 +24,18 @@ impl Resolver<'_> {
         time.unwrap_or(defaults::IKE_LIFETIME)
     }
 
+    pub(super) fn reauth_time(&mut self, raw: &RawTunnel) -> Option<Duration> {
+        let at = raw.reauth_time.as_ref()?;
+        let time = at.value?;
+        if time < SHORTEST_REAUTH {
+            let remedy = "write at least \"10s\", better \"8h\" or more, or \"off\": rekeying, which goes on anyway, makes new keys for less";
+            self.out.push(
+                Diagnostic::error("lifetime", "`reauth_time` is too short", remedy).at(&at.span, "too short"),
+            );
+        }
+        Some(time)
+    }
+
     fn child_bytes(&mut self, raw: &RawTunnel) -> Option<u64> {
         let at = raw.child_bytes.as_ref()?;
         let bytes = at.value?;
@@ -50,6 +62,8 @@ impl Resolver<'_> {
     }
 }
 
+/// Each takes a whole negotiation.
+const SHORTEST_REAUTH: Duration = Duration::from_secs(10);
 /// The dataplane is asked about once a second what it has carried; the tenth between the soft and the hard limit must
 /// outlast that.
 const LEAST_BYTES: u64 = 100_000_000;

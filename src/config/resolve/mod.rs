@@ -189,6 +189,7 @@ impl Resolver<'_> {
         let idle_timeout = self.idle_timeout(raw, start);
         let addresses = self.inner_addresses(raw);
         let ike_lifetime = self.ike_lifetime(raw);
+        let reauth_time = self.reauth_time(raw);
         let path_mtu = raw
             .path_mtu
             .as_ref()
@@ -237,6 +238,7 @@ impl Resolver<'_> {
                 .as_ref()
                 .map_or(defaults::REKEY_PROBE, |at| at.value),
             ike_lifetime,
+            reauth_time,
             retransmission: Retransmission::default(),
             retry: defaults::RETRY,
             replay_window: self.replay_window(raw),

@@ -198,6 +198,8 @@ notify_types! {
     COOKIE2 = 16401;
     /// RFC 4555 4.2.6.
     NO_NATS_ALLOWED = 16402;
+    /// RFC 4478. Data: seconds, four octets.
+    AUTH_LIFETIME = 16403;
     /// RFC 4739.
     MULTIPLE_AUTH_SUPPORTED = 16404;
     /// RFC 4739.
