@@ -1,23 +1,36 @@
 //! An endpoint in the middle of a negotiation, given arbitrary datagrams, mutations of genuine ones, and time.
 //!
-//! The script's first octet says how far Alice and Bob got before; then records: 0 = an arbitrary datagram to Bob,
+//! The script's first octet says how far Alice and Bob got before, and whether their first key exchange goes on in IKE_INTERMEDIATE
+//! (RFC 9242) and in fragments (RFC 7383); then records: 0 = an arbitrary datagram to Bob,
 //! 1 = a genuine datagram from the tape with octets changed, 2 = a genuine one again, 3 = time passes. At the end, with
 //! the network calm, what was established must still agree, and a connection that shall be up must come up.
 #![no_main]
 use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use xvpn_ike::api::Path;
-use xvpn_ike::testing::{ALICE, BOB, EVE, Faults, Pair, Who, ip};
+use xvpn_ike::config::{ConnectionConfig, EndpointConfig};
+use xvpn_ike::testing::{ALICE, BOB, EVE, Faults, Pair, Who, config, ip};
 
 fuzz_target!(|script: &[u8]| {
     let Some((&stage, mut rest)) = script.split_first() else { return };
     if rest.len() > 4096 {
         return;
     }
-    let mut pair = Pair::new(u64::from(stage), Faults::NONE);
+    let of = |who| match stage & 0x40 {
+        0 => config(who),
+        _ => ConnectionConfig {
+            ike_proposals: "aes256gcm16-prfsha256-x25519-ke1_mlkem768".parse().into_iter().collect(),
+            fragment_size: 576,
+            ..config(who)
+        },
+    };
+    let endpoint = EndpointConfig::default();
+    let mut pair = Pair::with(u64::from(stage), Faults::NONE, endpoint, of(Who::Alice), of(Who::Bob));
     pair.up(Who::Alice);
     let end = pair.clock.now() + Duration::from_secs(1);
-    for _ in 0..stage % 8 {
+    // With fragments a message is several steps.
+    let steps = if stage & 0x40 == 0 { stage % 8 } else { stage % 32 };
+    for _ in 0..steps {
         pair.step(end);
     }
     let tape = |pair: &Pair| pair.net.tape.iter().map(|d| (d.path, d.bytes.clone())).collect::<Vec<_>>();
