@@ -17,9 +17,10 @@ use crate::auth::verified::Means;
 use crate::auth::x509::crl::Crl;
 use crate::auth::x509::revocation::RevocationError;
 use crate::config::{ConnectionConfig, ConnectionId};
-use crate::error::Failure;
+use crate::error::{Failure, Side};
 use crate::negotiate::selector::TrafficSelector;
 use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
+pub use crate::wire::payload::GatewayIdentity;
 
 pub use keys::{ChildSaKeys, ExportedKeys, IkeSaKeys};
 
@@ -115,6 +116,24 @@ pub enum Command {
         connection: ConnectionId,
         /// The CRLs.
         crls: Vec<Arc<Crl>>,
+    },
+    /// The gateway that the peer has sent us to (`Event::Redirected`) is there: try it, from this address of ours. No effect
+    /// if nobody waits for that any more.
+    Follow {
+        /// The connection.
+        connection: ConnectionId,
+        /// Our address towards it.
+        local: IpAddr,
+        /// Its address and port.
+        remote: SocketAddr,
+    },
+    /// Sends the peer to another gateway (RFC 5685): now if it has begun an IKE SA and can be redirected, and whenever it
+    /// asks for another. With `None` it is served here again.
+    Redirect {
+        /// The connection.
+        connection: ConnectionId,
+        /// Where to.
+        to: Option<GatewayIdentity>,
     },
     /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
     Shutdown,
@@ -438,6 +457,18 @@ pub enum Event {
         /// When the next attempt is made, if one is.
         retry_in: Option<Duration>,
     },
+    /// One side sends the other to another gateway (RFC 5685). If it is the peer that sends us, the program is to find the
+    /// gateway's address and ours towards it, and to give both in `Command::Follow`.
+    Redirected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Where the peer is now.
+        path: Path,
+        /// Where the initiator is to go.
+        to: GatewayIdentity,
+        /// Who says so.
+        by: Side,
+    },
     /// A peer is accepted, although nobody can tell whether its certificate was revoked.
     StatusUnknown {
         /// The connection.
@@ -512,6 +543,8 @@ pub struct IkeFacts {
     pub nat_local: bool,
     /// There is a NAT before the peer.
     pub nat_remote: bool,
+    /// The peer can be sent to another gateway (RFC 5685): it began, and speaks that.
+    pub redirectable: bool,
     /// By what we proved who we are.
     pub local_auth: Option<Means>,
     /// By what the peer did.

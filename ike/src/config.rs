@@ -13,6 +13,7 @@ use crate::auth::ppk::Ppk;
 use crate::auth::x509::revocation::Rules;
 use crate::negotiate::proposal::{EspProposal, IkeProposal};
 use crate::negotiate::selector::TrafficSelector;
+use crate::wire::payload::GatewayIdentity;
 
 /// The caller's name for a connection; never on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -258,6 +259,10 @@ pub struct ConnectionConfig {
     pub mobike: bool,
     /// Our other addresses, by which the peer may reach us (RFC 4555 3.4).
     pub other_addresses: Vec<IpAddr>,
+    /// Go where the peer sends us (RFC 5685): to another gateway, which must prove to be the same peer.
+    pub follow_redirect: bool,
+    /// Send the peer to this other gateway instead of serving it, if it can be redirected (RFC 5685). Nothing is initiated.
+    pub redirect_to: Option<GatewayIdentity>,
     /// Send INITIAL_CONTACT when first connecting (RFC 7296 2.4).
     pub initial_contact: bool,
     /// How long the first CHILD SA is used.

@@ -11,6 +11,7 @@ mod end;
 mod establish;
 mod inherit;
 mod reauth;
+mod redirect;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -28,6 +29,8 @@ use crate::state::{Established, State};
 use crate::timers::{Timers, after, back_off};
 use crate::wire::IkeSpi;
 
+use redirect::Detour;
+
 /// One connection.
 pub(crate) struct Connection {
     config: Arc<ConnectionConfig>,
@@ -36,6 +39,7 @@ pub(crate) struct Connection {
     timers: Timers,
     failures: u32,
     stood_since: Option<Instant>,
+    detour: Detour,
     forgotten: bool,
 }
 
@@ -60,6 +64,7 @@ impl Connection {
             timers: Timers::default(),
             failures: 0,
             stood_since: None,
+            detour: Detour::default(),
             forgotten: false,
         }
     }
@@ -244,9 +249,17 @@ impl Connection {
 
     fn initiate(&mut self, cx: &mut Cx<'_>, attempt: Attempt) {
         self.timers.clear(Reason::Retry);
+        if attempt.elsewhere.is_none() {
+            self.detour.is_over();
+        }
+        let elsewhere = attempt
+            .elsewhere
+            .map(|elsewhere| (elsewhere.local, elsewhere.remote));
         // A responder that does not know its peer's address waits for it.
-        let Some(remote) = self.config.remote else { return };
-        let Some(local) = self.config.local else {
+        let Some(remote) = elsewhere.map(|(_, remote)| remote).or(self.config.remote) else {
+            return;
+        };
+        let Some(local) = elsewhere.map(|(local, _)| local).or(self.config.local) else {
             let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT_IKE);
             return self.failed(
                 cx,
@@ -296,6 +309,15 @@ impl Connection {
                 }
             }
             // The peer's own attempt succeeded in the meantime.
+            Intent::Idle | Intent::Up if self.stands() && self.detour.leads_to(path.remote) => {
+                // What was to take its place did not.
+                cx.event(Event::Failed {
+                    connection: Some(connection),
+                    path,
+                    failure,
+                    retry_in: None,
+                });
+            }
             Intent::Idle | Intent::Up if self.stands() => self.reauthentication_failed(cx, path, failure),
             Intent::Idle | Intent::Up => {
                 let retry_in = self.schedule_retry(cx);
@@ -311,7 +333,9 @@ impl Connection {
 
     /// Sets the time of the next attempt if one is wanted and possible.
     fn schedule_retry(&mut self, cx: &mut Cx<'_>) -> Option<Duration> {
-        let can = self.config.remote.is_some() && self.config.local.is_some();
+        // Who sends its peer elsewhere does not call it.
+        let can =
+            self.config.remote.is_some() && self.config.local.is_some() && self.config.redirect_to.is_none();
         if self.intent != Intent::Up || !can || self.stands() || self.is_trying() {
             return None;
         }

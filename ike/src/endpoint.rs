@@ -202,6 +202,20 @@ impl Endpoint {
                     connection.on_crls(crls);
                 }
             }
+            Command::Follow {
+                connection,
+                local,
+                remote,
+            } => {
+                if let Some(connection) = connections.get_mut(&connection) {
+                    connection.follow(&mut cx, local, remote);
+                }
+            }
+            Command::Redirect { connection, to } => {
+                if let Some(connection) = connections.get_mut(&connection) {
+                    connection.redirect(&mut cx, to);
+                }
+            }
             Command::Shutdown => {
                 connections
                     .values_mut()

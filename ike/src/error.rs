@@ -9,7 +9,7 @@ use crate::auth::signature::SignatureError;
 use crate::auth::x509::CertificateError;
 use crate::auth::x509::revocation::RevocationError;
 use crate::negotiate::selector::TrafficSelector;
-use crate::wire::payload::NotifyType;
+use crate::wire::payload::{GatewayIdentity, NotifyType};
 use crate::wire::{Fault, Malformed};
 
 pub use explain::Explanation;
@@ -138,6 +138,17 @@ pub enum Blame {
     Operator,
     /// This software.
     Us,
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// The operator does not want it.
+    NotWanted,
+    /// There were too many of late: probably gateways that send us to each other (RFC 5685 7).
+    TooMany,
+    /// No gateway can be there.
+    Nonsense,
 }
 
 /// Which SA was being negotiated.
@@ -339,6 +350,13 @@ pub enum Cause {
     ForbiddenNat,
     /// The peer has crashed and come back, and has proven it (RFC 6290).
     Crashed,
+    /// The peer wants us to go to another gateway, and we do not (RFC 5685).
+    Redirected {
+        /// Where to.
+        to: GatewayIdentity,
+        /// Why we do not.
+        why: Stay,
+    },
     /// The CHILD SA went away and nothing carries traffic any more.
     NoChild,
     /// The peer has new SAs made all the time.
@@ -398,6 +416,7 @@ impl Cause {
             | Self::WrongResponder { .. }
             | Self::NoPolicy
             | Self::ForbiddenNat
+            | Self::Redirected { .. }
             | Self::NoAddress => Blame::Operator,
             Self::CookieLoop
             | Self::PuzzleTooHard { .. }
@@ -458,6 +477,7 @@ impl Cause {
             | Self::Abandoned
             | Self::NotReachable
             | Self::Crashed
+            | Self::Redirected { .. }
             | Self::NoChild
             | Self::Expired
             | Self::TooOften

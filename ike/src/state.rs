@@ -29,6 +29,7 @@ use crate::sa::pace::Pace;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::timers::{Timers, after};
+use crate::wire::payload::GatewayIdentity;
 use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
 
 pub(crate) use closing::Closing;
@@ -128,6 +129,10 @@ pub(crate) struct Established {
     pub(crate) token: Option<Token>,
     /// The peer is to be told our token.
     pub(crate) token_due: bool,
+    /// The peer is to be sent to this gateway, and was not told yet (RFC 5685).
+    pub(crate) redirect_due: Option<GatewayIdentity>,
+    /// The peer has just sent us to this gateway.
+    pub(crate) redirected: Option<GatewayIdentity>,
     /// How long it may be used.
     pub(crate) limits: Limits,
     /// When the peer is to be authenticated anew.
@@ -243,6 +248,8 @@ impl Established {
             mobility: authenticated.mobility,
             token: authenticated.token,
             token_due: false,
+            redirect_due: None,
+            redirected: None,
             limits,
             reauthentication,
             predecessors: Vec::new(),

@@ -66,6 +66,16 @@ pub enum Request {
         #[serde(default)]
         ike: bool,
     },
+    /// Send the peers of these tunnels (none named: all of them) to another gateway (RFC 5685), or serve them here again.
+    /// Answered by [`Response::Accepted`] at once.
+    Redirect {
+        /// Names of tunnels.
+        #[serde(default)]
+        names: Vec<String>,
+        /// The other gateway, an address or a DNS name; `None`: serve them here.
+        #[serde(default)]
+        to: Option<String>,
+    },
     /// Tell me what happens from now on. Answered by [`Response::Subscribed`], then [`Response::Progress`] without end.
     Subscribe,
     /// Give me the keys of all SAs that stand and that are made from now on. Answered by [`Response::ExportingKeys`], then
@@ -432,6 +442,9 @@ pub struct IkeStatus {
     pub nat_local: bool,
     /// There is a NAT before the peer.
     pub nat_remote: bool,
+    /// The peer can be sent to another gateway.
+    #[serde(default)]
+    pub redirectable: bool,
     /// By what we proved who we are: `psk`, `certificate ecdsa-sha256`, `public-key ed25519`.
     #[serde(default)]
     pub local_auth: String,

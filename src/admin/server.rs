@@ -132,6 +132,7 @@ async fn attend(stream: UnixStream, hall: Hall) -> io::Result<()> {
                 | Request::Up { .. }
                 | Request::Down { .. }
                 | Request::Rekey { .. }
+                | Request::Redirect { .. }
                 | Request::Shutdown),
             ) => {
                 send(&mut write, &ask(&hall, request, None).await).await?;

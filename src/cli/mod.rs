@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod down;
 mod genpsk;
+mod redirect;
 mod rekey;
 mod run;
 mod status;
@@ -55,6 +56,8 @@ enum Verb {
     Down(down::Arguments),
     /// Replaces the keys of tunnels now, without loss
     Rekey(rekey::Arguments),
+    /// Sends the peers of tunnels to another gateway, to drain this one
+    Redirect(redirect::Arguments),
     /// Shows how the tunnels are
     Status(status::Arguments),
     /// Checks the configuration and says all that is wrong with it
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Up(arguments)) => up::up(global, &arguments),
         Some(Verb::Down(arguments)) => down::down(global, &arguments),
         Some(Verb::Rekey(arguments)) => rekey::rekey(global, &arguments),
+        Some(Verb::Redirect(arguments)) => redirect::redirect(global, &arguments),
         Some(Verb::Check(arguments)) => check::check(global, &arguments),
         Some(Verb::Genpsk) => genpsk::genpsk(),
         Some(Verb::Demo(arguments)) => demo::demo(global, &arguments),

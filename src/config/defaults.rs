@@ -54,7 +54,7 @@ pub fn esp_proposals(legacy: bool) -> Vec<EspProposal> {
 pub const ENCAPSULATION: EncapsulationPolicy = EncapsulationPolicy::Force;
 /// `start`, for a peer with an address.
 pub const START: Start = Start::Up;
-/// `start`, for a peer anywhere.
+/// `start`, for a peer anywhere, or one that is sent elsewhere.
 pub const START_ANY: Start = Start::Listen;
 /// `liveness`.
 pub const LIVENESS: Duration = Duration::from_secs(30);
@@ -82,6 +82,8 @@ pub const FRAGMENT_SIZE: usize = xvpn_ike::config::FRAGMENT_SIZE;
 pub const CLAMP_MSS: bool = true;
 /// `mobike` (RFC 4555).
 pub const MOBIKE: bool = true;
+/// `follow_redirect` (RFC 5685): whoever we are sent to must prove to be the same peer.
+pub const FOLLOW_REDIRECT: bool = true;
 /// `copy_dscp`.
 pub const COPY_DSCP: bool = true;
 /// An interface's name is this and the tunnel's name.

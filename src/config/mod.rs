@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
+use xvpn_ike::api::GatewayIdentity;
 use xvpn_ike::auth::identity::Identity;
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
 use xvpn_ike::auth::ppk::Ppk;
@@ -141,6 +142,10 @@ pub struct TunnelConfig {
     pub clamp_mss: bool,
     /// The tunnel survives a change of addresses (MOBIKE).
     pub mobike: bool,
+    /// Go where the peer sends us (RFC 5685).
+    pub follow_redirect: bool,
+    /// Send the peer to this gateway instead of serving it.
+    pub redirect_to: Option<GatewayIdentity>,
     /// Copy DSCP from the inner to the outer header.
     pub copy_dscp: bool,
     /// Metric of the routes into the tunnel. `None`: the kernel's default.

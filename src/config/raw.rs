@@ -27,6 +27,7 @@ pub(super) struct RawGateway {
     pub(super) state_dir: Option<At<String>>,
     pub(super) manage_sysctls: Option<At<bool>>,
     pub(super) log: Option<At<String>>,
+    pub(super) redirect_to: Option<At<String>>,
 }
 
 /// `local` or `remote`.
@@ -112,6 +113,8 @@ pub(super) struct RawTunnel {
     pub(super) mtu: Option<At<u32>>,
     pub(super) clamp_mss: Option<At<bool>>,
     pub(super) mobike: Option<At<bool>>,
+    pub(super) follow_redirect: Option<At<bool>>,
+    pub(super) redirect_to: Option<At<String>>,
     pub(super) copy_dscp: Option<At<bool>>,
     pub(super) metric: Option<At<u32>>,
     pub(super) address: Option<At<Vec<At<String>>>>,
@@ -180,6 +183,12 @@ impl RawGateway {
             out,
         );
         merge_key("log", &mut self.log, section.string("log", out), out);
+        merge_key(
+            "redirect_to",
+            &mut self.redirect_to,
+            section.string("redirect_to", out),
+            out,
+        );
         section.finish(out);
     }
 }
@@ -245,6 +254,8 @@ impl RawTunnel {
             mtu: s.integer("mtu", 576..=9216, out),
             clamp_mss: s.boolean("clamp_mss", out),
             mobike: s.boolean("mobike", out),
+            follow_redirect: s.boolean("follow_redirect", out),
+            redirect_to: s.string("redirect_to", out),
             copy_dscp: s.boolean("copy_dscp", out),
             metric: s.integer("metric", 0..=u32::MAX, out),
             address: s.strings("address", out),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::timeout;
-use xvpn_ike::api::Random;
+use xvpn_ike::api::{GatewayIdentity, Random};
 use xvpn_ike::config::{ChildConfig, ConnectionConfig, ConnectionId, Lifetime};
 
 use super::{plan, sources};
@@ -32,8 +32,30 @@ pub struct Unlocated {
 /// Finds the ends of a tunnel: resolves a name and, to `initiate`, asks the kernel which address of ours leads to the
 /// peer. It may have to wait for a name server: to be run as a task beside the loop.
 pub async fn locate(tunnel: &TunnelConfig, listen: &[IpAddr], initiate: bool) -> Result<Ends, Unlocated> {
+    locate_at(tunnel, &tunnel.remote_address, listen, initiate).await
+}
+
+/// Finds the ends of the path to another gateway, to which the peer has sent us (RFC 5685).
+pub async fn locate_gateway(
+    tunnel: &TunnelConfig,
+    to: GatewayIdentity,
+    listen: &[IpAddr],
+) -> Result<Ends, Unlocated> {
+    let at = match to {
+        GatewayIdentity::Ip(address) => RemoteAddress::Ip(address),
+        GatewayIdentity::Fqdn(name) => RemoteAddress::Name(name.as_str().to_owned()),
+    };
+    locate_at(tunnel, &at, listen, true).await
+}
+
+async fn locate_at(
+    tunnel: &TunnelConfig,
+    at: &RemoteAddress,
+    listen: &[IpAddr],
+    initiate: bool,
+) -> Result<Ends, Unlocated> {
     let usable = |address: &IpAddr| listen.iter().any(|own| own.is_ipv4() == address.is_ipv4());
-    let remote = match &tunnel.remote_address {
+    let remote = match at {
         RemoteAddress::Any => {
             return Ok(Ends {
                 local: tunnel.local_address,
@@ -110,6 +132,8 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         retry: tunnel.retry,
         mobike: tunnel.mobike,
         other_addresses: Vec::new(),
+        follow_redirect: tunnel.follow_redirect,
+        redirect_to: tunnel.redirect_to.clone(),
         initial_contact: true,
         child_lifetime: first.lifetime,
         child_resources: first.resources,

@@ -58,6 +58,7 @@ fn silent(event: &Event) -> Option<SocketAddr> {
         Event::IkeEstablished { .. }
         | Event::ChildEstablished { .. }
         | Event::Moved { .. }
+        | Event::Redirected { .. }
         | Event::ChildClosed { .. }
         | Event::ChildFailed { .. }
         | Event::ReauthFailed { .. }

@@ -14,6 +14,7 @@ pub mod mobility;
 pub mod netlink;
 pub mod plan;
 pub mod privilege;
+mod redirect;
 mod requests;
 pub mod route;
 pub mod search;

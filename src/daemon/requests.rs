@@ -29,6 +29,9 @@ impl Supervisor {
                 .meant(names)
                 .map_or_else(Response::Error, |ids| self.rekey(&ids, ike)),
             Request::ExportKeys { seconds } => self.export_keys(seconds, keys),
+            Request::Redirect { names, to } => self
+                .meant(names)
+                .map_or_else(Response::Error, |ids| self.redirect(&ids, to.as_deref())),
             Request::Shutdown => {
                 tracing::info!("ending (an operator asked)");
                 self.end();
@@ -91,7 +94,7 @@ impl Supervisor {
         self.accepted(ids)
     }
 
-    fn accepted(&self, ids: &[ConnectionId]) -> Response {
+    pub(super) fn accepted(&self, ids: &[ConnectionId]) -> Response {
         let names = ids
             .iter()
             .filter_map(|id| self.tunnels.get(id))

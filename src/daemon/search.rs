@@ -16,6 +16,8 @@ pub struct Found {
     pub id: ConnectionId,
     /// What came of it.
     pub result: Result<Ends, Unlocated>,
+    /// They are those towards a gateway that the peer has sent us to (RFC 5685).
+    pub redirected: bool,
 }
 
 /// What is known of a tunnel's ends.
@@ -46,12 +48,29 @@ impl Supervisor {
         tokio::spawn(async move {
             let result = connection::locate(&config, &listen, initiate).await;
             // The loop may have ended meanwhile.
-            drop(found.send(Found { id, result }).await);
+            let redirected = false;
+            drop(
+                found
+                    .send(Found {
+                        id,
+                        result,
+                        redirected,
+                    })
+                    .await,
+            );
         });
     }
 
     /// Tells `ike` what was found, or the operator why nothing was.
-    pub(super) fn on_found(&mut self, Found { id, result }: Found) {
+    pub(super) fn on_found(&mut self, found: Found) {
+        let Found {
+            id,
+            result,
+            redirected,
+        } = found;
+        if redirected {
+            return self.on_gateway_found(id, result);
+        }
         let now = Instant::now();
         let (Some(tunnel), Some(search)) = (self.tunnels.get_mut(&id), self.searches.get_mut(&id)) else {
             return;

@@ -68,7 +68,9 @@ impl Tunnel {
 
     /// Only the peer may begin.
     pub fn passive(&self) -> bool {
-        self.config.start == Start::Listen || self.config.remote_address == RemoteAddress::Any
+        self.config.start == Start::Listen
+            || self.config.remote_address == RemoteAddress::Any
+            || self.config.redirect_to.is_some()
     }
 
     /// It is made when a packet wants it.
@@ -164,6 +166,7 @@ impl Tunnel {
                 }
                 Some(self.progress(words::moved(ike, *encapsulation)))
             }
+            Event::Redirected { path, to, by, .. } => Some(self.progress(words::redirected(path, to, *by))),
             Event::ChildClosed { inbound_spi, .. } => {
                 self.children.remove(inbound_spi)?;
                 if !self.children.is_empty() || self.state == TunnelState::Closing {
@@ -383,6 +386,7 @@ pub fn connection_of(event: &Event) -> Option<ConnectionId> {
         | Event::IkeEstablished { connection, .. }
         | Event::ChildEstablished { connection, .. }
         | Event::Moved { connection, .. }
+        | Event::Redirected { connection, .. }
         | Event::ChildClosed { connection, .. }
         | Event::ChildFailed { connection, .. }
         | Event::ReauthFailed { connection, .. }
@@ -413,6 +417,7 @@ fn ike_status(facts: &IkeFacts, age: Duration) -> IkeStatus {
         remote: facts.path.remote,
         nat_local: facts.nat_local,
         nat_remote: facts.nat_remote,
+        redirectable: facts.redirectable,
         local_auth: by(facts.local_auth),
         remote_auth: by(facts.remote_auth),
         age_ms: ms(age),

@@ -64,6 +64,7 @@ fn ike() -> Event {
         path: path(),
         nat_local: false,
         nat_remote: true,
+        redirectable: false,
         local_auth: Some(Means::Psk),
         remote_auth: Some(Means::Certificate(SignatureAlgorithm::Ed25519)),
         ppk: false,

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc};
 use xvpn_ike::Endpoint;
 use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, Transmit};
 use xvpn_ike::config::ConnectionId;
+use xvpn_ike::error::Side;
 
 use super::bridge::{Bridge, Effect};
 use super::crls::CrlFiles;
@@ -357,7 +358,7 @@ impl Supervisor {
                 | Event::ChildFailed { .. }
                 | Event::ReauthFailed { .. }
                 | Event::Failed { .. } => true,
-                Event::IkeClosed { .. } | Event::Moved { .. } => true,
+                Event::IkeClosed { .. } | Event::Moved { .. } | Event::Redirected { .. } => true,
                 Event::ChildClosed { .. } | Event::Progress { .. } => false,
                 Event::StatusUnknown { .. } | Event::Ignored { .. } => false,
             };
@@ -368,12 +369,16 @@ impl Supervisor {
                 reason: CloseReason::Operator,
                 ..
             } => self.bar(id),
+            Event::Redirected {
+                to, by: Side::Peer, ..
+            } => self.seek_gateway(id, to.clone()),
             // The network or a name may have changed: the next attempt begins with a fresh look.
             Event::Failed { .. } => self.search(id),
             Event::Progress { .. }
             | Event::IkeEstablished { .. }
             | Event::ChildEstablished { .. }
             | Event::Moved { .. }
+            | Event::Redirected { by: Side::Us, .. }
             | Event::ChildClosed { .. }
             | Event::ReauthFailed { .. }
             | Event::ChildFailed { .. }

@@ -1,6 +1,6 @@
 //! The operator's words for what `ike` says.
 
-use xvpn_ike::api::{ChildFacts, CloseReason, Encapsulation, IkeFacts, Path, Role, Step};
+use xvpn_ike::api::{ChildFacts, CloseReason, Encapsulation, GatewayIdentity, IkeFacts, Path, Role, Step};
 use xvpn_ike::auth::verified::Means;
 use xvpn_ike::auth::x509::revocation::RevocationError;
 use xvpn_ike::error::{Blame, Cause, Failure, Side};
@@ -71,6 +71,15 @@ pub fn moved(ike: &IkeFacts, encapsulation: Encapsulation) -> String {
     };
     let (local, remote) = (ike.path.local.ip(), ike.path.remote);
     format!("moved: now from {local} to the peer at {remote}, ESP {way}")
+}
+
+/// One side sends the other to another gateway.
+pub fn redirected(path: &Path, to: &GatewayIdentity, by: Side) -> String {
+    let peer = path.remote;
+    match by {
+        Side::Peer => format!("{peer} sends us to the gateway {to}"),
+        Side::Us => format!("sent the peer at {peer} to the gateway {to}"),
+    }
 }
 
 /// The IKE SA is gone.
@@ -199,6 +208,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::NotReachable
         | Cause::Crashed
         | Cause::ForbiddenNat
+        | Cause::Redirected { .. }
         | Cause::NoChild
         | Cause::Expired
         | Cause::TooOften
@@ -253,6 +263,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::Abandoned
         | Cause::NotReachable
         | Cause::Crashed
+        | Cause::Redirected { .. }
         | Cause::NoChild
         | Cause::Expired
         | Cause::TooOften

@@ -127,7 +127,7 @@ fn serve(stream: &UnixStream, scene: &Mutex<Scene>) {
                 }
                 Err(refusal) => send(stream, &Response::Error(*refusal)),
             },
-            Request::Rekey { names, .. } => match scene.named(names) {
+            Request::Rekey { names, .. } | Request::Redirect { names, .. } => match scene.named(names) {
                 Ok(names) => send(stream, &Response::Accepted { names }),
                 Err(refusal) => send(stream, &Response::Error(*refusal)),
             },

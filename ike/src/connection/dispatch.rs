@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Connection, Intent};
 use crate::api::{Event, FetchId, Path, Reason, Step};
 use crate::auth::psk::Generation;
-use crate::error::{Cause, Failure, Ignore, Side};
+use crate::error::{Cause, Exchange, Failure, Ignore, Side};
 use crate::exchange::init::{self, Answer, Attempt, Held};
 use crate::exchange::intermediate::{self, Next};
 use crate::exchange::status::Deferred;
@@ -114,6 +114,16 @@ impl Connection {
                 sent.work_on_auth_puzzle(cx.now, &s, puzzle, held);
                 Ok(State::InitSent(sent))
             }
+            Ok(Answer::Redirect(to)) => match self.detour.judge(cx.now, &sent.config, &to) {
+                Err(why) => {
+                    sent.suspect(cx.now, Cause::Redirected { to, why });
+                    return self.keep(cx, spi, State::InitSent(sent), Ignore::UnprotectedError);
+                }
+                Ok(()) => {
+                    cx.spis.release_ike(spi, None);
+                    return self.redirected(cx, Exchange::IkeSaInit, path, to);
+                }
+            },
             Ok(Answer::Group(method)) => sent
                 .retry_with_group(cx, method)
                 .map(|sent| State::InitSent(Box::new(sent))),
@@ -211,7 +221,7 @@ impl Connection {
                 ..
             }
         );
-        let needed = attempt.reauthenticates || !self.stands();
+        let needed = attempt.reauthenticates || attempt.elsewhere.is_some() || !self.stands();
         let may = self.intent != Intent::Down && !self.forgotten && needed && !self.is_trying();
         if !refused || !may || attempt.key == Generation::Previous || !self.config.local_auth.has_previous() {
             return false;

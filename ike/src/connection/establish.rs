@@ -46,6 +46,10 @@ impl Connection {
         authenticated: Authenticated,
         answer: Option<(Path, Datagrams)>,
     ) {
+        let mut authenticated = authenticated;
+        if let Some(to) = authenticated.redirect.take() {
+            return self.sent_away(cx, authenticated, answer, to);
+        }
         let contact = authenticated.initial_contact;
         let (mut new, refused) = Established::new(cx, authenticated);
         let spi = new.ike.local_spi();
@@ -191,7 +195,7 @@ impl Connection {
 
     /// A peer that begins anew all the time must not pile up deletes that it never answers, nor IKE SAs without a CHILD
     /// SA that it never deletes.
-    fn shed(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn shed(&mut self, cx: &mut Cx<'_>) {
         let is_useless = |state: &State| match state {
             State::Closing(_) => true,
             State::Established(established) => established.children.is_empty(),
@@ -344,4 +348,4 @@ const MOST_SAS: usize = 8;
 /// How long a peer that has begun anew in good order may take to delete the old one.
 const HANDOVER: Duration = Duration::from_secs(12);
 /// How long the peer may take to delete what is for it to delete.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);

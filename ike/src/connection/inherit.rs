@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Connection;
 
 use crate::api::{CloseReason, Reason, Rekey, Usage};
+use crate::error::Exchange;
 use crate::exchange::{Cx, collision, mobike};
 use crate::message::Informational;
 use crate::state::{Born, Ending, Established, State, Succession};
@@ -103,11 +104,15 @@ impl Connection {
                 }
             }
         }
+        let (redirected, path) = (established.redirected.take(), established.ike.path);
         match ending {
             Some(ending) => self.ended(cx, spi, *established, ending),
             None => {
                 self.put(spi, State::Established(established));
                 self.retire_predecessors(cx, spi);
+                if let Some(to) = redirected {
+                    self.redirected(cx, Exchange::Informational, path, to);
+                }
             }
         }
     }

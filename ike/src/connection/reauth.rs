@@ -35,6 +35,7 @@ impl Connection {
         let attempt = Attempt {
             key: Generation::Current,
             reauthenticates: true,
+            elsewhere: None,
         };
         self.begin(cx, path, attempt);
     }

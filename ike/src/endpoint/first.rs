@@ -7,13 +7,13 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::Endpoint;
-use crate::admission::{Applicant, Verdict};
+use crate::admission::{Admission, Applicant, Verdict};
 use crate::api::{Event, Path};
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::connection::Connection;
-use crate::error::{Cause, Ignore};
+use crate::error::{Cause, Ignore, Side};
 use crate::exchange::auth_answer::Awaited;
-use crate::exchange::init_answer;
+use crate::exchange::{Cx, init_answer, redirect};
 use crate::message::{InitRequest, InitResponse};
 use crate::negotiate::transform::Prf;
 use crate::sa::spis::FirstMessage;
@@ -122,6 +122,9 @@ impl Endpoint {
             cx.transmit(path, init_answer::stateless(header, &demand));
             return Ok(());
         }
+        if redirect_everybody(&mut cx, admission, (path, header), (request, bytes), &candidates) {
+            return Ok(());
+        }
         let first = first_message(path, header.initiator_spi, bytes);
         match init_answer::answer(&mut cx, header, request, path, &candidates, (first, bytes.len())) {
             init_answer::Answered::Accepted(half) => {
@@ -202,6 +205,35 @@ impl Endpoint {
         candidates.sort_by_key(|config| config.remote.is_none());
         candidates
     }
+}
+
+/// Sends whoever asks to another gateway, if all that it can mean say so (RFC 5685 3). Whether it was sent.
+fn redirect_everybody(
+    cx: &mut Cx<'_>,
+    admission: &mut Admission,
+    (path, header): (Path, &Header),
+    (request, bytes): (&InitRequest, &[u8]),
+    candidates: &[Arc<ConnectionConfig>],
+) -> bool {
+    let Some(redirect) = redirect::of_everybody(request, candidates) else {
+        return false;
+    };
+    let to = redirect.to.clone();
+    let answer = init_answer::stateless(header, &InitResponse::Redirect(redirect));
+    // Nobody gets more octets than it sent before it has shown its address; it is redirected in IKE_AUTH then.
+    if answer.len() > bytes.len() {
+        return false;
+    }
+    cx.transmit(path, answer);
+    if let Some(connection) = likely(candidates).filter(|_| admission.may_report(cx.now)) {
+        cx.event(Event::Redirected {
+            connection,
+            path,
+            to,
+            by: Side::Us,
+        });
+    }
+    true
 }
 
 /// The nonce of a request that does not begin with a cookie, found without copying anything. `None`: read it properly.

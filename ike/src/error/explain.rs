@@ -65,6 +65,7 @@ impl Cause {
             | Self::NotChildless
             | Self::ChildInAuth
             | Self::TooOften
+            | Self::Redirected { .. }
             | Self::NoPolicy => Some(Side::Us),
             Self::InvalidKeyExchange { .. }
             | Self::CookieLoop
@@ -118,6 +119,7 @@ impl Cause {
             | Self::NotReachable
             | Self::ForbiddenNat
             | Self::Crashed
+            | Self::Redirected { .. }
             | Self::NoChild
             | Self::Expired
             | Self::NoAddress
@@ -176,6 +178,7 @@ impl Cause {
             | Self::NotReachable
             | Self::ForbiddenNat
             | Self::Crashed
+            | Self::Redirected { .. }
             | Self::NoChild
             | Self::Expired
             | Self::NoAddress
@@ -186,6 +189,9 @@ impl Cause {
     /// The settings that may have to change: here, and at the peer.
     fn settings(&self) -> Option<(&'static str, &'static str)> {
         match self {
+            Self::Redirected { .. } => {
+                Some(("`follow_redirect`", "where it redirects to (xvpn `redirect_to`)"))
+            }
             Self::NoProposal { of, .. } | Self::RekeyRefused { of, .. } => Some(match of {
                 Negotiated::Ike => ("`ike_proposals`", IKE_THERE),
                 Negotiated::Child => ("`esp_proposals`", ESP_THERE),

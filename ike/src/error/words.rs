@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cause, Exchange, Negotiated, Side};
+use super::{Cause, Exchange, Negotiated, Side, Stay};
 use crate::auth::x509::CertificateError;
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::wire::payload::NotifyType;
@@ -95,6 +95,11 @@ impl Cause {
                 "the peer is under attack, or its puzzles are set too hard: look at its log, lower their difficulty there, try again later".into()
             }
             Self::Crashed => "look at the peer's log and host: it crashed; this side connects again by itself".into(),
+            Self::Redirected { to, why } => match why {
+                Stay::NotWanted => format!("set `follow_redirect = true` to follow it, or `remote.address = \"{to}\"`"),
+                Stay::TooMany => "gateways probably send us to each other: look at their logs, and at where each of them redirects to".into(),
+                Stay::Nonsense => "look at what the peer redirects to: it must be an address or a name by which this host reaches it".into(),
+            },
             Self::NotReachable => "the peer does not receive where its messages say it is: look at the NATs and firewalls between, or set \
                      `mobike = false`"
                 .into(),
@@ -357,6 +362,14 @@ impl fmt::Display for Cause {
                 f.write_str("a NAT on the path changes addresses that the peer wants to stay as they are")
             }
             Self::Abandoned => f.write_str("the peer began and never finished"),
+            Self::Redirected { to, why } => {
+                write!(f, "the peer sends us to {to} (RFC 5685), ")?;
+                f.write_str(match why {
+                    Stay::NotWanted => "which `follow_redirect` does not allow",
+                    Stay::TooMany => "which is one redirect too many within five minutes",
+                    Stay::Nonsense => "where no gateway can be",
+                })
+            }
             Self::NoChild => f.write_str("the CHILD SA is gone"),
             Self::TooOften => f.write_str("the peer asks for new SAs all the time"),
             Self::Expired => f.write_str("the lifetime of the SA is over and there is no new one"),

@@ -19,7 +19,7 @@ use super::init::{Attempt, Exchanged, joined};
 use super::narrowed::without_key_exchange;
 use super::proof::{self, Believed, Shown};
 use super::status::{self, Deferred, Halt, Proven};
-use super::{Cx, crash, mobike, ppk};
+use super::{Cx, crash, mobike, ppk, redirect};
 use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
@@ -37,7 +37,7 @@ use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
-use crate::wire::payload::{Body, IdType, Identification, Notify, NotifyType};
+use crate::wire::payload::{Body, GatewayIdentity, IdType, Identification, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
 
 /// The initiator, after its IKE_AUTH request, awaiting the answer.
@@ -79,6 +79,8 @@ pub(crate) struct Authenticated {
     pub(crate) auth_lifetime: Option<Duration>,
     /// The peer says that this is the only IKE SA between the two identities (RFC 7296 2.4).
     pub(crate) initial_contact: bool,
+    /// The initiator is sent to this gateway instead of getting a CHILD SA (RFC 5685 6).
+    pub(crate) redirect: Option<GatewayIdentity>,
     /// Both sides' addresses.
     pub(crate) mobility: Mobility,
     /// What the peer shows if it has lost this IKE SA.
@@ -304,6 +306,7 @@ impl Sent {
         let mobility = mobility(&self.ike, &self.config, &accepted.other);
         Finished::Authenticated(Box::new(Authenticated {
             token: crash::learn(&accepted.other),
+            redirect: redirect::instead(&self.ike, &accepted.child),
             mobility,
             config: self.config,
             ike: self.ike,

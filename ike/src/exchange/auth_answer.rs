@@ -8,7 +8,7 @@ use super::auth::{Authenticated, failure, first_child_sa, further, identificatio
 use super::narrowed::Narrowed;
 use super::proof::{Believed, Proof, Shown};
 use super::status::{Deferred, Halt, Proven};
-use super::{Cx, crash, mobike, ppk, proof, status};
+use super::{Cx, crash, mobike, ppk, proof, redirect, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::psk::Generation;
@@ -26,7 +26,7 @@ use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::PpkKeys;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Standing;
-use crate::wire::payload::{Body, Notify, NotifyType};
+use crate::wire::payload::{Body, GatewayIdentity, Notify, NotifyType};
 use crate::wire::{ExchangeType, Fault, Header, Malformed, Opened, PayloadType, Payloads};
 
 /// The responder, after its IKE_SA_INIT answer, awaiting the IKE_INTERMEDIATE requests that were agreed on and then the
@@ -202,7 +202,12 @@ impl Awaited {
         };
         other.extend(uses_ppk.then(ppk::confirmation));
         other.extend(further(cx, &self.ike, &config, self.ike.features.mobike));
-        let (child, answer) = self.first_child(cx, &config, narrowed);
+        let redirect = redirect::of_peer(&self.ike, &config);
+        let (child, answer) = match &redirect {
+            // RFC 5685 6: only now, for both sides have proven who they are.
+            Some(to) => sent_away(to),
+            None => self.first_child(cx, &config, narrowed),
+        };
         self.ike.remote_means = Some(believed.means);
         self.ike.local_means = Some(ours.means);
         let message = AuthResponse::Accepted(Box::new(AuthAccepted {
@@ -225,6 +230,7 @@ impl Awaited {
             additional_ts: false,
             auth_lifetime: None,
             initial_contact: claim.message.initial_contact,
+            redirect,
             mobility,
             token: crash::learn(&claim.message.other),
             begun: self.begun,
@@ -409,6 +415,12 @@ fn narrow(config: &ConnectionConfig, child: Option<&ChildOffer>) -> Result<Optio
         return Err(Cause::ChildInAuth);
     }
     Narrowed::choose(config, child, ChildExchange::IkeAuth, |_| false).map(Some)
+}
+
+/// No CHILD SA, because the peer is to have it of another gateway.
+fn sent_away(to: &GatewayIdentity) -> (Result<Option<ChildSa>, Failure>, ChildAnswer) {
+    let answer = ChildAnswer::Refused(redirect::notify(to));
+    (Err(failure(Cause::NoChild)), answer)
 }
 
 /// A request without AUTH wants EAP (RFC 7296 2.16).

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{ppk, proof};
+use super::{ppk, proof, redirect};
+use crate::api::Role;
 use crate::auth::signature::HASHES;
 use crate::config::ConnectionConfig;
 use crate::message::{InitAccepted, InitNotifies, InitRequest};
@@ -29,6 +30,10 @@ pub(crate) fn announce(request: &mut InitRequest, config: &ConnectionConfig) {
         .other
         .extend(config.childless.wants().then(childless));
     request.vendor_ids.push(VendorId(VENDOR_ID.to_vec()));
+    if config.follow_redirect {
+        let supported = Notify::new(NotifyType::REDIRECT_SUPPORTED);
+        request.notifies.other.push(supported);
+    }
     // RFC 9370 2.2.1: who offers additional key exchanges can do IKE_INTERMEDIATE.
     let mut transforms = request
         .sa
@@ -64,6 +69,7 @@ pub(crate) fn answer(
     if features.childless {
         accepted.notifies.other.push(childless());
     }
+    features.redirect = redirect::is_supported(&request.notifies).then_some(Role::Responder);
     accepted.notifies.fragmentation_supported = features.fragmentation;
     accepted.notifies.intermediate_supported = features.intermediate;
     if !features.signature_hashes.is_empty() && candidates.iter().any(|config| signs(config)) {
@@ -76,8 +82,10 @@ pub(crate) fn answer(
 }
 
 /// What both sides speak, for the initiator, which announced everything it speaks.
-pub(crate) fn accepted(accepted: &InitAccepted) -> Features {
+pub(crate) fn accepted(accepted: &InitAccepted, config: &ConnectionConfig) -> Features {
     Features {
+        // RFC 5685 3: the responder does not announce it.
+        redirect: config.follow_redirect.then_some(Role::Initiator),
         wants_ocsp: proof::wants_ocsp(&accepted.certificate_requests),
         ..common(&accepted.notifies, &accepted.vendor_ids)
     }
@@ -96,6 +104,7 @@ fn common(notifies: &InitNotifies, vendor_ids: &[VendorId]) -> Features {
         childless: is_childless(notifies),
         auth_methods: proof::announced(&notifies.other),
         wants_ocsp: false,
+        redirect: None,
     }
 }
 

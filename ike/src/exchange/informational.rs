@@ -1,7 +1,7 @@
 //! INFORMATIONAL, the side that is asked (RFC 7296 1.4): deletes, errors, signs of life.
 
 use super::auth::auth_lifetime;
-use super::{Cx, collision, crash, mobike};
+use super::{Cx, collision, crash, mobike, redirect};
 use crate::api::Path;
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::Informational;
@@ -52,6 +52,7 @@ pub(crate) fn answer(
     if let Some(lifetime) = auth_lifetime(&message.notifies) {
         established.learn_auth_lifetime(cx, lifetime);
     }
+    redirect::hear(established, &message.notifies);
     let (named, removed) = collision::deleted_by_peer(cx, established, &message.delete_esp);
     // RFC 7296 1.4.1: what is being deleted from both sides at once is in neither response.
     let answer = Informational {

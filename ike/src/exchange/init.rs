@@ -17,6 +17,7 @@
 
 mod puzzle;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ use crate::negotiate::transform::KeyExchangeMethod;
 use crate::sa::ike_sa::{IkeSa, InitAgreement, Nonces};
 use crate::sa::spis::Owner;
 use crate::sa::window::{Overdue, Requests};
-use crate::wire::payload::{KeyExchange, Nonce, PuzzleSolution};
+use crate::wire::payload::{GatewayIdentity, KeyExchange, Nonce, PuzzleSolution};
 use crate::wire::{Chain, ExchangeType, Flags, Header, IkeSpi};
 
 /// The initiator, after its request, awaiting the answer.
@@ -52,8 +53,10 @@ pub(crate) struct Sent {
     pub(crate) spi_i: IkeSpi,
     /// When the attempt began.
     pub(crate) begun: Instant,
-    attempt: Attempt,
-    nonce: Vec<u8>,
+    /// What is special about it.
+    pub(crate) attempt: Attempt,
+    /// Ni.
+    pub(super) nonce: Vec<u8>,
     key: KeyPair,
     cookie: Option<Vec<u8>>,
     message: Vec<u8>,
@@ -76,6 +79,19 @@ pub(crate) struct Attempt {
     pub(crate) key: Generation,
     /// Another IKE SA stands, which it is to replace.
     pub(crate) reauthenticates: bool,
+    /// Another gateway is asked, because the one that we know sent us there (RFC 5685).
+    pub(crate) elsewhere: Option<Elsewhere>,
+}
+
+/// The path to another gateway.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Elsewhere {
+    /// Our address towards it.
+    pub(crate) local: IpAddr,
+    /// Its address and port.
+    pub(crate) remote: SocketAddr,
+    /// The gateway that sent us there.
+    pub(crate) from: IpAddr,
 }
 
 /// Why an attempt will probably fail, and when it does unless something better comes.
@@ -95,6 +111,8 @@ pub(crate) enum Answer {
     AuthPuzzle(Vec<u8>, Puzzle),
     /// Once more, with this group.
     Group(KeyExchangeMethod),
+    /// Another gateway is to be asked (RFC 5685 3).
+    Redirect(GatewayIdentity),
     /// Perhaps the reason why this will fail.
     Suspect(Cause),
     /// Go on.
@@ -158,6 +176,7 @@ impl Sent {
         match InitResponse::parse(&chain).map_err(|_| Ignore::Malformed)? {
             InitResponse::Cookie(cookie) => self.read_cookie(cookie, None),
             InitResponse::Puzzle { cookie, puzzle } => self.read_cookie(cookie, Some(puzzle)),
+            InitResponse::Redirect(redirect) => self.read_redirect(redirect),
             InitResponse::InvalidKe(method) => self.read_invalid_ke(method),
             InitResponse::NoProposalChosen => Ok(Answer::Suspect(Cause::NoProposal {
                 of: Negotiated::Ike,
@@ -331,7 +350,7 @@ impl Sent {
             },
             nat: traversal.unwrap_or_default(),
             encapsulation,
-            features: extensions::accepted(accepted),
+            features: extensions::accepted(accepted, &self.config),
         };
         let ike = IkeSa::new(agreed, shared, &self.config).ok_or_else(|| {
             fail(Cause::Internal {
@@ -362,6 +381,10 @@ impl Sent {
             vendor_ids: Vec::new(),
         };
         extensions::announce(&mut request, &self.config);
+        if let Some(elsewhere) = self.attempt.elsewhere {
+            let from = GatewayIdentity::redirected_from(elsewhere.from);
+            request.notifies.other.push(from);
+        }
         let header = Header {
             initiator_spi: self.spi_i,
             responder_spi: IkeSpi::ZERO,

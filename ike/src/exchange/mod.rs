@@ -35,6 +35,7 @@ pub(crate) mod narrowed;
 pub(crate) mod new_child;
 pub(crate) mod ppk;
 pub(crate) mod proof;
+pub(crate) mod redirect;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
 mod rekey_refused;

@@ -4,6 +4,7 @@
 //! HDR, SK {IDi, [CERT+], [N(INITIAL_CONTACT)], [CERTREQ+], [IDr], AUTH, [CP], SAi2, TSi, TSr, [N+], [V+]}  -->
 //!                 <--  HDR, SK {IDr, [CERT+], AUTH, [CP], SAr2, TSi, TSr, [N+], [V+]}
 //!          or     <--  HDR, SK {IDr, [CERT+], AUTH, N(TS_UNACCEPTABLE)}: the IKE SA stands, the CHILD SA does not
+//!          or     <--  HDR, SK {IDr, [CERT+], AUTH, N(REDIRECT)}: the same, and another gateway is to be asked
 //!          or     <--  HDR, SK {N(AUTHENTICATION_FAILED)}
 //! ```
 
@@ -85,7 +86,7 @@ pub struct AuthAccepted {
 pub enum ChildAnswer {
     /// It is this.
     Accepted(ChildOffer),
-    /// It is refused; the IKE SA stands nevertheless (RFC 7296 1.2).
+    /// It is refused, by an error or by REDIRECT (RFC 5685 6); the IKE SA stands nevertheless (RFC 7296 1.2).
     Refused(Notify),
     /// None was asked for (RFC 6023 5).
     Absent,
@@ -132,13 +133,19 @@ impl AuthRequest {
 impl AuthResponse {
     /// Reads the payloads of a response.
     pub fn parse(chain: &Chain<'_>) -> Result<Self, Malformed> {
-        let statuses = Statuses::collect(chain)?;
+        let mut statuses = Statuses::collect(chain)?;
         // RFC 7296 2.21.2: an error without AUTH means that there is no IKE SA.
         if let (None, Some(error)) = (chain.find(PayloadType::AUTH), &statuses.error) {
             return Ok(Self::Refused(error.clone()));
         }
         let slots = Slots::fill(chain)?;
-        let child = slots.child.answer_or_none(&statuses)?;
+        // RFC 5685 6: there is no CHILD SA then, whatever else the message says.
+        let mut others = statuses.other.iter();
+        let redirect = others.position(|notify| notify.kind == NotifyType::REDIRECT);
+        let child = match redirect.map(|place| statuses.other.remove(place)) {
+            Some(redirect) => ChildAnswer::Refused(redirect),
+            None => slots.child.answer_or_none(&statuses)?,
+        };
         Ok(Self::Accepted(Box::new(AuthAccepted {
             idr: need(slots.idr, PayloadType::IDR)?,
             auth: need(slots.auth, PayloadType::AUTH)?,

@@ -4,6 +4,7 @@
 //! HDR(SPIi, 0), [N(COOKIE), [PS]], SAi1, KEi, Ni, [N+], [V+]   -->
 //!                                <--  HDR(SPIi, SPIr), SAr1, KEr, Nr, [N+], [V+], [CERTREQ]
 //!                         or     <--  HDR(SPIi, 0), N(COOKIE), [N(PUZZLE)]
+//!                         or     <--  HDR(SPIi, 0), N(REDIRECT)
 //!                         or     <--  HDR(SPIi, 0), N(INVALID_KE_PAYLOAD) and the like
 //! ```
 
@@ -12,7 +13,8 @@ use super::only_notify;
 use crate::crypto::puzzle::Puzzle;
 use crate::negotiate::transform::Prf;
 use crate::wire::payload::{
-    CertificateRequest, KeyExchange, Nonce, Notify, NotifyType, PuzzleSolution, SecurityAssociation, VendorId,
+    Body, CertificateRequest, KeyExchange, Nonce, Notify, NotifyType, PuzzleSolution, Redirect,
+    SecurityAssociation, VendorId,
 };
 use crate::wire::{Chain, Fault, Malformed, Payload, PayloadType, Payloads};
 
@@ -51,6 +53,8 @@ pub enum InitResponse {
     },
     /// The request shall be repeated with a public value of this method.
     InvalidKe(u16),
+    /// Another gateway shall be asked (RFC 5685 3).
+    Redirect(Redirect),
     /// None of the proposals is acceptable.
     NoProposalChosen,
     /// Any other error notify.
@@ -149,7 +153,7 @@ impl InitResponse {
     /// Reads the payloads of a response.
     pub fn parse(chain: &Chain<'_>) -> Result<Self, Malformed> {
         let mut statuses = InitNotifies::default();
-        let (mut cookie, mut puzzle) = (None, None);
+        let (mut cookie, mut puzzle, mut redirect) = (None, None, None);
         for item in notifies(chain) {
             let (payload, notify) = item?;
             match notify.kind {
@@ -161,6 +165,7 @@ impl InitResponse {
                 kind if kind.is_error() => return Ok(Self::OtherError(kind)),
                 NotifyType::COOKIE => cookie = Some(checked_cookie(notify, payload)?),
                 NotifyType::PUZZLE => puzzle = read_puzzle(&notify, payload)?,
+                NotifyType::REDIRECT => redirect = Some(Redirect::parse(&notify.data)?),
                 NotifyType(_) => statuses.take(notify, payload)?,
             }
         }
@@ -169,6 +174,9 @@ impl InitResponse {
                 Some(puzzle) => Self::Puzzle { cookie, puzzle },
                 None => Self::Cookie(cookie),
             });
+        }
+        if let (Some(redirect), None) = (redirect, chain.find(PayloadType::SA)) {
+            return Ok(Self::Redirect(redirect));
         }
         statuses.puzzle = puzzle;
         let mut slots = Slots::default();
@@ -200,6 +208,7 @@ impl InitResponse {
                 NotifyType::INVALID_KE_PAYLOAD,
                 method.to_be_bytes().to_vec(),
             )),
+            Self::Redirect(redirect) => only_notify(&redirect.notify()),
             Self::NoProposalChosen => only_notify(&Notify::new(NotifyType::NO_PROPOSAL_CHOSEN)),
             Self::OtherError(kind) => only_notify(&Notify::new(*kind)),
         }

@@ -1,5 +1,6 @@
 //! The extensions that both sides of an IKE SA speak.
 
+use crate::api::Role;
 use crate::auth::announcement::Announced;
 
 /// What both sides announced in IKE_SA_INIT and IKE_AUTH. The successor of an IKE SA inherits it.
@@ -23,6 +24,9 @@ pub(crate) struct Features {
     pub(crate) nat_traversal: bool,
     /// MOBIKE (RFC 4555); announced in IKE_AUTH.
     pub(crate) mobike: bool,
+    /// Our side of the first IKE SA, if its responder may send its initiator elsewhere (RFC 5685 10). Rekeying does not turn
+    /// that round.
+    pub(crate) redirect: Option<Role>,
     /// The responder wants an OCSP response with the initiator's certificate (RFC 4806).
     pub(crate) wants_ocsp: bool,
 }

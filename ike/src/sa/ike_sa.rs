@@ -265,6 +265,7 @@ impl IkeSa {
             path: self.path,
             nat_local: self.nat.nat_local,
             nat_remote: self.nat.nat_remote,
+            redirectable: self.features.redirect == Some(Role::Responder),
             local_auth: self.local_means,
             remote_auth: self.remote_means,
             ppk: self.ppk,

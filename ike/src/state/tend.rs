@@ -7,7 +7,9 @@ use crate::api::{Event, Reason, Usage};
 use crate::error::{Cause, Exchange, Failure};
 use crate::exchange::follow_up::Place;
 use crate::exchange::new_child::Wish;
-use crate::exchange::{Cx, add_child, collision, crash, follow_up, liveness, mobike, rekey_child, rekey_ike};
+use crate::exchange::{
+    Cx, add_child, collision, crash, follow_up, liveness, mobike, redirect, rekey_child, rekey_ike,
+};
 use crate::sa::child::{Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::{Limits, Wear};
@@ -227,6 +229,9 @@ impl Established {
         if self.heirs.is_empty() && crash::tell_token(cx, self) {
             return None;
         }
+        if self.heirs.is_empty() && redirect::tell(cx, self) {
+            return None;
+        }
         // While the peer replaces the IKE SA nothing is begun on the old one (RFC 7296 2.25.2).
         if !self.is_idle() || !self.heirs.is_empty() {
             return None;
@@ -313,6 +318,8 @@ impl Established {
             },
             token: None,
             token_due: false,
+            redirect_due: None,
+            redirected: None,
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
             refusals: self.refusals.clone(),
@@ -341,6 +348,7 @@ impl Established {
         self.succession = Succession::Current;
         // Both may have moved since the heir was made.
         self.token_due = true;
+        self.redirect_due = old.redirect_due.take();
         self.mobility = std::mem::take(&mut old.mobility);
         if let Some(Request::Mobike(sent)) = &old.in_flight {
             sent.renew(&mut self.mobility);

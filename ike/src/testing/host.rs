@@ -156,6 +156,7 @@ fn failure(event: &Event) -> Option<Failure> {
         | Event::IkeEstablished { .. }
         | Event::ChildEstablished { .. }
         | Event::Moved { .. }
+        | Event::Redirected { .. }
         | Event::ChildClosed { .. }
         | Event::ChildFailed { .. }
         | Event::ReauthFailed { .. }

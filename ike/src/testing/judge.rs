@@ -107,6 +107,7 @@ pub(super) fn failed(host: &Host) -> Option<&Event> {
         | Event::ChildEstablished { .. }
         | Event::ChildClosed { .. }
         | Event::Moved { .. }
+        | Event::Redirected { .. }
         | Event::StatusUnknown { .. }
         | Event::Ignored { .. } => false,
     })

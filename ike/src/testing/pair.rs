@@ -285,6 +285,8 @@ pub fn config(who: Who) -> ConnectionConfig {
         retry: (Duration::from_secs(1), Duration::from_secs(60)),
         mobike: false,
         other_addresses: Vec::new(),
+        follow_redirect: true,
+        redirect_to: None,
         initial_contact: true,
         child_lifetime: Lifetime::default(),
         child_resources: 0,

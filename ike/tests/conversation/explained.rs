@@ -21,8 +21,8 @@ use super::certificate::{certificate, certified, knowing, raw};
 use super::pki::{Authority, host};
 use super::unprotected::answer;
 use super::{
-    LATER, SOON, childless, children, crash, hostile, hostile_peer, ppk, puzzle, refused_rekey, rekey_child,
-    revocation, unreachable, version,
+    LATER, SOON, childless, children, crash, hostile, hostile_peer, ppk, puzzle, redirect, refused_rekey,
+    rekey_child, revocation, unreachable, version,
 };
 
 /// What is compared with what the two are told.
@@ -76,6 +76,7 @@ causes!(
     NotReachable,
     ForbiddenNat,
     Crashed,
+    Redirected,
     NoChild,
     TooOften,
     Expired,
@@ -144,6 +145,10 @@ const SCENES: &[Scene] = &[
     ("the peer forgets the connection", forgotten),
     ("a NAT that the peer forbids", forbidden_nat),
     ("a crash of the peer", crashed),
+    (
+        "the peer sends us elsewhere against our wish",
+        redirect::against_our_wish,
+    ),
     ("the peer takes the CHILD SA away", no_child),
     ("the peer asks for new SAs without end", too_often),
     ("nobody replaces the SA in time", expired),

@@ -39,6 +39,7 @@ mod ppk;
 mod proposals;
 mod puzzle;
 mod reauth;
+mod redirect;
 mod refused_rekey;
 mod rekey_child;
 mod rekey_collisions;
@@ -99,6 +100,7 @@ fn event_kind(event: &Event) -> &'static str {
         Event::IkeEstablished { .. } => "ike established",
         Event::ChildEstablished { .. } => "child established",
         Event::Moved { .. } => "moved",
+        Event::Redirected { .. } => "redirected",
         Event::ChildClosed { .. } => "child closed",
         Event::ChildFailed { .. } => "child failed",
         Event::ReauthFailed { .. } => "reauthentication failed",

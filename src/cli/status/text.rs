@@ -350,6 +350,7 @@ mod tests {
                 remote: "198.51.100.7:4500".parse().unwrap(),
                 nat_local: true,
                 nat_remote: false,
+                redirectable: false,
                 local_auth: "psk".into(),
                 remote_auth: "certificate ecdsa-sha256".into(),
                 age_ms: 60_000,

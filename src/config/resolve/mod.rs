@@ -5,11 +5,13 @@ mod children;
 mod ends;
 mod lifetimes;
 mod ppk;
+mod redirect;
 mod settings;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use xvpn_ike::api::GatewayIdentity;
 use xvpn_ike::auth::identity::{Identity, IdentityError};
 use xvpn_ike::config::Retransmission;
 
@@ -26,6 +28,7 @@ pub(super) fn resolve(raw: &Raw, path: PathBuf, purpose: Purpose, out: &mut Repo
         purpose,
         default_id: None,
         listen: Vec::new(),
+        redirect_to: None,
         out,
     };
     let gateway = resolver.gateway(&raw.gateway);
@@ -55,6 +58,7 @@ struct Resolver<'a> {
     purpose: Purpose,
     default_id: Option<Identity>,
     listen: Vec<IpAddr>,
+    redirect_to: Option<GatewayIdentity>,
     out: &'a mut Report,
 }
 
@@ -62,6 +66,7 @@ impl Resolver<'_> {
     fn gateway(&mut self, raw: &RawGateway) -> GatewayConfig {
         self.default_id = raw.id.as_ref().and_then(|id| self.identity(id));
         self.listen = self.listen_addresses(raw.listen.as_ref());
+        self.redirect_to = raw.redirect_to.as_ref().and_then(|at| self.other_gateway(at));
         let port = |at: &Option<At<u32>>, default| {
             at.as_ref()
                 .and_then(|p| u16::try_from(p.value).ok())
@@ -185,7 +190,8 @@ impl Resolver<'_> {
         let children = self.children(raw, (local_networks, remote_networks), facts);
         let (revocation, crl_files) = self.revocation(raw);
         let encapsulation = self.encapsulation(raw);
-        let start = self.start(raw, remote_address.as_ref());
+        let redirect_to = self.redirect_to(raw);
+        let start = self.start(raw, remote_address.as_ref(), redirect_to.is_some());
         let idle_timeout = self.idle_timeout(raw, start);
         let addresses = self.inner_addresses(raw);
         let ike_lifetime = self.ike_lifetime(raw);
@@ -251,6 +257,11 @@ impl Resolver<'_> {
             mtu,
             clamp_mss: raw.clamp_mss.as_ref().map_or(defaults::CLAMP_MSS, |at| at.value),
             mobike: raw.mobike.as_ref().map_or(defaults::MOBIKE, |at| at.value),
+            follow_redirect: raw
+                .follow_redirect
+                .as_ref()
+                .map_or(defaults::FOLLOW_REDIRECT, |at| at.value),
+            redirect_to,
             copy_dscp: raw.copy_dscp.as_ref().map_or(defaults::COPY_DSCP, |at| at.value),
             metric: facts.metric,
             addresses,

@@ -138,7 +138,12 @@ impl Resolver<'_> {
             .unwrap_or(defaults::POST_QUANTUM)
     }
 
-    pub(super) fn start(&mut self, raw: &RawTunnel, remote: Option<&RemoteAddress>) -> Start {
+    pub(super) fn start(
+        &mut self,
+        raw: &RawTunnel,
+        remote: Option<&RemoteAddress>,
+        redirects: bool,
+    ) -> Start {
         let choices = [
             ("up", Start::Up),
             ("listen", Start::Listen),
@@ -146,7 +151,7 @@ impl Resolver<'_> {
             ("manual", Start::Manual),
         ];
         let anywhere = remote == Some(&RemoteAddress::Any);
-        let default = if anywhere {
+        let default = if anywhere || redirects {
             defaults::START_ANY
         } else {
             defaults::START
@@ -163,6 +168,12 @@ impl Resolver<'_> {
             let remedy = "write start = \"listen\", or give the peer's address or DNS name";
             self.out
                 .push(Diagnostic::error("start-any", title, remedy).at(&at.span, "where to?"));
+        }
+        if let Some(at) = raw.start.as_ref().filter(|_| redirects && calls) {
+            let title = "a peer that is sent to another gateway cannot be called";
+            let remedy = "write start = \"listen\", or remove `redirect_to`";
+            self.out
+                .push(Diagnostic::error("start-redirect", title, remedy).at(&at.span, "what for?"));
         }
         start
     }
