@@ -100,6 +100,8 @@ pub(crate) struct Applicant<'a> {
     pub(crate) prf: Option<Prf>,
     /// A connection is configured for its address.
     pub(crate) expected: bool,
+    /// TCP has shown already that it receives at its address.
+    pub(crate) proven: bool,
 }
 
 impl Admission {
@@ -131,9 +133,11 @@ impl Admission {
             return Verdict::Admitted;
         }
         self.cookies.rotate(now, random);
-        let Some(ticket) = self.cookies.read(&applicant) else {
+        let ticket = self.cookies.read(&applicant);
+        // RFC 9329 6.3: over TCP a cookie without a puzzle would show nothing new.
+        if ticket.is_none() && !applicant.proven {
             return Verdict::CookieWanted(self.cookies.make(&applicant, None));
-        };
+        }
         let room = config.max_half_open - config.max_half_open / RESERVE;
         let crowding = self.crowding(config, from);
         if crowding >= 1000 || (!applicant.expected && self.taken() >= room) {
@@ -144,7 +148,7 @@ impl Admission {
         let Some(wanted) = wanted else {
             return Verdict::Admitted;
         };
-        let Some(given) = ticket.puzzle else {
+        let Some(given) = ticket.and_then(|ticket| ticket.puzzle) else {
             return Verdict::PuzzleWanted(self.cookies.make(&applicant, Some(wanted)), wanted);
         };
         match applicant.solution {

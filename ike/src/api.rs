@@ -4,6 +4,7 @@
 //! first to last and skips none.
 
 mod keys;
+mod transport;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
 pub use crate::wire::payload::GatewayIdentity;
 
 pub use keys::{ChildSaKeys, ExportedKeys, IkeSaKeys};
+pub use transport::{PORT_TCP, Transport};
 
 /// The port of IKE without encapsulation (RFC 7296 2).
 pub const PORT_IKE: u16 = 500;
@@ -71,6 +73,8 @@ pub enum Input<'a> {
         /// The octets, or why there are none, in words. Lent for the call.
         result: Result<&'a [u8], &'a str>,
     },
+    /// The TCP connection of a path is open, for the first time or again (RFC 9329 6.1). Only for the side that opens it.
+    Connected(Path),
     /// A deadline given by `poll_timeout` may have passed.
     Timeout,
 }
@@ -296,6 +300,8 @@ pub enum Encapsulation {
     Udp,
     /// As IP protocol 50; the ports of the path mean nothing.
     None,
+    /// In the TCP connection of the path, beside IKE (RFC 9329).
+    Tcp,
 }
 
 /// The inbound half of a new CHILD SA.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::api::{Path, Transport};
 use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
 use crate::auth::ppk::Ppk;
@@ -78,6 +79,31 @@ impl Childless {
         match self {
             Self::Never | Self::Allow => false,
             Self::Prefer | Self::Force => true,
+        }
+    }
+}
+
+/// What carries a connection (RFC 9329 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportPolicy {
+    /// UDP only; whoever comes by TCP is not heard.
+    Udp,
+    /// UDP, and TCP where UDP does not pass: a peer may come by either.
+    Auto {
+        /// So many copies of an IKE_SA_INIT request go unanswered by UDP before TCP is tried (RFC 9329 5.1).
+        udp_tries: u32,
+    },
+    /// TCP only.
+    Tcp,
+}
+
+impl TransportPolicy {
+    /// Whether a peer may come this way.
+    pub fn admits(self, transport: Transport) -> bool {
+        match (self, transport) {
+            (Self::Udp | Self::Auto { .. }, Transport::Udp)
+            | (Self::Auto { .. } | Self::Tcp, Transport::Tcp) => true,
+            (Self::Udp, Transport::Tcp) | (Self::Tcp, Transport::Udp) => false,
         }
     }
 }
@@ -244,6 +270,10 @@ pub struct ConnectionConfig {
     pub remote_selectors: Vec<TrafficSelector>,
     /// When ESP is put into UDP.
     pub encapsulation: EncapsulationPolicy,
+    /// What carries it.
+    pub transport: TransportPolicy,
+    /// The port at which the peer waits for TCP connections, usually 4500 (RFC 9329 2).
+    pub tcp_port: u16,
     /// A peer that was silent (no IKE, no ESP) this long is probed (RFC 7296 2.4). `None`: never.
     pub liveness: Option<Duration>,
     /// Between NAT-keepalives, while a NAT is before us or encapsulation is forced (RFC 3948 4).
@@ -293,6 +323,12 @@ impl ConnectionConfig {
             lifetime: child.lifetime,
             resources: child.resources,
         }))
+    }
+
+    /// Whether MOBIKE is spoken on this path. A TCP connection has its own way to come from elsewhere (RFC 9329 6.1), and its
+    /// IKE SAs stay with TCP.
+    pub(crate) fn is_mobile_on(&self, path: Path) -> bool {
+        self.mobike && !path.is_tcp()
     }
 
     /// The settings of one of them; those of the first if there is none such.

@@ -12,16 +12,17 @@ mod establish;
 mod inherit;
 mod reauth;
 mod redirect;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CloseReason, Event, ExportedKeys, PORT_IKE, PORT_NAT_T, Path, Reason, Step};
+use crate::api::{CloseReason, Event, ExportedKeys, PORT_IKE, PORT_NAT_T, Path, Reason, Step, Transport};
 use crate::auth::identity::Identity;
 use crate::auth::x509::crl::Crl;
-use crate::config::{ConnectionConfig, ConnectionId};
+use crate::config::{ConnectionConfig, ConnectionId, TransportPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::init::{self, Attempt};
 use crate::exchange::{Cx, delete};
@@ -97,7 +98,8 @@ impl Connection {
                 .config
                 .remote
                 .is_none_or(|remote| remote.ip() == path.remote.ip());
-        fits && self.intent != Intent::Down && !self.forgotten
+        let admitted = self.config.transport.admits(path.transport());
+        fits && admitted && self.intent != Intent::Down && !self.forgotten
     }
 
     /// Someone answered our first request in a way that bodes ill.
@@ -247,7 +249,13 @@ impl Connection {
             .min()
     }
 
+    /// Begins an attempt. RFC 9329 5.1: by UDP, unless it is known that UDP does not pass.
     fn initiate(&mut self, cx: &mut Cx<'_>, attempt: Attempt) {
+        let configured = match self.config.transport {
+            TransportPolicy::Udp | TransportPolicy::Auto { .. } => Transport::Udp,
+            TransportPolicy::Tcp => Transport::Tcp,
+        };
+        let transport = attempt.transport.unwrap_or(configured);
         self.timers.clear(Reason::Retry);
         if attempt.elsewhere.is_none() {
             self.detour.is_over();
@@ -267,11 +275,14 @@ impl Connection {
                 Failure::new(Exchange::IkeSaInit, Cause::NoAddress),
             );
         };
-        // A peer that is not at port 500 expects the non-ESP marker, which only our port 4500 speaks.
-        let port = if remote.port() == PORT_IKE {
-            PORT_IKE
-        } else {
-            PORT_NAT_T
+        let (port, remote) = match transport {
+            Transport::Udp if remote.port() == PORT_IKE => (PORT_IKE, remote),
+            // A peer that is not at port 500 expects the non-ESP marker, which only our port 4500 speaks.
+            Transport::Udp => (PORT_NAT_T, remote),
+            Transport::Tcp => {
+                let remote = SocketAddr::new(remote.ip(), self.config.tcp_port);
+                (cx.spis.allocate_tcp(cx.random), remote)
+            }
         };
         let path = Path {
             local: SocketAddr::new(local, port),

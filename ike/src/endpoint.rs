@@ -77,6 +77,12 @@ impl Endpoint {
             }
             Input::WallClock(since_1970) => self.wall_clock = Some((now, since_1970)),
             Input::Fetched { id, result } => self.on_fetched(now, id, result),
+            Input::Connected(path) => {
+                let (mut cx, connections, _) = self.split(now);
+                connections
+                    .values_mut()
+                    .for_each(|connection| connection.on_connected(&mut cx, path));
+            }
             Input::Timeout => self.on_timeout(now),
         }
         self.connections.retain(|_, connection| !connection.is_over());

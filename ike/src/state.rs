@@ -279,18 +279,23 @@ impl Established {
     /// The peer's fresh request or the awaited response: both are proof of life, and of where the peer is.
     pub(crate) fn on_fresh(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
         liveness::heard(self, cx.now);
-        if self.is_current() && self.ike.follow(path) {
+        let moved = self.is_current() && self.ike.follow(path);
+        if moved {
             cx.output(Output::SetPath {
                 connection: self.config.id,
                 path,
                 encapsulation: self.ike.encapsulation,
             });
+            self.tell_reconnected(cx);
         }
         let ending = if opened.header().is_response() {
             self.ike.requests.answered();
             self.note_detour(cx, path);
             self.on_response(cx, opened)
         } else {
+            if moved {
+                self.ike.repeat_request(cx);
+            }
             self.on_request(cx, path, opened)
         };
         ending.or_else(|| self.tend(cx))
@@ -393,7 +398,7 @@ impl Established {
             Overdue::No => {}
             Overdue::Resend { message, sent } => {
                 let (connection, path) = (self.config.id, self.path_of_try(sent));
-                cx.transmit(path, message);
+                cx.retransmit(path, message);
                 cx.event(Event::Progress {
                     connection,
                     step: Step::Retransmission { sent },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xvpn_ike::config::EncapsulationPolicy;
+use xvpn_ike::config::{EncapsulationPolicy, TransportPolicy};
 use xvpn_ike::negotiate::proposal::{self, EspProposal, IkeProposal};
 
 use super::Start;
@@ -52,6 +52,12 @@ pub fn esp_proposals(legacy: bool) -> Vec<EspProposal> {
 
 /// `encapsulation`: both sides of a cloud VPN usually sit behind 1:1 NAT, and clouds drop or slow raw ESP.
 pub const ENCAPSULATION: EncapsulationPolicy = EncapsulationPolicy::Force;
+/// `transport`: TCP makes everything slower, and the port has to be opened by somebody who wants it.
+pub const TRANSPORT: TransportPolicy = TransportPolicy::Udp;
+/// `udp_tries`: about three seconds.
+pub const UDP_TRIES: u32 = 3;
+/// `remote.tcp_port` (RFC 9329 2).
+pub const TCP_PORT: u16 = 4500;
 /// `start`, for a peer with an address.
 pub const START: Start = Start::Up;
 /// `start`, for a peer anywhere, or one that is sent elsewhere.

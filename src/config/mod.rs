@@ -32,7 +32,7 @@ use xvpn_ike::auth::identity::Identity;
 use xvpn_ike::auth::method::{LocalAuth, RemoteAuth};
 use xvpn_ike::auth::ppk::Ppk;
 use xvpn_ike::auth::x509::revocation::Rules;
-use xvpn_ike::config::{Childless, EncapsulationPolicy, Lifetime, Retransmission};
+use xvpn_ike::config::{Childless, EncapsulationPolicy, Lifetime, Retransmission, TransportPolicy};
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal};
 use zeroize::Zeroizing;
 
@@ -61,6 +61,8 @@ pub struct GatewayConfig {
     pub port: u16,
     /// The port that IKE and UDP-encapsulated ESP share, usually 4500.
     pub nat_port: u16,
+    /// The port on which peers may open TCP connections, usually 4500. `None`: none.
+    pub tcp_port: Option<u16>,
     /// Worker threads; 0 is one per core.
     pub queues: usize,
     /// Directory of the control socket and of the ledger of host changes.
@@ -112,6 +114,10 @@ pub struct TunnelConfig {
     pub children: Vec<ChildConfig>,
     /// When ESP is put into UDP.
     pub encapsulation: EncapsulationPolicy,
+    /// What carries it.
+    pub transport: TransportPolicy,
+    /// The port on which the peer takes TCP connections, usually 4500.
+    pub tcp_port: u16,
     /// What the daemon does with it when it starts.
     pub start: Start,
     /// With [`Start::OnDemand`]: SAs that carried nothing for this long are closed. `None`: never.

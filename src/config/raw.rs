@@ -22,6 +22,7 @@ pub(super) struct RawGateway {
     pub(super) listen: Option<At<Vec<At<String>>>>,
     pub(super) port: Option<At<u32>>,
     pub(super) nat_port: Option<At<u32>>,
+    pub(super) tcp_port: Option<At<u32>>,
     pub(super) queues: Option<At<u32>>,
     pub(super) id: Option<At<String>>,
     pub(super) state_dir: Option<At<String>>,
@@ -38,6 +39,8 @@ pub(super) struct RawEnd {
     pub(super) id: Option<At<String>>,
     pub(super) address: Option<At<String>>,
     pub(super) port: Option<At<u32>>,
+    /// `remote` only.
+    pub(super) tcp_port: Option<At<u32>>,
     pub(super) networks: Option<At<Vec<At<String>>>>,
     /// `local` only.
     pub(super) certificate: Option<At<String>>,
@@ -95,6 +98,8 @@ pub(super) struct RawTunnel {
     pub(super) post_quantum: Option<At<String>>,
     pub(super) legacy: Option<At<bool>>,
     pub(super) encapsulation: Option<At<String>>,
+    pub(super) transport: Option<At<String>>,
+    pub(super) udp_tries: Option<At<u32>>,
     pub(super) start: Option<At<String>>,
     pub(super) idle_timeout: Option<At<Option<std::time::Duration>>>,
     pub(super) liveness: Option<At<Option<std::time::Duration>>>,
@@ -161,6 +166,12 @@ impl RawGateway {
             "nat_port",
             &mut self.nat_port,
             section.integer("nat_port", 1..=65535, out),
+            out,
+        );
+        merge_key(
+            "tcp_port",
+            &mut self.tcp_port,
+            section.integer("tcp_port", 1..=65535, out),
             out,
         );
         merge_key(
@@ -236,6 +247,8 @@ impl RawTunnel {
             post_quantum: s.string("post_quantum", out),
             legacy: s.boolean("legacy", out),
             encapsulation: s.string("encapsulation", out),
+            transport: s.string("transport", out),
+            udp_tries: s.integer("udp_tries", 2..=8, out),
             start: s.string("start", out),
             idle_timeout: s.duration("idle_timeout", true, out),
             liveness: s.duration("liveness", true, out),
@@ -300,6 +313,7 @@ impl RawEnd {
             } else {
                 None
             },
+            tcp_port: None,
             networks: section.strings("networks", out),
             certificate: None,
             key: None,
@@ -308,6 +322,7 @@ impl RawEnd {
             public_key: None,
         };
         if remote {
+            end.tcp_port = section.integer("tcp_port", 1..=65535, out);
             end.ca = section.strings("ca", out);
             end.public_key = section.strings("public_key", out);
         } else {

@@ -16,6 +16,7 @@ use xvpn_ike::negotiate::selector::TrafficSelector;
 use xvpn_ike::negotiate::transform::{Encryption, Integrity};
 
 use super::sources::{Ports, Upward};
+use super::tcp::{Ends, Streams, Twin};
 use crate::config::TunnelConfig;
 
 /// The running dataplane, in the words of `ike`.
@@ -85,9 +86,10 @@ impl Bridge {
         Ok(())
     }
 
-    /// Performs one effect; it is visible to the next batch of every queue.
-    pub fn perform(&mut self, effect: Effect) -> Result<(), Unbridgeable> {
-        let command = self.command(effect)?;
+    /// Performs one effect; it is visible to the next batch of every queue. `streams` knows where the dataplane finds TCP
+    /// connections.
+    pub fn perform(&mut self, effect: Effect, streams: &Streams) -> Result<(), Unbridgeable> {
+        let command = self.command(effect, streams)?;
         self.control.perform(command);
         Ok(())
     }
@@ -124,7 +126,7 @@ impl Bridge {
         }
     }
 
-    fn command(&mut self, effect: Effect) -> Result<dp::Command, Unbridgeable> {
+    fn command(&mut self, effect: Effect, streams: &Streams) -> Result<dp::Command, Unbridgeable> {
         Ok(match effect {
             Effect::InstallInbound(sa) => {
                 let replay_window = self
@@ -133,7 +135,10 @@ impl Bridge {
                     .map_or(1024, |known| known.replay_window);
                 dp::Command::InstallInbound(Box::new(inbound(sa, replay_window)?))
             }
-            Effect::InstallOutbound(sa) => dp::Command::InstallOutbound(Box::new(outbound(sa, &self.ports)?)),
+            Effect::InstallOutbound(sa) => {
+                let path = path(sa.path, sa.encapsulation, &self.ports, streams);
+                dp::Command::InstallOutbound(Box::new(outbound(sa, path)?))
+            }
             Effect::Remove(ike::Remove {
                 connection,
                 direction,
@@ -154,7 +159,7 @@ impl Bridge {
                 dp::Command::Trap(tunnel_id(connection), trap)
             }
             Effect::SetPath(connection, to, how) => {
-                dp::Command::SetPath(tunnel_id(connection), path(to, encapsulation(how), &self.ports))
+                dp::Command::SetPath(tunnel_id(connection), path(to, how, &self.ports, streams))
             }
         })
     }
@@ -214,7 +219,7 @@ fn inbound(sa: ike::InstallInbound, replay_window: u32) -> Result<dp::InboundSpe
     })
 }
 
-fn outbound(sa: ike::InstallOutbound, ports: &Ports) -> Result<dp::OutboundSpec, Unbridgeable> {
+fn outbound(sa: ike::InstallOutbound, path: dp::Path) -> Result<dp::OutboundSpec, Unbridgeable> {
     Ok(dp::OutboundSpec {
         tunnel: tunnel_id(sa.connection),
         spi: dp::Spi(sa.spi.0),
@@ -224,7 +229,7 @@ fn outbound(sa: ike::InstallOutbound, ports: &Ports) -> Result<dp::OutboundSpec,
         esn: sa.suite.esn,
         local: sa.local.iter().map(selector).collect(),
         remote: sa.remote.iter().map(selector).collect(),
-        path: path(sa.path, encapsulation(sa.encapsulation), ports),
+        path,
     })
 }
 
@@ -288,10 +293,39 @@ fn encapsulation(of: ike::Encapsulation) -> dp::Encapsulation {
     match of {
         ike::Encapsulation::Udp => dp::Encapsulation::Udp,
         ike::Encapsulation::None => dp::Encapsulation::None,
+        // To the dataplane a TCP connection is a peer in UDP.
+        ike::Encapsulation::Tcp => dp::Encapsulation::Udp,
     }
 }
 
-fn path(of: ike::Path, encapsulation: dp::Encapsulation, ports: &Ports) -> dp::Path {
+fn path(of: ike::Path, how: ike::Encapsulation, ports: &Ports, streams: &Streams) -> dp::Path {
+    match how {
+        ike::Encapsulation::Udp | ike::Encapsulation::None => direct(of, encapsulation(how), ports),
+        ike::Encapsulation::Tcp => through(
+            of,
+            streams.twin(Ends {
+                local: of.local,
+                remote: of.remote,
+            }),
+        ),
+    }
+}
+
+/// Through a TCP connection; while there is none, to where nothing can be sent.
+fn through(of: ike::Path, twin: Option<Twin>) -> dp::Path {
+    let nowhere = Twin {
+        gateway: SocketAddr::new(of.local.ip(), 0),
+        twin: SocketAddr::new(of.local.ip(), 0),
+    };
+    let Twin { gateway, twin } = twin.unwrap_or(nowhere);
+    dp::Path {
+        local: gateway,
+        remote: twin,
+        encapsulation: encapsulation(ike::Encapsulation::Tcp),
+    }
+}
+
+fn direct(of: ike::Path, encapsulation: dp::Encapsulation, ports: &Ports) -> dp::Path {
     let local = SocketAddr::new(of.local.ip(), ports.bound(of.local.port()));
     dp::Path {
         local,

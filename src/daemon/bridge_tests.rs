@@ -7,6 +7,7 @@ use super::*;
 const PORTS: Ports = Ports {
     ike: 500,
     nat_t: 4500,
+    tcp: 4500,
 };
 
 fn child(encryption: Encryption, integrity: Option<Integrity>) -> ike::ChildSuite {
@@ -95,7 +96,8 @@ fn an_outbound_sa_crosses_with_every_field() {
         },
         resource: None,
     };
-    let spec = outbound(sa, &PORTS).unwrap();
+    let path = direct(sa.path, encapsulation(sa.encapsulation), &PORTS);
+    let spec = outbound(sa, path).unwrap();
     assert_eq!(
         (spec.tunnel, spec.spi, spec.inbound_spi),
         (dp::TunnelId(3), dp::Spi(0x1111), dp::Spi(0x2222))

@@ -125,6 +125,8 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         local_selectors: first.local_selectors,
         remote_selectors: first.remote_selectors,
         encapsulation: tunnel.encapsulation,
+        transport: tunnel.transport,
+        tcp_port: tunnel.tcp_port,
         liveness: tunnel.liveness,
         nat_keepalive: tunnel.keepalive,
         retransmission: tunnel.retransmission,

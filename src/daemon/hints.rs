@@ -20,10 +20,21 @@ impl Hints {
         self.0
             .retain(|_, (_, since)| now.saturating_duration_since(*since) < FRESH);
         for (remote, error) in found {
-            // Answers to forged senders come back undelivered too: the table stays small.
-            if self.0.len() < KEPT || self.0.contains_key(&remote) {
-                self.0.insert(remote, (words(&error), now));
-            }
+            self.note(remote, words(&error), now);
+        }
+    }
+
+    /// Takes which TCP connections could not be opened.
+    pub fn take_tcp(&mut self, found: Vec<(SocketAddr, io::Error)>, now: Instant) {
+        for (remote, error) in found {
+            self.note(remote, words_of_tcp(remote, &error), now);
+        }
+    }
+
+    fn note(&mut self, remote: SocketAddr, words: String, now: Instant) {
+        // Answers to forged senders come back undelivered too: the table stays small.
+        if self.0.len() < KEPT || self.0.contains_key(&remote) {
+            self.0.insert(remote, (words, now));
         }
     }
 
@@ -87,6 +98,23 @@ fn words(error: &io::Error) -> String {
             "a firewall answers that this is not allowed (ICMP prohibited, or a rule of this host)".to_owned()
         }
         _ => format!("the network answers: {error}"),
+    }
+}
+
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is the standard library's"
+)]
+fn words_of_tcp(remote: SocketAddr, error: &io::Error) -> String {
+    let port = remote.port();
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("its host answers that nobody listens on TCP port {port}: set `gateway.tcp_port` there")
+        }
+        io::ErrorKind::TimedOut => {
+            format!("nothing answers on TCP port {port}: a firewall may drop it, as it may drop UDP")
+        }
+        _ => format!("a TCP connection to port {port} cannot be opened: {error}"),
     }
 }
 

@@ -23,6 +23,7 @@ mod start;
 pub mod status;
 pub mod supervisor;
 pub mod systemd;
+pub mod tcp;
 pub mod wireshark;
 pub mod words;
 

@@ -136,6 +136,7 @@ impl Supervisor {
         let ports = Ports {
             ike: self.gateway.port,
             nat_t: self.gateway.nat_port,
+            tcp: self.gateway.tcp_port.unwrap_or_default(),
         };
         if let Some(ike) = &mut status.ike {
             ike.local.set_port(ports.bound(ike.local.port()));
@@ -177,6 +178,13 @@ impl Supervisor {
                 .ignored
                 .iter()
                 .map(|(name, count)| counter(name, *count))
+                .chain(
+                    self.sources
+                        .streams
+                        .counts()
+                        .into_iter()
+                        .map(|(name, count)| counter(name, count)),
+                )
                 .collect(),
             host_changes: self.host.changes(),
             key_exports: self.export.iter().map(|export| export.report(now)).collect(),

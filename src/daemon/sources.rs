@@ -13,10 +13,14 @@ use xvpn_dataplane::api::Punted;
 use xvpn_dataplane::io::udp::{IkeInbox, IkeSocket};
 use xvpn_dataplane::queue::PuntReceiver;
 
+use super::tcp::{Arrival, Ends, Streams};
+
 /// The port of IKE (RFC 7296 2).
 const PORT_IKE: u16 = 500;
 /// The port that IKE and ESP in UDP share (RFC 3948).
 const PORT_NAT_T: u16 = 4500;
+/// Stands for the port on which we wait for TCP connections.
+const PORT_TCP: u16 = 0;
 /// Hints read from one socket before something else gets its turn.
 const HINTS_AT_ONCE: usize = 64;
 
@@ -27,6 +31,8 @@ pub struct Ports {
     pub ike: u16,
     /// For 4500.
     pub nat_t: u16,
+    /// On which we wait for TCP connections.
+    pub tcp: u16,
 }
 
 impl Ports {
@@ -35,6 +41,7 @@ impl Ports {
         match port {
             PORT_IKE => self.ike,
             PORT_NAT_T => self.nat_t,
+            PORT_TCP => self.tcp,
             other => other,
         }
     }
@@ -52,6 +59,8 @@ pub enum Arrived {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// A TCP connection of ours is open, for the first time or again.
+    Connected(Ends),
     /// A packet waits for a tunnel that is made on demand.
     Wanted {
         /// The tunnel.
@@ -92,11 +101,14 @@ pub struct Sources {
     punts: AsyncFd<PuntReceiver>,
     inbox: IkeInbox,
     turn: usize,
+    /// TCP connections.
+    pub streams: Streams,
 }
 
 impl Sources {
-    /// Binds the IKE port on every address, and takes over the dataplane's side of the other. In a tokio runtime only.
-    pub fn open(listen: &[IpAddr], ports: Ports, upward: Upward) -> io::Result<Self> {
+    /// Binds the IKE port on every address, and takes over the dataplane's side of the other and the TCP connections. In a tokio
+    /// runtime only.
+    pub fn open(listen: &[IpAddr], ports: Ports, upward: Upward, streams: Streams) -> io::Result<Self> {
         let Upward { punts, nat_t } = upward;
         let bind = |address: &IpAddr| {
             let address = SocketAddr::new(*address, ports.ike);
@@ -111,10 +123,11 @@ impl Sources {
             punts: watched(punts)?,
             inbox: IkeInbox::new(),
             turn: 0,
+            streams,
         })
     }
 
-    /// The addresses listened on.
+    /// The addresses of UDP listened on.
     pub fn bound(&self) -> Vec<SocketAddr> {
         let own = self.ike.iter().map(|socket| socket.get_ref().bound());
         own.chain(self.nat_t.iter().map(IkeSocket::bound)).collect()
@@ -147,6 +160,13 @@ impl Sources {
                 format!("no socket listens on {local}"),
             )
         };
+        if local.port() != PORT_IKE && local.port() != PORT_NAT_T {
+            // TCP keeps its own NAT mappings (RFC 9329 6.6).
+            return match kind {
+                Kind::Ike => self.streams.send(Ends { local, remote }, bytes),
+                Kind::Keepalive => Ok(()),
+            };
+        }
         if local.port() == PORT_IKE {
             let socket = fitting(own, local.ip()).ok_or_else(none)?;
             return match kind {
@@ -163,14 +183,14 @@ impl Sources {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
         // Each source in turn is asked first, so that a flood on one does not silence another.
-        let count = self.ike.len() + 1;
+        let count = self.ike.len() + 2;
         let turn = (self.turn + 1) % count;
         self.turn = turn;
         for index in (0..count).map(|step| (turn + step) % count) {
-            let polled = if index == self.ike.len() {
-                self.poll_punts(cx)
-            } else {
-                self.poll_socket(index, cx)
+            let polled = match index.checked_sub(self.ike.len()) {
+                None => self.poll_socket(index, cx),
+                Some(0) => self.poll_punts(cx),
+                Some(_) => self.streams.poll_arrival(cx).map(Arrived::from),
             };
             if let Poll::Ready(arrived) = polled {
                 return Poll::Ready(arrived);
@@ -231,6 +251,19 @@ impl Sources {
                 }
                 Err(_would_block) => {}
             }
+        }
+    }
+}
+
+impl From<Arrival> for Arrived {
+    fn from(arrival: Arrival) -> Self {
+        match arrival {
+            Arrival::Ike { ends, message } => Self::Ike {
+                local: ends.local,
+                remote: ends.remote,
+                bytes: message,
+            },
+            Arrival::Connected(ends) => Self::Connected(ends),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use xvpn_ike::Endpoint;
-use xvpn_ike::config::{ConnectionId, EndpointConfig};
+use xvpn_ike::config::{ConnectionId, EndpointConfig, TransportPolicy};
 
 use super::bridge::{self, Bridge};
 use super::connection::{self, OsRandom};
@@ -22,6 +22,7 @@ use super::plan::{self, PlanError};
 use super::sources::{Ports, Sources};
 use super::status::Tunnel;
 use super::supervisor::{self, About, Inputs, Supervisor};
+use super::tcp::{self, Streams};
 use super::{crash, privilege, systemd};
 use crate::admin::server::Server;
 use crate::config::{Config, RemoteAddress, TunnelConfig};
@@ -152,9 +153,10 @@ async fn live(config: Config) -> Result<(), DaemonError> {
     };
     let listening = supervisor.sources.bound();
     tracing::info!(
-        "ready: {} tunnels, listening on {}",
+        "ready: {} tunnels, listening on {}{}",
         supervisor.tunnels.len(),
-        words(&listening)
+        words(&listening),
+        words_of_tcp(supervisor.sources.streams.listening())
     );
     systemd::ready(&format!("0 of {} tunnels established", supervisor.tunnels.len()));
     supervisor.run(inputs).await;
@@ -262,6 +264,7 @@ fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
     let ports = Ports {
         ike: gateway.port,
         nat_t: gateway.nat_port,
+        tcp: gateway.tcp_port.unwrap_or_default(),
     };
     let udp: Vec<_> = gateway
         .listen
@@ -269,7 +272,19 @@ fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
         .map(|address| SocketAddr::new(*address, ports.nat_t))
         .collect();
     let (bridge, upward) = Bridge::start(queues(config), udp, ports).map_err(DaemonError::Bind)?;
-    let sources = Sources::open(&gateway.listen, ports, upward).map_err(DaemonError::Bind)?;
+    let listen = gateway.listen.iter();
+    let wanted = tcp::Wanted {
+        listen: gateway.tcp_port.map_or_else(Vec::new, |port| {
+            listen.map(|address| SocketAddr::new(*address, port)).collect()
+        }),
+        originate: config
+            .tunnels
+            .iter()
+            .any(|tunnel| tunnel.transport != TransportPolicy::Udp),
+        dataplane: upward.nat_t.iter().map(|socket| socket.bound()).collect(),
+    };
+    let streams = Streams::open(wanted).map_err(DaemonError::Bind)?;
+    let sources = Sources::open(&gateway.listen, ports, upward, streams).map_err(DaemonError::Bind)?;
     Ok((bridge, sources))
 }
 
@@ -352,6 +367,13 @@ fn words(addresses: &[SocketAddr]) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+fn words_of_tcp(addresses: &[SocketAddr]) -> String {
+    match addresses {
+        [] => String::new(),
+        _ => format!(" and TCP {}", words(addresses)),
+    }
 }
 
 /// Progress kept for a slow subscriber.

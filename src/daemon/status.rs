@@ -364,6 +364,7 @@ impl Child {
             encapsulation: match facts.encapsulation {
                 Encapsulation::Udp => "udp".into(),
                 Encapsulation::None => "esp".into(),
+                Encapsulation::Tcp => "tcp".into(),
             },
             local: facts.local.iter().map(ToString::to_string).collect(),
             remote: facts.remote.iter().map(ToString::to_string).collect(),

@@ -22,6 +22,7 @@ use super::netlink::Netlink;
 use super::search::{Found, Search};
 use super::sources::{Arrived, Kind, Sources};
 use super::status::{Tunnel, connection_of};
+use super::tcp::Ends;
 use super::{systemd, words};
 use crate::admin::api::{Progress, TunnelState};
 use crate::admin::server::Ask;
@@ -172,6 +173,9 @@ impl Supervisor {
                     bytes: &bytes,
                 });
             }
+            Wake::Arrived(Arrived::Connected(Ends { local, remote })) => {
+                self.handle(Input::Connected(Path { local, remote }));
+            }
             Wake::Arrived(Arrived::Wanted { tunnel }) => self.on_wanted(ConnectionId(tunnel)),
             Wake::Arrived(Arrived::UnknownSpi { spi, remote }) => {
                 tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");
@@ -270,6 +274,7 @@ impl Supervisor {
             Output::InstallInbound(sa) => self.effect(Effect::InstallInbound(sa)),
             Output::InstallOutbound(sa) => {
                 let id = sa.connection;
+                self.claim(id, sa.path);
                 self.effect(Effect::InstallOutbound(sa));
                 self.fit_mtu(id).await;
             }
@@ -279,6 +284,7 @@ impl Supervisor {
                 path,
                 encapsulation,
             } => {
+                self.claim(connection, path);
                 self.effect(Effect::SetPath(connection, path, encapsulation));
                 self.fit_mtu(connection).await;
             }
@@ -290,8 +296,33 @@ impl Supervisor {
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
-        if let Err(error) = self.bridge.perform(effect) {
+        if let Err(error) = self.bridge.perform(effect, &self.sources.streams) {
             tracing::error!("{error}");
+        }
+    }
+
+    /// The SAs of a tunnel are on this path now. A TCP connection that none is on will be closed.
+    fn claim(&mut self, id: ConnectionId, path: Path) {
+        let Path { local, remote } = path;
+        let ends = path.is_tcp().then_some(Ends { local, remote });
+        self.sources.streams.claim(id.0, ends);
+    }
+
+    fn claim_as_told(&mut self, event: &Event) {
+        match event {
+            Event::IkeEstablished { connection, ike } | Event::Moved { connection, ike, .. } => {
+                self.claim(*connection, ike.path);
+            }
+            Event::IkeClosed { connection, .. } => self.sources.streams.claim(connection.0, None),
+            Event::Progress { .. }
+            | Event::ChildEstablished { .. }
+            | Event::ChildClosed { .. }
+            | Event::ChildFailed { .. }
+            | Event::Failed { .. }
+            | Event::ReauthFailed { .. }
+            | Event::Redirected { .. }
+            | Event::StatusUnknown { .. }
+            | Event::Ignored { .. } => {}
         }
     }
 
@@ -336,6 +367,7 @@ impl Supervisor {
             *self.ignored.entry(reason.name()).or_default() += 1;
             return;
         }
+        self.claim_as_told(event);
         let id = connection_of(event);
         let Some((id, tunnel)) = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?))) else {
             self.on_stranger(event);
@@ -350,6 +382,7 @@ impl Supervisor {
         }
         if let Some(mut progress) = tunnel.on_event(event, now) {
             self.hints.take(self.sources.undelivered(), now);
+            self.hints.take_tcp(self.sources.streams.take_refused(), now);
             self.hints.add_to(&mut progress, event);
             tunnel.amend(&progress);
             let loud = match event {

@@ -54,6 +54,7 @@ pub fn child_established(child: &ChildFacts) -> String {
     let way = match child.encapsulation {
         Encapsulation::Udp => "in UDP",
         Encapsulation::None => "without UDP",
+        Encapsulation::Tcp => "over TCP",
     };
     format!(
         "established: {} <-> {} ({}, ESP {way})",
@@ -68,6 +69,7 @@ pub fn moved(ike: &IkeFacts, encapsulation: Encapsulation) -> String {
     let way = match encapsulation {
         Encapsulation::Udp => "in UDP",
         Encapsulation::None => "without UDP",
+        Encapsulation::Tcp => "over TCP",
     };
     let (local, remote) = (ike.path.local.ip(), ike.path.remote);
     format!("moved: now from {local} to the peer at {remote}, ESP {way}")

@@ -15,6 +15,8 @@ pub enum Kind {
     EspInUdp,
     /// ESP as IP protocol 50.
     Esp,
+    /// TCP from or to port 4500 (RFC 9329).
+    Tcp,
     /// A later fragment of an IP packet.
     Fragment,
     /// An ICMP error of the path: "fragmentation needed", "packet too big", "time exceeded", "unreachable".
@@ -122,7 +124,10 @@ fn transport(protocol: u8, segment: &[u8], ends: &str) -> (Kind, Option<u32>) {
         (1, [3 | 11 | 12, ..]) | (58, [1..=4, ..]) => (Kind::PathError, None),
         (58, [130..=137 | 143, ..]) => (Kind::Resolution, None),
         (1 | 58, _) => other("ICMP"),
-        (6, _) => other("TCP"),
+        (6, segment) => match (word(segment, 0), word(segment, 2)) {
+            (Some(4500), _) | (_, Some(4500)) => (Kind::Tcp, None),
+            _ => other("TCP"),
+        },
         (17, _) => other("UDP"),
         (protocol, _) => other(&format!("IP protocol {protocol}")),
     }
@@ -146,6 +151,11 @@ fn udp(segment: &[u8], ends: &str) -> (Kind, Option<u32>) {
             None,
         )
     }
+}
+
+fn word(data: &[u8], at: usize) -> Option<u16> {
+    let octets = data.get(at..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*octets))
 }
 
 /// RFC 7296 3.1: major version 2, an exchange type of IKEv2.

@@ -6,6 +6,7 @@
 
 mod classify;
 mod daemon;
+mod firewall;
 mod gateway;
 mod link;
 mod namespace;
@@ -21,6 +22,7 @@ mod transfer;
 
 pub use classify::Kind;
 pub use daemon::{Daemon, Ended, end_orphan};
+pub use firewall::{Barrier, lift_barrier, set_barrier};
 pub use gateway::{Gateway, write_secret};
 pub use link::{
     add_route, change_address, drop_addresses, inventory, own_network, plain_wire, receive_buffer, set_mtu,

@@ -32,7 +32,8 @@ pub(super) fn one_to_one(private: Ipv4Addr, public: Ipv4Addr) -> io::Result<()> 
     Netlink::netfilter()?.batch(messages)
 }
 
-fn boundary(kind: u16) -> Message {
+/// The beginning or the end of what is done in one go.
+pub(super) fn boundary(kind: u16) -> Message {
     let mut message = Message::new(kind, 0);
     message.put(&[0, 0]).put(&NFNL_SUBSYS_NFTABLES.to_be_bytes());
     message
@@ -85,19 +86,26 @@ fn rule(chain: &str, offset: u32, from: Ipv4Addr, kind: u32, to: Ipv4Addr) -> Me
     message
 }
 
-fn expression(rule: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
+/// One step of a rule.
+pub(super) fn expression(rule: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
     rule.nest(1, |element| {
         element.text(1, name).nest(2, fill);
     });
 }
 
-fn number(message: &mut Message, kind: u16, value: u32) -> &mut Message {
+/// A 32-bit attribute.
+pub(super) fn number(message: &mut Message, kind: u16, value: u32) -> &mut Message {
     message.attribute(kind, &value.to_be_bytes())
 }
 
 fn command(kind: u16, flags: i32) -> Message {
+    command_of(NFPROTO_IPV4, kind, flags)
+}
+
+/// A command about the tables of one address family.
+pub(super) fn command_of(family: u8, kind: u16, flags: i32) -> Message {
     let mut message = Message::new(NFNL_SUBSYS_NFTABLES << 8 | kind, flags | libc::NLM_F_ACK);
-    message.put(&[NFPROTO_IPV4, 0, 0, 0]);
+    message.put(&[family, 0, 0, 0]);
     message
 }
 
@@ -106,13 +114,13 @@ const PREROUTING: &str = "prerouting";
 const POSTROUTING: &str = "postrouting";
 const SOURCE_OFFSET: u32 = 12;
 const DESTINATION_OFFSET: u32 = 16;
-const REGISTER: u32 = 1;
-const NFPROTO_IPV4: u8 = 2;
+pub(super) const REGISTER: u32 = 1;
+pub(super) const NFPROTO_IPV4: u8 = 2;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFNL_MSG_BATCH_BEGIN: u16 = 16;
-const NFNL_MSG_BATCH_END: u16 = 17;
-const NFT_MSG_NEWTABLE: u16 = 0;
-const NFT_MSG_NEWCHAIN: u16 = 3;
-const NFT_MSG_NEWRULE: u16 = 6;
+pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 16;
+pub(super) const NFNL_MSG_BATCH_END: u16 = 17;
+pub(super) const NFT_MSG_NEWTABLE: u16 = 0;
+pub(super) const NFT_MSG_NEWCHAIN: u16 = 3;
+pub(super) const NFT_MSG_NEWRULE: u16 = 6;
 const NFT_NAT_SNAT: u32 = 0;
 const NFT_NAT_DNAT: u32 = 1;

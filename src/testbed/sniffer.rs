@@ -44,6 +44,7 @@ impl Seen {
             | Kind::Keepalive
             | Kind::EspInUdp
             | Kind::Esp
+            | Kind::Tcp
             | Kind::Fragment
             | Kind::PathError => None,
         };

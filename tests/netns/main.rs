@@ -16,6 +16,7 @@ mod refusal;
 mod rekey;
 mod steady;
 mod stream;
+mod tcp;
 mod trace;
 
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 36] = [
+    let tests: [(&str, Test); 41] = [
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
@@ -146,6 +147,23 @@ fn tests() -> Vec<Job> {
         (
             "a_tunnel_follows_when_the_responders_address_changes",
             mobility::follows_the_responder,
+        ),
+        (
+            "over_tcp_a_tunnel_carries_through_nat",
+            tcp::carries_in_ipv4_through_nat,
+        ),
+        ("over_tcp_a_tunnel_carries_in_ipv6", tcp::carries_in_ipv6),
+        (
+            "where_udp_does_not_pass_a_tunnel_goes_over_tcp",
+            tcp::falls_back_where_udp_does_not_pass,
+        ),
+        (
+            "where_udp_passes_tcp_is_not_tried",
+            tcp::prefers_udp_where_it_passes,
+        ),
+        (
+            "over_tcp_a_tunnel_survives_new_keys_and_a_cut",
+            tcp::survives_new_keys_and_a_cut,
         ),
     ];
     let alone = tests.iter().map(|(name, test)| Job::single(name, *test));

@@ -3,6 +3,7 @@ use crate::testing::{Clock, SeededRandom};
 
 fn applicant<'a>(from: &str, cookie: Option<&'a [u8]>) -> Applicant<'a> {
     Applicant {
+        proven: false,
         nonce: &[1; 32],
         from: from.parse().unwrap(),
         spi_i: IkeSpi(7),

@@ -236,7 +236,7 @@ impl Connection {
             ..attempt
         };
         if attempt.reauthenticates {
-            self.begin(cx, path, attempt);
+            self.begin_beside(cx, path, attempt);
         } else {
             self.initiate(cx, attempt);
         }
@@ -293,6 +293,7 @@ impl Connection {
         match self.sas.remove(&spi) {
             None => {}
             Some(State::InitSent(mut sent)) => match sent.on_timeout(cx) {
+                outcome if self.falls_back(&sent, &outcome) => self.fall_back(cx, spi, sent.attempt),
                 Ok(again) => {
                     self.report_retransmission(cx, sent.path, again);
                     match sent.take_solved() {

@@ -36,8 +36,18 @@ impl Connection {
             key: Generation::Current,
             reauthenticates: true,
             elsewhere: None,
+            transport: Some(path.transport()),
         };
-        self.begin(cx, path, attempt);
+        self.begin_beside(cx, path, attempt);
+    }
+
+    /// Begins an attempt by the path of the IKE SA that it is to replace. RFC 9329 6.1: over TCP, each has its own connection.
+    pub(super) fn begin_beside(&mut self, cx: &mut Cx<'_>, path: Path, attempt: Attempt) {
+        if path.is_tcp() {
+            self.initiate(cx, attempt);
+        } else {
+            self.begin(cx, path, attempt);
+        }
     }
 
     /// An attempt failed while another IKE SA stands. If it was to replace that, it is reported and made again; otherwise the

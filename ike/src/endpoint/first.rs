@@ -1,6 +1,6 @@
 //! IKE_SA_INIT requests: the door at which every stranger knocks, so the cheapest check comes first.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Endpoint;
 use crate::admission::{Admission, Applicant, Verdict};
-use crate::api::{Event, Path};
+use crate::api::{Event, Path, Transport};
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::connection::Connection;
 use crate::error::{Cause, Ignore, Side};
@@ -51,7 +51,10 @@ impl Endpoint {
         let served = self
             .admission
             .serves_without_cookie(&self.config, now, path.remote.ip());
-        if !served && let Some(nonce) = nonce_without_cookie(bytes) {
+        if !served
+            && !path.is_tcp()
+            && let Some(nonce) = nonce_without_cookie(bytes)
+        {
             return self.demand_cookie(now, path, header, nonce);
         }
         let parsed = Chain::parse_message(bytes).and_then(|(_, chain)| InitRequest::parse(&chain));
@@ -77,6 +80,7 @@ impl Endpoint {
             solution: None,
             prf: None,
             expected: false,
+            proven: false,
         };
         let config = self.config.clone();
         let (mut cx, _, admission) = self.split(now);
@@ -105,12 +109,13 @@ impl Endpoint {
         let (mut cx, connections, admission) = self.split(now);
         let applicant = Applicant {
             nonce: &request.nonce.0,
-            from: path.remote,
+            from: applicant(path),
             spi_i: header.initiator_spi,
             cookie: request.cookie.as_deref(),
             solution: request.puzzle_solution.as_ref(),
             prf: common_prf(&request.sa),
             expected: candidates.iter().any(|config| config.remote.is_some()),
+            proven: path.is_tcp(),
         };
         let demand = match admission.judge(&config, now, cx.random, applicant) {
             Verdict::Full => return Err(Ignore::HalfOpenFull),
@@ -234,6 +239,14 @@ fn redirect_everybody(
         });
     }
     true
+}
+
+/// Whom a cookie is made for. RFC 9329 6.3: it may come back by another TCP connection, from another port.
+fn applicant(path: Path) -> SocketAddr {
+    match path.transport() {
+        Transport::Udp => path.remote,
+        Transport::Tcp => SocketAddr::new(path.remote.ip(), 0),
+    }
 }
 
 /// The nonce of a request that does not begin with a cookie, found without copying anything. `None`: read it properly.

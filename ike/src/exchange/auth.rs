@@ -162,7 +162,7 @@ pub(crate) fn request(
         certificate_requests: proof::certificate_requests(std::iter::once(&*config), MOST_AUTHORITIES),
         // Who reauthenticates has an IKE SA, and wants to keep it until the new one stands.
         initial_contact: sole && config.initial_contact && !attempt.reauthenticates,
-        mobike_supported: config.mobike,
+        mobike_supported: config.is_mobile_on(ike.path),
         child: child_spi.map(|child_spi| ChildOffer {
             sa: offer::esp_offer(&without_key_exchange(&config.esp_proposals), child_spi),
             tsi: to_payload(&config.local_selectors),
@@ -174,7 +174,7 @@ pub(crate) fn request(
         other: proof::announcement(remotes())
             .into_iter()
             .chain(ppk_identity)
-            .chain(further(cx, &ike, &config, config.mobike))
+            .chain(further(cx, &ike, &config, config.is_mobile_on(ike.path)))
             .collect(),
     };
     let (exchange, payloads) = (ExchangeType::IKE_AUTH, message.emit());
@@ -215,7 +215,7 @@ impl Sent {
         match self.ike.on_timeout(cx.now, cx.random) {
             Overdue::No => Ok(None),
             Overdue::Resend { message, sent } => {
-                cx.transmit(self.ike.path, message);
+                cx.retransmit(self.ike.path, message);
                 Ok(Some(sent))
             }
             Overdue::GiveUp { tries } => Err(failure(Cause::NoResponse { tries })),
@@ -302,7 +302,7 @@ impl Sent {
         let says = |kind| accepted.other.iter().any(|notify| notify.kind == kind);
         let initial_contact = says(NotifyType::INITIAL_CONTACT);
         let additional_ts = says(NotifyType::ADDITIONAL_TS_POSSIBLE);
-        self.ike.features.mobike = self.config.mobike && accepted.mobike_supported;
+        self.ike.features.mobike = self.config.is_mobile_on(self.ike.path) && accepted.mobike_supported;
         let mobility = mobility(&self.ike, &self.config, &accepted.other);
         Finished::Authenticated(Box::new(Authenticated {
             token: crash::learn(&accepted.other),

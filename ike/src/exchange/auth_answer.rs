@@ -148,7 +148,7 @@ impl Awaited {
         };
         let chosen = claim.and_then(|claim| {
             let (config, verified, narrowed) = self.choose(cx, &claim, candidates)?;
-            if config.mobike && mobike::finds_forbidden_nat(&claim.message.other, path) {
+            if config.is_mobile_on(path) && mobike::finds_forbidden_nat(&claim.message.other, path) {
                 return Err(Cause::ForbiddenNat);
             }
             Ok((claim, (config, verified, narrowed)))
@@ -193,8 +193,12 @@ impl Awaited {
         if path.local.port() == PORT_IKE {
             // The peer saw no reason to float (RFC 7296 2.23), and ESP in UDP exists on port 4500 only (RFC 3948 2.1).
             self.ike.encapsulation = Encapsulation::None;
+        } else if path.is_tcp() {
+            self.ike.encapsulation = Encapsulation::Tcp;
+        } else if self.ike.encapsulation == Encapsulation::Tcp {
+            self.ike.encapsulation = Encapsulation::Udp;
         }
-        self.ike.features.mobike = config.mobike && claim.message.mobike_supported;
+        self.ike.features.mobike = config.is_mobile_on(path) && claim.message.mobike_supported;
         let mobility = mobility(&self.ike, &config, &claim.message.other);
         let mut other = match &narrowed {
             Ok(Some(narrowed)) => narrowed.notifies(),

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::traversal::{detected, encapsulation, float, nat_detection};
 use super::{Cx, extensions, ppk};
-use crate::api::{Encapsulation, Path, Role};
+use crate::api::{Encapsulation, Path, Role, Transport};
 use crate::auth::psk::Generation;
 use crate::config::{Childless, ConnectionConfig};
 use crate::crypto::kex::KeyPair;
@@ -79,6 +79,8 @@ pub(crate) struct Attempt {
     pub(crate) key: Generation,
     /// Another IKE SA stands, which it is to replace.
     pub(crate) reauthenticates: bool,
+    /// What carries it; `None`: as the configuration says.
+    pub(crate) transport: Option<Transport>,
     /// Another gateway is asked, because the one that we know sent us there (RFC 5685).
     pub(crate) elsewhere: Option<Elsewhere>,
 }
@@ -273,11 +275,23 @@ impl Sent {
         Ok(self)
     }
 
-    /// Remembers why this will probably fail. A genuine answer has [`SUSPICION_WAIT`] to come all the same.
+    /// The TCP connection is open: the request goes by it (RFC 9329 6.2).
+    pub(crate) fn on_connected(&self, cx: &mut Cx<'_>) {
+        if self.puzzle.is_none() && self.suspicion.is_none() {
+            cx.transmit(self.path, self.message.clone());
+        }
+    }
+
+    /// Remembers why this will probably fail. A genuine answer has [`SUSPICION_WAIT`] to come all the same. RFC 9329 6.4: not
+    /// over TCP, where nobody else can answer as long as this one can.
     pub(crate) fn suspect(&mut self, now: Instant, cause: Cause) {
+        let wait = match self.path.transport() {
+            Transport::Udp => SUSPICION_WAIT,
+            Transport::Tcp => Duration::ZERO,
+        };
         self.suspicion.get_or_insert(Suspicion {
             cause,
-            until: now + SUSPICION_WAIT,
+            until: now + wait,
         });
     }
 
@@ -307,7 +321,7 @@ impl Sent {
         match self.requests.on_timeout(cx.now) {
             Overdue::No => Ok(None),
             Overdue::Resend { message, sent } => {
-                cx.transmit(self.path, message);
+                cx.retransmit(self.path, message);
                 Ok(Some(sent))
             }
             Overdue::GiveUp { tries } => Err(Failure::new(Exchange::IkeSaInit, Cause::NoResponse { tries })),
@@ -332,7 +346,7 @@ impl Sent {
         let fail = |cause| Failure::new(Exchange::IkeSaInit, cause);
         let spis = (self.spi_i.0, header.responder_spi.0);
         let traversal = detected(spis, self.path, &accepted.notifies);
-        let encapsulation = encapsulation(traversal, self.config.encapsulation);
+        let encapsulation = encapsulation(self.path, traversal, self.config.encapsulation);
         let agreed = InitAgreement {
             role: Role::Initiator,
             spi_i: self.spi_i,

@@ -130,7 +130,7 @@ fn exchange_keys(
             responder: nonce,
         },
         nat: traversal.unwrap_or_default(),
-        encapsulation: encapsulation(traversal, config.encapsulation),
+        encapsulation: encapsulation(path, traversal, config.encapsulation),
         features,
     };
     let Some(ike) = IkeSa::new(agreed, &answer.shared, config) else {

@@ -119,13 +119,18 @@ impl Sent {
         self.exchanged.ike.due()
     }
 
+    /// The TCP connection is open: the request goes by it (RFC 9329 6.2).
+    pub(crate) fn on_connected(&self, cx: &mut Cx<'_>) {
+        self.exchanged.ike.repeat_request(cx);
+    }
+
     /// Sends again or gives up.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<Option<u32>, Failure> {
         let ike = &mut self.exchanged.ike;
         match ike.on_timeout(cx.now, cx.random) {
             Overdue::No => Ok(None),
             Overdue::Resend { message, sent } => {
-                cx.transmit(ike.path, message);
+                cx.retransmit(ike.path, message);
                 Ok(Some(sent))
             }
             Overdue::GiveUp { tries } => Err(failure(Cause::NoResponse { tries })),

@@ -351,7 +351,7 @@ impl Established {
         let spis = (self.ike.spi_i.0, self.ike.spi_r.0);
         if let Some(nat) = detected(spis, path, &detection(notifies)) {
             self.ike.nat = nat;
-            self.ike.encapsulation = encapsulation(Some(nat), self.config.encapsulation);
+            self.ike.encapsulation = encapsulation(path, Some(nat), self.config.encapsulation);
             self.mobility.seen = destination(notifies);
         }
     }

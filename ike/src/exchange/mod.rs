@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustls_pki_types::UnixTime;
 
 use self::crash::TokenMaker;
-use crate::api::{Datagram, Event, ExportedKeys, Output, Path, Random, Transmit};
+use crate::api::{Datagram, Event, ExportedKeys, Output, Path, Random, Transmit, Transport};
 use crate::auth::x509::revocation::Checker;
 use crate::error::Ignore;
 use crate::sa::datagrams::Datagrams;
@@ -92,6 +92,15 @@ impl Cx<'_> {
                 kind: Datagram::Ike,
                 bytes,
             }));
+        }
+    }
+
+    /// Appends a request that went unanswered once more. RFC 9329 6.2: not over TCP, which loses nothing unless the connection
+    /// is lost, and then the request is sent by the next one ([`crate::api::Input::Connected`]).
+    pub(crate) fn retransmit(&mut self, path: Path, message: impl Into<Datagrams>) {
+        match path.transport() {
+            Transport::Udp => self.transmit(path, message),
+            Transport::Tcp => {}
         }
     }
 

@@ -11,7 +11,9 @@ use crate::negotiate::nat::{NatStatus, detect, detection_hash};
 /// finds a NAT before us that is not there (RFC 7296 2.23 allows for it; every implementation falls for it).
 pub(crate) fn nat_detection(spis: (u64, u64), path: Path, policy: EncapsulationPolicy) -> InitNotifies {
     let source = match policy {
-        EncapsulationPolicy::Auto => path.local,
+        EncapsulationPolicy::Auto => path.detected_local(),
+        // RFC 9329 6.5: over TCP there is nothing to force.
+        EncapsulationPolicy::Force if path.is_tcp() => path.detected_local(),
         EncapsulationPolicy::Force => SocketAddr::new(path.local.ip(), 0),
     };
     InitNotifies {
@@ -28,11 +30,19 @@ pub(crate) fn detected(spis: (u64, u64), path: Path, notifies: &InitNotifies) ->
         .nat_detection_destination
         .first()
         .map(<[u8; 20]>::as_slice);
-    detect(spis, (path.local, path.remote), sources, destination)
+    detect(spis, (path.detected_local(), path.remote), sources, destination)
 }
 
-/// Into UDP if there is a NAT or we want it so, and the peer knows how.
-pub(crate) fn encapsulation(traversal: Option<NatStatus>, policy: EncapsulationPolicy) -> Encapsulation {
+/// Into UDP if there is a NAT or we want it so, and the peer knows how. RFC 9329 5, 6.5: where IKE goes by TCP, ESP does too,
+/// with or without a NAT.
+pub(crate) fn encapsulation(
+    path: Path,
+    traversal: Option<NatStatus>,
+    policy: EncapsulationPolicy,
+) -> Encapsulation {
+    if path.is_tcp() {
+        return Encapsulation::Tcp;
+    }
     match (traversal, policy) {
         (Some(nat), EncapsulationPolicy::Auto) if nat.any() => Encapsulation::Udp,
         (Some(_), EncapsulationPolicy::Force) => Encapsulation::Udp,
@@ -42,8 +52,11 @@ pub(crate) fn encapsulation(traversal: Option<NatStatus>, policy: EncapsulationP
     }
 }
 
-/// RFC 7296 2.23: with a NAT everything after IKE_SA_INIT goes from port 4500 to port 4500.
+/// RFC 7296 2.23: with a NAT everything after IKE_SA_INIT goes from port 4500 to port 4500. A TCP connection stays.
 pub(crate) fn float(path: Path) -> Path {
+    if path.is_tcp() {
+        return path;
+    }
     let port = |end: SocketAddr| {
         SocketAddr::new(
             end.ip(),

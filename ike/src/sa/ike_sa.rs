@@ -232,6 +232,12 @@ impl IkeSa {
     /// came from. Our own end stays: a NAT before the peer cannot move it, but who is on the path can send a message on
     /// to our port 500, where ESP in UDP does not live. Whether the path changed.
     pub(crate) fn follow(&mut self, path: Path) -> bool {
+        // RFC 9329 6.1: a peer that has lost its TCP connection opens another, from wherever it is then.
+        if path.is_tcp_of_peer() && self.path.is_tcp_of_peer() {
+            let moved = path != self.path;
+            self.path = path;
+            return moved;
+        }
         // RFC 4555 3.8: with MOBIKE the peer says that it has moved.
         if self.features.mobike || !self.nat.nat_remote || path == self.path || path.local != self.path.local
         {

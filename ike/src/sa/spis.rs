@@ -26,6 +26,8 @@ pub(crate) struct Spis {
     ike: BTreeMap<IkeSpi, Owner>,
     first_messages: BTreeMap<FirstMessage, IkeSpi>,
     esp: BTreeSet<Spi>,
+    /// The last port of a TCP connection of ours, counted from the first that may be taken.
+    tcp: Option<u16>,
 }
 
 impl Spis {
@@ -76,6 +78,19 @@ impl Spis {
         self.first_messages.insert(first, spi);
     }
 
+    /// A local port for a TCP connection of ours: not that of any other in a long time, for IKE SAs share no connection
+    /// (RFC 9329 6.1), and not where anybody would look first (RFC 6056).
+    pub(crate) fn allocate_tcp(&mut self, random: &mut dyn Random) -> u16 {
+        let last = self.tcp.unwrap_or_else(|| {
+            let mut octets = [0; 2];
+            random.fill(&mut octets);
+            u16::from_be_bytes(octets)
+        });
+        let next = last.wrapping_add(1) % (u16::MAX - FIRST_TCP);
+        self.tcp = Some(next);
+        FIRST_TCP + next
+    }
+
     /// A new inbound SPI for a CHILD SA: unpredictable, unique here, above 255 (RFC 4303 2.1).
     pub(crate) fn allocate_esp(&mut self, random: &mut dyn Random) -> Spi {
         loop {
@@ -109,6 +124,9 @@ impl Spis {
         self.esp.remove(&spi);
     }
 }
+
+/// RFC 6335 6: from here on ports are for whoever wants one.
+const FIRST_TCP: u16 = 49_152;
 
 #[cfg(test)]
 mod tests {

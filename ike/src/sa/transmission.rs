@@ -268,18 +268,24 @@ impl IkeSa {
 
     /// Whether the message would be sent differently on a narrower path.
     fn may_shrink(&self, plain: &Plain) -> bool {
-        self.features.fragmentation
+        self.sends_fragments()
             && self.fragment_size > NARROW
             && plain.sealed_len(&self.ciphers.outbound) > NARROW.saturating_sub(self.overhead())
     }
 
     fn seal(&mut self, plain: &Plain, random: &mut dyn Random) -> Datagrams {
         let room = self.fragment_size.saturating_sub(self.overhead());
+        let in_fragments = self.sends_fragments();
         let (ivs, cipher) = (&mut self.ivs, &self.ciphers.outbound);
-        if self.features.fragmentation && plain.sealed_len(cipher) > room {
+        if in_fragments && plain.sealed_len(cipher) > room {
             return seal_fragments(plain, room, cipher, || ivs.next(random)).into();
         }
         plain.seal(cipher, &ivs.next(random)).into()
+    }
+
+    /// RFC 9329 7.5: over TCP nothing is sent in fragments, though they are taken.
+    fn sends_fragments(&self) -> bool {
+        self.features.fragmentation && !self.path.is_tcp()
     }
 
     /// Octets of an IP packet around an IKE message.

@@ -135,6 +135,11 @@ impl Requests {
         }
     }
 
+    /// The request in flight, to be sent once more out of turn.
+    pub(crate) fn again(&self) -> Option<Datagrams> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.message.clone())
+    }
+
     /// Whether a response with this ID is the one awaited.
     pub(crate) fn awaits(&self, id: u32) -> bool {
         self.in_flight

@@ -100,7 +100,7 @@ impl Closing {
         match self.ike.on_timeout(cx.now, cx.random) {
             Overdue::No => None,
             Overdue::Resend { message, .. } => {
-                cx.transmit(self.ike.path, message);
+                cx.retransmit(self.ike.path, message);
                 None
             }
             // A peer that does not answer is as good as one that has deleted.

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use super::clock::Clock;
 use super::host::Host;
 use super::net::{Faults, Net};
-use crate::api::{Command, Input, InstallInbound, InstallOutbound, Output, Path, SaKeys, Spi, Usage};
+use crate::api::{
+    Command, Input, InstallInbound, InstallOutbound, Output, PORT_NAT_T, Path, SaKeys, Spi, Usage,
+};
 use crate::auth::identity::Identity;
 use crate::auth::method::shared;
 use crate::auth::x509::revocation::Rules;
 use crate::config::{
     Childless, ConnectionConfig, ConnectionId, EncapsulationPolicy, EndpointConfig, FRAGMENT_SIZE,
-    IKE_LIFETIME, Lifetime, Retransmission, Secret,
+    IKE_LIFETIME, Lifetime, Retransmission, Secret, TransportPolicy,
 };
 
 /// The address of Alice's host.
@@ -278,6 +280,8 @@ pub fn config(who: Who) -> ConnectionConfig {
         local_selectors: selectors(local_net),
         remote_selectors: selectors(remote_net),
         encapsulation: EncapsulationPolicy::Auto,
+        transport: TransportPolicy::Udp,
+        tcp_port: PORT_NAT_T,
         liveness: Some(Duration::from_secs(30)),
         nat_keepalive: Duration::from_secs(20),
         retransmission: Retransmission::default(),

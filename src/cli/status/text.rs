@@ -173,10 +173,10 @@ fn by(means: &str) -> String {
 }
 
 fn render_child(row: &mut impl FnMut(&str, &str), child: &ChildStatus) {
-    let how = if child.encapsulation == "udp" {
-        "in UDP"
-    } else {
-        "as IP protocol 50"
+    let how = match child.encapsulation.as_str() {
+        "udp" => "in UDP",
+        "tcp" => "in TCP",
+        _ => "as IP protocol 50",
     };
     row(
         "ESP",

@@ -7,6 +7,7 @@ mod lifetimes;
 mod ppk;
 mod redirect;
 mod settings;
+mod transport;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(super) fn resolve(raw: &Raw, path: PathBuf, purpose: Purpose, out: &mut Repo
         default_id: None,
         listen: Vec::new(),
         redirect_to: None,
+        listens_on_tcp: raw.gateway.tcp_port.is_some(),
         out,
     };
     let gateway = resolver.gateway(&raw.gateway);
@@ -39,6 +41,7 @@ pub(super) fn resolve(raw: &Raw, path: PathBuf, purpose: Purpose, out: &mut Repo
         tunnels.extend(resolver.tunnel(tunnel, &mut known));
         facts.push(known);
     }
+    resolver.tcp_of_gateway(raw, &tunnels);
     rules::check(&facts, out);
     if raw.tunnels.is_empty() && out.errors() == 0 {
         out.push(Diagnostic::warning(
@@ -59,6 +62,8 @@ struct Resolver<'a> {
     default_id: Option<Identity>,
     listen: Vec<IpAddr>,
     redirect_to: Option<GatewayIdentity>,
+    /// `gateway.tcp_port` is set.
+    listens_on_tcp: bool,
     out: &'a mut Report,
 }
 
@@ -76,6 +81,7 @@ impl Resolver<'_> {
             listen: self.listen.clone(),
             port: port(&raw.port, xvpn_ike::api::PORT_IKE),
             nat_port: port(&raw.nat_port, xvpn_ike::api::PORT_NAT_T),
+            tcp_port: raw.tcp_port.as_ref().and_then(|at| u16::try_from(at.value).ok()),
             queues: raw
                 .queues
                 .as_ref()
@@ -192,6 +198,7 @@ impl Resolver<'_> {
         let encapsulation = self.encapsulation(raw);
         let redirect_to = self.redirect_to(raw);
         let start = self.start(raw, remote_address.as_ref(), redirect_to.is_some());
+        let transport = self.transport(raw, start);
         let idle_timeout = self.idle_timeout(raw, start);
         let addresses = self.inner_addresses(raw);
         let ike_lifetime = self.ike_lifetime(raw);
@@ -228,6 +235,13 @@ impl Resolver<'_> {
             ike_proposals,
             children,
             encapsulation,
+            transport,
+            tcp_port: raw
+                .remote
+                .as_ref()
+                .and_then(|end| end.tcp_port.as_ref())
+                .and_then(|at| u16::try_from(at.value).ok())
+                .unwrap_or(defaults::TCP_PORT),
             start,
             idle_timeout,
             liveness: raw
