@@ -121,6 +121,9 @@ impl AuthRequest {
         payloads.push_all(PayloadType::CERTREQ, &self.certificate_requests);
         payloads.push_some(PayloadType::IDR, self.idr.as_ref());
         payloads.push(PayloadType::AUTH, &self.auth);
+        if self.wants_configuration {
+            payloads.push_octets(PayloadType::CP, &EMPTY_REQUEST);
+        }
         if let Some(child) = &self.child {
             child.emit(&mut payloads);
         }
@@ -327,3 +330,6 @@ fn push_flag(payloads: &mut Payloads, kind: NotifyType, set: bool) {
         payloads.push(PayloadType::NOTIFY, &Notify::new(kind));
     }
 }
+
+/// RFC 7296 3.15: CFG_REQUEST without attributes.
+const EMPTY_REQUEST: [u8; 4] = [1, 0, 0, 0];

@@ -264,6 +264,11 @@ impl Payloads {
         self.list.push((kind, out.into_bytes()));
     }
 
+    /// Appends a payload of which only these octets are known.
+    pub fn push_octets(&mut self, kind: PayloadType, octets: &[u8]) {
+        self.list.push((kind, octets.to_vec()));
+    }
+
     /// Appends a payload if there is one.
     pub fn push_some<T: Body>(&mut self, kind: PayloadType, body: Option<&T>) {
         if let Some(body) = body {

@@ -338,7 +338,11 @@ impl Responder {
 
     /// The same with these words in the answer to IKE_SA_INIT. `Err`: Alice sends no
     /// IKE_AUTH request within `patience`, or one in fragments.
-    pub(crate) fn saying(mut pair: Pair, notifies: InitNotifies, patience: Duration) -> Result<Self, Pair> {
+    pub(crate) fn saying(
+        mut pair: Pair,
+        notifies: InitNotifies,
+        patience: Duration,
+    ) -> Result<Self, Box<Pair>> {
         let first = transmitted(&pair.command(Who::Alice, Command::Up(LINK))).unwrap();
         pair.net.clear();
         let (header, chain) = Chain::parse_message(&first).unwrap();
@@ -384,11 +388,11 @@ impl Responder {
         pair.homes.retain(|(_, who)| *who == Who::Alice);
         pair.run_until(patience, |pair| transmitted(&pair.alice.outputs).is_some());
         let Some(second) = transmitted(&pair.alice.outputs) else {
-            return Err(pair);
+            return Err(Box::new(pair));
         };
         pair.net.clear();
         let Ok(opened) = open(&second, &inbound) else {
-            return Err(pair);
+            return Err(Box::new(pair));
         };
         let asked = AuthRequest::parse(&opened.chain().unwrap()).unwrap();
         let nonce_i = request.nonce.0.clone();

@@ -353,7 +353,7 @@ fn cookies() -> Pair {
 }
 
 fn too_hard() -> Pair {
-    puzzle::given(255, config(Who::Alice)).err().unwrap()
+    *puzzle::given(255, config(Who::Alice)).err().unwrap()
 }
 
 fn no_esp_proposal() -> Pair {

@@ -139,7 +139,7 @@ fn without_puzzles_strangers_fill_their_part_of_the_room() {
 }
 
 /// Alice has got this puzzle with Bob's answer (RFC 8019 7.2.1): what she does.
-pub(super) fn given(difficulty: u8, alice: ConnectionConfig) -> Result<Responder, Pair> {
+pub(super) fn given(difficulty: u8, alice: ConnectionConfig) -> Result<Responder, Box<Pair>> {
     let puzzle = Puzzle {
         prf: Prf::HmacSha2_256,
         difficulty,
