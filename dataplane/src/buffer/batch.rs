@@ -58,6 +58,11 @@ impl Batch {
         self.packets.iter_mut()
     }
 
+    /// All at once, first to last, to change them and to look at several together.
+    pub fn packets_mut(&mut self) -> &mut [Packet] {
+        self.packets.make_contiguous()
+    }
+
     /// Gives all back to the pool.
     pub fn recycle(&mut self, pool: &mut Pool) {
         for packet in self.packets.drain(..) {

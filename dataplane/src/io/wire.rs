@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::esp_raw::RawEsp;
 use super::fault::Fault;
-use super::udp::message::{self, BATCH};
+use super::udp::message::{self, BATCH, SegmentedRun};
 use super::udp::socket::path_mtu;
 use super::udp::{Outgoing, UdpSocket};
 use super::{Port, Sent, TooBig};
 use crate::api::{Encapsulation, Path};
-use crate::buffer::{Batch, Meta, Packet, Pool};
+use crate::buffer::{Batch, MAX_LEN, Meta, Packet, Pool};
 use crate::discard::Discard;
 use crate::stats::QueueStats;
 
@@ -25,8 +25,14 @@ use crate::stats::QueueStats;
 pub struct WirePort {
     sockets: Vec<Socket>,
     ready: Vec<usize>,
-    /// Empty packets for the next receive.
+    /// Empty packets for the next receive from a raw socket.
     rooms: Vec<Packet>,
+    /// Where UDP datagrams land: each place takes as many as the kernel may join.
+    landing: Box<[u8]>,
+    /// Datagrams that came in one piece lately.
+    joined: usize,
+    /// How often the kernel has refused to cut a run that it then took packet by packet.
+    refusals: u32,
     stats: Arc<QueueStats>,
 }
 
@@ -47,6 +53,10 @@ impl WirePort {
             sockets,
             ready: Vec::new(),
             rooms: Vec::with_capacity(BATCH),
+            // Zeros from the kernel: a page that is never written to is never resident.
+            landing: vec![0; LANDINGS * LANDING].into_boxed_slice(),
+            joined: 1,
+            refusals: 0,
             stats,
         }
     }
@@ -63,7 +73,59 @@ impl WirePort {
 
     /// Receives one batch from one socket.
     fn receive(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
-        let Some(socket) = self.sockets.get_mut(index) else {
+        match self.sockets.get(index) {
+            Some(Socket::Udp(_)) => self.receive_udp(index, batch, pool),
+            Some(Socket::Raw(_)) => self.receive_raw(index, batch, pool),
+            None => Ok(0),
+        }
+    }
+
+    /// Receives from a UDP socket, whose kernel may have joined many datagrams into one piece (UDP_GRO).
+    fn receive_udp(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
+        let Some(Socket::Udp(socket)) = self.sockets.get_mut(index) else {
+            return Ok(0);
+        };
+        // About as much as the batch takes, by what came lately; what exceeds it is in the batch all the same.
+        let want = (batch.vacancy() / self.joined).clamp(1, LANDINGS);
+        let mut found = [None; LANDINGS];
+        let received = socket.receive(
+            self.landing.chunks_exact_mut(LANDING).take(want),
+            |index, meta| {
+                if let Some(entry) = found.get_mut(index) {
+                    *entry = meta;
+                }
+            },
+        )?;
+        let before = batch.len();
+        for (piece, meta) in self.landing.chunks_exact(LANDING).zip(found).take(received) {
+            let Some(meta) = meta.filter(|meta| !meta.truncated) else {
+                self.stats.discard(Discard::ReceivedTooLong);
+                continue;
+            };
+            let octets = piece.get(..meta.len).unwrap_or(piece);
+            let each = meta.segment.map_or(octets.len(), usize::from).max(1);
+            let meta = received_meta(&meta, Encapsulation::Udp);
+            // An empty datagram is one, too: the pipeline says what is wrong with it.
+            let empty = octets.is_empty().then_some(octets);
+            for datagram in octets.chunks(each).chain(empty) {
+                if datagram.len() > MAX_LEN {
+                    self.stats.discard(Discard::ReceivedTooLong);
+                    continue;
+                }
+                let mut packet = pool.take();
+                packet.set(datagram);
+                packet.meta = meta;
+                batch.push(packet);
+            }
+        }
+        let count = batch.len() - before;
+        self.joined = (count / received.max(1)).max(1);
+        Ok(count)
+    }
+
+    /// Receives from a raw socket.
+    fn receive_raw(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
+        let Some(Socket::Raw(socket)) = self.sockets.get_mut(index) else {
             return Ok(0);
         };
         let want = batch.vacancy().min(BATCH);
@@ -79,20 +141,12 @@ impl WirePort {
         })?;
         let before = batch.len();
         for (mut packet, meta) in self.rooms.drain(..received.min(want)).zip(found) {
-            let encapsulation = socket.encapsulation();
             match meta.filter(|meta| !meta.truncated) {
                 Some(meta) => {
                     packet.commit(meta.len);
-                    packet.trim_front(socket.header_len(packet.octets()));
-                    packet.meta = Meta {
-                        path: Path {
-                            local: meta.local,
-                            remote: meta.remote,
-                            encapsulation,
-                        },
-                        tos: meta.traffic_class,
-                        ..Meta::default()
-                    };
+                    // All of a packet that has no ESP header: what is left is too short and counted so.
+                    packet.trim_front(socket.header_len(packet.octets()).unwrap_or(packet.len()));
+                    packet.meta = received_meta(&meta, Encapsulation::None);
                     batch.push(packet);
                 }
                 None => {
@@ -119,38 +173,95 @@ impl WirePort {
         fits(true).or_else(|| fits(false))
     }
 
-    /// Sends `run` packets from `start` on through one socket.
-    fn send_run(&mut self, index: usize, batch: &Batch, start: usize, run: usize, sent: &mut Sent) {
-        let Some(socket) = self.sockets.get_mut(index) else {
-            return;
-        };
-        let outgoing = batch.iter().skip(start).take(run).map(|packet| Outgoing {
-            bytes: packet.octets(),
-            local: packet.meta.path.local.ip(),
-            remote: packet.meta.path.remote,
-            traffic_class: packet.meta.tos,
-        });
+    /// Sends packets of one run through one socket.
+    fn send_run(&mut self, index: usize, mut packets: &[Packet], sent: &mut Sent) {
         // Rare: an IPv6 packet of 1280 octets over a path that does not take it whole (RFC 2473 7.1).
-        let cut = batch
-            .iter()
-            .nth(start)
-            .is_some_and(|first| !first.meta.dont_fragment);
-        if cut && socket.allow_fragments(true).is_err() {
-            return;
-        }
-        let (too_long, too_big) = (&mut sent.too_long, &mut sent.too_big);
-        sent.packets += socket.send(outgoing, |failed, fault| {
-            if fault == Fault::TooBig {
-                *too_long += 1;
-                if too_big.is_none() {
-                    *too_big = batch.iter().nth(start + failed).and_then(learn_path_mtu);
+        let cut = packets.first().is_some_and(|first| !first.meta.dont_fragment);
+        if let Some(Socket::Udp(socket)) = self.sockets.get_mut(index)
+            && !cut
+            && self.refusals < REFUSALS
+        {
+            while !packets.is_empty() {
+                let (left, fault) = socket.send_runs(Segments(packets));
+                sent.packets += left;
+                packets = packets.get(left..).unwrap_or_default();
+                match fault {
+                    None => {}
+                    // Nothing more goes now.
+                    Some(Fault::WouldBlock | Fault::Gone) => return,
+                    // Packet by packet it will be seen whether it was the cutting.
+                    Some(fault) => {
+                        let single = self.send_each(index, packets, false, sent);
+                        self.refusals += u32::from(single && fault == Fault::Rejected);
+                        return;
+                    }
                 }
             }
-        });
+            return;
+        }
+        self.send_each(index, packets, cut, sent);
+    }
+
+    /// Sends packets one by one. Returns whether all left.
+    fn send_each(&mut self, index: usize, packets: &[Packet], cut: bool, sent: &mut Sent) -> bool {
+        let Some(socket) = self.sockets.get_mut(index) else {
+            return false;
+        };
+        if cut && socket.allow_fragments(true).is_err() {
+            return false;
+        }
+        let mut left = 0;
+        for packets in packets.chunks(BATCH) {
+            let outgoing = packets.iter().map(|packet| Outgoing {
+                bytes: packet.octets(),
+                local: packet.meta.path.local.ip(),
+                remote: packet.meta.path.remote,
+                traffic_class: packet.meta.tos,
+            });
+            let (too_long, too_big) = (&mut sent.too_long, &mut sent.too_big);
+            left += socket.send(outgoing, |failed, fault| {
+                if fault == Fault::TooBig {
+                    *too_long += 1;
+                    if too_big.is_none() {
+                        *too_big = packets.get(failed).and_then(learn_path_mtu);
+                    }
+                }
+            });
+        }
         if cut {
             // What could be set can be set back.
             let _ = socket.allow_fragments(false);
         }
+        sent.packets += left;
+        left == packets.len()
+    }
+}
+
+/// The runs that can leave in one piece: one place, one traffic class, one length.
+struct Segments<'a>(&'a [Packet]);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = SegmentedRun<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.0.first()?;
+        let size = first.len();
+        let (mut count, mut octets) = (1, size);
+        for packet in self.0.iter().skip(1).take(MOST_SEGMENTS - 1) {
+            let whole = octets == size * count;
+            let like = packet.meta.path.remote == first.meta.path.remote && packet.meta.tos == first.meta.tos;
+            if !whole || !like || packet.len() > size || octets + packet.len() > LONGEST_RUN {
+                break;
+            }
+            count += 1;
+            octets += packet.len();
+        }
+        let (packets, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(SegmentedRun {
+            packets,
+            segment: u16::try_from(size).unwrap_or(u16::MAX),
+        })
     }
 }
 
@@ -170,23 +281,16 @@ impl Port for WirePort {
 
     fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent {
         let mut sent = Sent::default();
-        let mut start = 0;
-        while let Some(first) = batch.iter().nth(start) {
+        let mut packets = &*batch.packets_mut();
+        while let Some(first) = packets.first() {
             let meta = first.meta;
-            let index = self.socket_for(&meta.path);
             // Usually the whole batch has one path.
-            let same = |packet: &&Packet| same_run(&packet.meta, &meta);
-            let run = batch
-                .iter()
-                .skip(start)
-                .take(BATCH)
-                .take_while(same)
-                .count()
-                .max(1);
-            if let Some(index) = index {
-                self.send_run(index, batch, start, run, &mut sent);
+            let same = packets.iter().take_while(|packet| same_run(&packet.meta, &meta));
+            let (run, rest) = packets.split_at(same.count());
+            if let Some(index) = self.socket_for(&meta.path) {
+                self.send_run(index, run, &mut sent);
             }
-            start += run;
+            packets = rest;
         }
         sent.lost = batch.len() - sent.packets;
         batch.recycle(pool);
@@ -202,36 +306,10 @@ impl Socket {
         }
     }
 
-    fn encapsulation(&self) -> Encapsulation {
-        match self {
-            Self::Udp(_) => Encapsulation::Udp,
-            Self::Raw(_) => Encapsulation::None,
-        }
-    }
-
-    /// Octets in front of the ESP header. All of a packet that has no ESP header: what is left is too short and counted so.
-    fn header_len(&self, octets: &[u8]) -> usize {
-        match self {
-            Self::Udp(_) => 0,
-            Self::Raw(raw) => raw.header_len(octets).unwrap_or(octets.len()),
-        }
-    }
-
     fn allow_fragments(&self, allowed: bool) -> io::Result<()> {
         match self {
             Self::Udp(udp) => udp.allow_fragments(allowed),
             Self::Raw(raw) => raw.allow_fragments(allowed),
-        }
-    }
-
-    fn receive<'a>(
-        &mut self,
-        rooms: impl Iterator<Item = &'a mut [u8]>,
-        each: impl FnMut(usize, Option<message::Meta>),
-    ) -> io::Result<usize> {
-        match self {
-            Self::Udp(udp) => udp.receive(rooms, each),
-            Self::Raw(raw) => raw.receive(rooms, each),
         }
     }
 
@@ -244,6 +322,19 @@ impl Socket {
             Self::Udp(udp) => udp.send(outgoing, failed),
             Self::Raw(raw) => raw.send(outgoing, failed),
         }
+    }
+}
+
+/// What is known of a datagram that was received.
+fn received_meta(meta: &message::Meta, encapsulation: Encapsulation) -> Meta {
+    Meta {
+        path: Path {
+            local: meta.local,
+            remote: meta.remote,
+            encapsulation,
+        },
+        tos: meta.traffic_class,
+        ..Meta::default()
     }
 }
 
@@ -278,3 +369,14 @@ fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {
         path_mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
     })
 }
+
+/// Pieces received by one call.
+const LANDINGS: usize = 32;
+/// Octets of the longest piece.
+const LANDING: usize = 1 << 16;
+/// Packets in one piece to be cut: what kernels took before they took 128.
+const MOST_SEGMENTS: usize = 64;
+/// Octets in one piece to be cut: the longest payload of a datagram of IPv4.
+const LONGEST_RUN: usize = 65_507;
+/// Refused pieces after which no more are made: a kernel that takes some takes all.
+const REFUSALS: u32 = 8;

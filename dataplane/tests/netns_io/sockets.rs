@@ -159,7 +159,7 @@ fn reports_too_long() {
     assert_eq!(path_mtu("10.93.0.1".parse().unwrap(), remote).unwrap(), 1400);
     let mut room = [0; 2048];
     let packet = until("an outer packet", || {
-        let len = tun.queues[0].read(&mut room).ok()?;
+        let len = tun.queues[0].read(&mut room).ok()?.1;
         (room[0] >> 4 == 4 && room[9] == 17).then(|| room[..len].to_vec())
     });
     assert_eq!(packet.len(), 1400);
@@ -180,7 +180,7 @@ fn cuts_ike() {
     let mut room = [0; 2048];
     let mut octets = 0;
     until("all fragments", || {
-        let len = tun.queues[0].read(&mut room).ok()?;
+        let len = tun.queues[0].read(&mut room).ok()?.1;
         if room[0] >> 4 == 4 && room[9] == 17 {
             octets += len - 20;
         }
@@ -225,7 +225,7 @@ fn cuts_what_may_be_cut() {
     let mut room = [0; 2048];
     let mut octets = 0;
     until("both fragments", || {
-        let len = tun.queues[0].read(&mut room).ok()?;
+        let len = tun.queues[0].read(&mut room).ok()?.1;
         if room[0] >> 4 == 4 && room[9] == 17 {
             octets += len - 20;
         }

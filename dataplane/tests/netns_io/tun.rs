@@ -51,7 +51,8 @@ fn reads() {
     let mut flows = std::collections::BTreeSet::new();
     for (queue, seen) in tun.queues.iter().zip(&mut seen) {
         while await_readable(queue.as_fd(), Duration::from_millis(100)) {
-            let len = queue.read(&mut room).unwrap();
+            let (header, len) = queue.read(&mut room).unwrap();
+            header.settle(&mut room[..len]).unwrap();
             let packet = &room[..len];
             // Router solicitations and the like come along.
             if packet[0] >> 4 != 4 || packet[9] != 17 {

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_short, c_uint, c_ulong};
 use std::fs::OpenOptions;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::io::sys::{self, check, check_len, retry};
 pub struct TunQueue {
     fd: OwnedFd,
     vnet: bool,
+    udp_segments: bool,
 }
 
 /// A TUN interface just opened.
@@ -93,16 +95,11 @@ impl TunQueue {
         }
     }
 
-    /// Reads one packet into `room`. Returns its length.
+    /// Reads one packet into `room`, and what the kernel says of it. Returns its length.
     ///
-    /// A packet longer than `room` is cut by the kernel without a word: `room` must hold the interface's MTU.
-    pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
-        if !self.vnet {
-            return retry(|| {
-                // SAFETY: `room` is writable for its length for the whole call.
-                check_len(unsafe { libc::read(self.fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) })
-            });
-        }
+    /// A packet longer than `room` is cut by the kernel without a word: `room` must hold the longest super-packet, or the
+    /// interface's MTU without offloads.
+    pub fn read(&self, room: &mut [u8]) -> io::Result<(VnetHeader, usize)> {
         let mut header = [0u8; vnet::LEN];
         let parts = [
             libc::iovec {
@@ -114,33 +111,53 @@ impl TunQueue {
                 iov_len: room.len(),
             },
         ];
-        // SAFETY: both parts are writable for their lengths and outlive the call.
-        let read = retry(|| check_len(unsafe { libc::readv(self.fd.as_raw_fd(), parts.as_ptr(), 2) }))?;
-        let len = read.checked_sub(vnet::LEN).ok_or(io::ErrorKind::InvalidData)?;
-        let packet = room.get_mut(..len).ok_or(io::ErrorKind::InvalidData)?;
-        VnetHeader::parse(&header)
-            .settle(packet)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(len)
+        let parts = if self.vnet { &parts[..] } else { &parts[1..] };
+        let count = c_int::try_from(parts.len()).unwrap_or(0);
+        // SAFETY: all parts are writable for their lengths and outlive the call.
+        let read = retry(|| check_len(unsafe { libc::readv(self.fd.as_raw_fd(), parts.as_ptr(), count) }))?;
+        let before = if self.vnet { vnet::LEN } else { 0 };
+        let len = read.checked_sub(before).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((VnetHeader::parse(&header), len))
     }
 
     /// Writes one packet. The kernel takes all of it or refuses it.
     pub fn write(&self, packet: &[u8]) -> io::Result<()> {
-        let header = VnetHeader::default().emit();
-        let parts = [
-            libc::iovec {
-                iov_base: header.as_ptr().cast_mut().cast(),
-                iov_len: vnet::LEN,
-            },
-            libc::iovec {
-                iov_base: packet.as_ptr().cast_mut().cast(),
-                iov_len: packet.len(),
-            },
-        ];
-        let parts = if self.vnet { &parts[..] } else { &parts[1..] };
-        let count = c_int::try_from(parts.len()).unwrap_or(0);
-        // SAFETY: writev(2) only reads from the parts, which are readable for their lengths and outlive the call.
-        retry(|| check_len(unsafe { libc::writev(self.fd.as_raw_fd(), parts.as_ptr(), count) })).map(drop)
+        self.write_parts(&VnetHeader::default(), std::iter::once(packet))
+    }
+
+    /// Writes one packet, or super-packet, that lies in several places: at most [`PARTS`] of them.
+    pub fn write_parts<'a>(
+        &self,
+        header: &VnetHeader,
+        octets: impl Iterator<Item = &'a [u8]>,
+    ) -> io::Result<()> {
+        let header = header.emit();
+        let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; PARTS + 1];
+        let mut count = 0;
+        let readable = |octets: &[u8]| libc::iovec {
+            iov_base: octets.as_ptr().cast_mut().cast(),
+            iov_len: octets.len(),
+        };
+        let mut places = parts.iter_mut();
+        if self.vnet
+            && let Some(part) = places.next()
+        {
+            part.write(readable(&header));
+            count += 1;
+        }
+        for (part, octets) in places.zip(octets) {
+            part.write(readable(octets));
+            count += 1;
+        }
+        let first = parts.as_ptr().cast::<libc::iovec>();
+        // SAFETY: the first `count` parts are initialised; writev(2) only reads from what they point at, which is readable for
+        // their lengths and outlives the call ('a outlives this function).
+        retry(|| check_len(unsafe { libc::writev(self.fd.as_raw_fd(), first, count) })).map(drop)
+    }
+
+    /// Whether super-packets of UDP may be written, too.
+    pub fn takes_udp_segments(&self) -> bool {
+        self.udp_segments
     }
 
     /// Whether packets carry a virtio-net header.
@@ -197,13 +214,13 @@ impl TunQueue {
             // SAFETY: TUNSETVNETHDRSZ reads an int.
             check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETVNETHDRSZ, &raw const size) })
                 .map_err(|error| system(name, HEADER_SIZE, error))?;
-            // No offload yet: every read is one complete packet.
-            let offloads: c_ulong = 0;
-            // SAFETY: TUNSETOFFLOAD takes its argument by value.
-            check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) })
-                .map_err(|error| system(name, "TUNSETOFFLOAD", error))?;
         }
-        Ok(Self { fd, vnet })
+        let udp_segments = vnet && offload(&fd).map_err(|error| system(name, "TUNSETOFFLOAD", error))?;
+        Ok(Self {
+            fd,
+            vnet,
+            udp_segments,
+        })
     }
 }
 
@@ -254,6 +271,21 @@ fn lengthen_queues(mut request: InterfaceRequest) -> io::Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFTXQLEN, &raw const request) }).map(drop)
 }
 
+/// Asks for super-packets and unfinished checksums. Returns whether the kernel knows those of UDP.
+fn offload(fd: &OwnedFd) -> io::Result<bool> {
+    let ask = |offloads: c_ulong| {
+        // SAFETY: TUNSETOFFLOAD takes its argument by value.
+        check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) })
+    };
+    let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+    match ask(tcp | TUN_F_USO4 | TUN_F_USO6) {
+        Ok(_) => Ok(true),
+        // Before Linux 6.2.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ask(tcp).map(|_| false),
+        Err(error) => Err(error),
+    }
+}
+
 fn exists(name: &str) -> bool {
     let Ok(name) = std::ffi::CString::new(name) else {
         return false;
@@ -296,6 +328,8 @@ impl InterfaceRequest {
     }
 }
 
+/// Places that one packet to be written may lie in.
+pub const PARTS: usize = super::coalesce::MOST;
 /// Packets that wait in a queue for its thread.
 const QUEUE_LENGTH: c_int = 4000;
 const ATTACH: &str = "TUNSETIFF";
@@ -306,6 +340,12 @@ const IFREQ_LEN: usize = size_of::<libc::ifreq>();
 const TUNSETIFF: libc::Ioctl = iow(202, size_of::<c_int>());
 const TUNSETOFFLOAD: libc::Ioctl = iow(208, size_of::<c_uint>());
 const TUNSETVNETHDRSZ: libc::Ioctl = iow(216, size_of::<c_int>());
+const TUN_F_CSUM: c_ulong = 0x01;
+const TUN_F_TSO4: c_ulong = 0x02;
+const TUN_F_TSO6: c_ulong = 0x04;
+const TUN_F_TSO_ECN: c_ulong = 0x08;
+const TUN_F_USO4: c_ulong = 0x20;
+const TUN_F_USO6: c_ulong = 0x40;
 const IFF_TUN: u16 = 0x0001;
 const IFF_MULTI_QUEUE: u16 = 0x0100;
 const IFF_NO_PI: u16 = 0x1000;

@@ -1,8 +1,13 @@
 //! TUN interfaces with several queues.
 
+mod coalesce;
 pub mod device;
 pub mod port;
+mod split;
 pub mod vnet;
 
 pub use device::{OpenTun, TunError, TunQueue};
 pub use port::TunPort;
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::TunQueue;
+use super::coalesce::Run;
+use super::split::Splitter;
 use crate::api::TunnelId;
 use crate::buffer::{Batch, Packet, Pool};
 use crate::io::fault::Fault;
@@ -16,18 +18,24 @@ use crate::io::{Port, Sent};
 /// busy tunnel cannot starve a quiet one.
 ///
 /// Concurrency: owned by one queue thread.
-#[derive(Debug, Default)]
 pub struct TunPort {
     interfaces: HashMap<TunnelId, TunQueue>,
     ready: Vec<TunnelId>,
-    /// A packet taken from the pool for a read that found nothing; used by the next read.
-    spare: Option<Packet>,
+    /// The last read.
+    splitter: Splitter,
+    /// How often the kernel has refused several packets as one and then taken the first alone.
+    refusals: u32,
 }
 
 impl TunPort {
     /// A port without interfaces.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            interfaces: HashMap::new(),
+            ready: Vec::new(),
+            splitter: Splitter::new(),
+            refusals: 0,
+        }
     }
 
     /// Adds the interface of a tunnel; replaces the one it had.
@@ -51,46 +59,96 @@ impl TunPort {
         self.ready.push(tunnel);
     }
 
-    /// Reads one interface until it is empty or the batch is full.
+    /// Reads one interface until it is empty or the batch is full. The last super-packet is taken whole.
     fn read_all(&mut self, tunnel: TunnelId, batch: &mut Batch, pool: &mut Pool) -> usize {
-        let mut count = 0;
+        let before = batch.len();
         let Some(queue) = self.interfaces.get(&tunnel) else {
             return 0;
         };
         let mut refused = 0;
         while batch.vacancy() > 0 {
-            let mut packet = self.spare.take().unwrap_or_else(|| pool.take());
-            match queue.read(packet.room()) {
-                Ok(len) => {
-                    packet.commit(len);
-                    packet.meta.tunnel = tunnel;
-                    batch.push(packet);
-                    count += 1;
-                    continue;
-                }
-                Err(error) => {
-                    self.spare = Some(packet);
-                    match Fault::of(&error) {
-                        // One packet the kernel or the vnet header made unusable: the next may be good.
-                        Fault::Rejected if refused < REFUSED_IN_A_ROW => refused += 1,
-                        Fault::Gone => {
-                            // Someone deleted the interface. Closing our end keeps epoll from reporting it for ever.
-                            self.interfaces.remove(&tunnel);
-                            break;
-                        }
-                        Fault::WouldBlock
-                        | Fault::Rejected
-                        | Fault::TooBig
-                        | Fault::Unreachable
-                        | Fault::Refused
-                        | Fault::NoBuffers
-                        | Fault::Forbidden => break,
+            let read = queue.read(self.splitter.room()).and_then(|(header, len)| {
+                let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                self.splitter.begin(&header, len).map_err(invalid)
+            });
+            match read {
+                Ok(()) => {
+                    while let Some(mut packet) = self.splitter.next(pool) {
+                        packet.meta.tunnel = tunnel;
+                        batch.push(packet);
                     }
                 }
+                Err(error) => match Fault::of(&error) {
+                    // One packet the kernel or the vnet header made unusable: the next may be good.
+                    Fault::Rejected if refused < REFUSED_IN_A_ROW => refused += 1,
+                    Fault::Gone => {
+                        // Someone deleted the interface. Closing our end keeps epoll from reporting it for ever.
+                        self.interfaces.remove(&tunnel);
+                        break;
+                    }
+                    Fault::WouldBlock
+                    | Fault::Rejected
+                    | Fault::TooBig
+                    | Fault::Unreachable
+                    | Fault::Refused
+                    | Fault::NoBuffers
+                    | Fault::Forbidden => break,
+                },
             }
         }
-        count
+        batch.len() - before
     }
+}
+
+/// Writes the first packets of a batch, as one if they are a run. Returns how many they were, and whether they were taken.
+fn write_first(queue: &TunQueue, packets: &mut [Packet], refusals: &mut u32) -> (usize, bool) {
+    let join = *refusals < REFUSALS && queue.has_vnet_header();
+    if let Some(run) = join
+        .then(|| Run::of(packets, queue.takes_udp_segments()))
+        .flatten()
+        && let Some(packets) = packets.get_mut(..run.count)
+    {
+        match write_run(queue, packets, &run) {
+            Ok(()) => return (run.count, true),
+            Err(error) if Fault::of(&error) == Fault::Rejected => {
+                // An interface that is down refuses single packets, too.
+                let alone = packets
+                    .first()
+                    .is_some_and(|packet| queue.write(packet.octets()).is_ok());
+                *refusals += u32::from(alone);
+                return (1, alone);
+            }
+            Err(_) => return (run.count, false),
+        }
+    }
+    (
+        1,
+        packets
+            .first()
+            .is_some_and(|packet| queue.write(packet.octets()).is_ok()),
+    )
+}
+
+fn write_run(queue: &TunQueue, packets: &mut [Packet], run: &Run) -> io::Result<()> {
+    let flags = packets.last().and_then(|last| run.flags(last.octets()));
+    let (first, rest) = packets.split_first_mut().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut before = [0; LONGEST_HEADERS];
+    let (kept, _) = before
+        .split_at_mut_checked(run.headers)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let octets = first.octets_mut();
+    kept.copy_from_slice(octets.get(..run.headers).ok_or(io::ErrorKind::InvalidInput)?);
+    let header = run.head(octets, flags).ok_or(io::ErrorKind::InvalidInput)?;
+    let payloads = rest
+        .iter()
+        .filter_map(|packet| packet.octets().get(run.headers..));
+    let result = queue.write_parts(&header, std::iter::once(first.octets()).chain(payloads));
+    if result.is_err()
+        && let Some(headers) = first.octets_mut().get_mut(..run.headers)
+    {
+        headers.copy_from_slice(kept);
+    }
+    result
 }
 
 impl Port for TunPort {
@@ -106,17 +164,23 @@ impl Port for TunPort {
 
     fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent {
         let mut sent = Sent::default();
-        for packet in batch.drain() {
-            let written = self
-                .interfaces
-                .get(&packet.meta.tunnel)
-                .is_some_and(|tun| tun.write(packet.octets()).is_ok());
-            sent.packets += usize::from(written);
-            sent.lost += usize::from(!written);
-            pool.give(packet);
+        let mut packets = batch.packets_mut();
+        while let Some(first) = packets.first() {
+            let (count, written) = match self.interfaces.get(&first.meta.tunnel) {
+                Some(queue) => write_first(queue, packets, &mut self.refusals),
+                None => (1, false),
+            };
+            sent.packets += if written { count } else { 0 };
+            sent.lost += if written { 0 } else { count };
+            packets = packets.get_mut(count..).unwrap_or_default();
         }
+        batch.recycle(pool);
         sent
     }
 }
 
 const REFUSED_IN_A_ROW: usize = 8;
+/// Refused super-packets after which no more are made: a kernel that takes some takes all.
+const REFUSALS: u32 = 8;
+/// IPv6 and TCP with all its options.
+const LONGEST_HEADERS: usize = 100;

@@ -35,9 +35,15 @@ pub enum VnetError {
     /// The checksum is to be written outside of the packet.
     #[error("the checksum lies outside of the packet")]
     ChecksumOutside,
-    /// A super-packet although TUNSETOFFLOAD asked for none.
+    /// A super-packet of a kind that TUNSETOFFLOAD did not ask for.
     #[error("a segmentation offload that was not asked for")]
     UnexpectedSegments,
+    /// A super-packet whose headers do not fit it, or its header.
+    #[error("the headers of a super-packet contradict each other")]
+    Contradiction,
+    /// A packet, or a segment of one, longer than the room for it.
+    #[error("longer than a packet may be")]
+    TooLong,
 }
 
 impl VnetHeader {
@@ -106,6 +112,14 @@ fn ones_complement(bytes: &[u8]) -> u16 {
 pub const F_NEEDS_CSUM: u8 = 1;
 /// Not a super-packet.
 pub const GSO_NONE: u8 = 0;
+/// TCP over IPv4.
+pub const GSO_TCPV4: u8 = 1;
+/// TCP over IPv6.
+pub const GSO_TCPV6: u8 = 4;
+/// UDP datagrams of one length, the last may be shorter (Linux 6.2).
+pub const GSO_UDP_L4: u8 = 5;
+/// With one of the TCP kinds: the first segment has CWR set (RFC 3168 6.1.2), the others must not have it.
+pub const GSO_ECN: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

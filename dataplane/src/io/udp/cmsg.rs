@@ -20,6 +20,8 @@ pub(crate) struct Said {
     pub(crate) local: Option<IpAddr>,
     /// Its TOS or traffic class octet: DSCP and ECN.
     pub(crate) traffic_class: Option<u8>,
+    /// Several datagrams of one flow were joined: the length of each but the last (UDP_GRO).
+    pub(crate) segment: Option<u16>,
     /// The error that an earlier datagram to the message's address met (`errno`), read from the error queue.
     pub(crate) error: Option<i32>,
 }
@@ -59,6 +61,11 @@ impl Control {
         }
     }
 
+    /// Asks, after what took `used` octets, to be cut into datagrams of `size` octets (UDP_SEGMENT). Returns the octets used.
+    pub(crate) fn ask_segments(&mut self, used: usize, size: u16) -> usize {
+        self.push(used, libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes())
+    }
+
     /// Reads what the kernel wrote into the first `len` octets. Total: unknown, short and broken messages are skipped.
     pub(crate) fn said(&self, len: usize) -> Said {
         let mut said = Said::default();
@@ -85,6 +92,11 @@ impl Control {
                     said.traffic_class = data
                         .first_chunk::<4>()
                         .and_then(|&octets| u8::try_from(c_int::from_ne_bytes(octets)).ok());
+                }
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    said.segment = data
+                        .first_chunk::<4>()
+                        .and_then(|&octets| u16::try_from(c_int::from_ne_bytes(octets)).ok());
                 }
                 // struct sock_extended_err begins with the error.
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
@@ -165,6 +177,7 @@ mod tests {
             Said {
                 local: Some(local),
                 traffic_class: Some(0xb9),
+                segment: None,
                 error: None,
             }
         );
@@ -190,6 +203,21 @@ mod tests {
             let used = asked.ask(local.parse().unwrap(), 0, v6);
             assert_eq!(used, align(HEADER + 4), "{local}");
         }
+    }
+
+    #[test]
+    fn segments_are_asked_for_behind_the_rest_and_a_length_of_joined_datagrams_is_read() {
+        let mut asked = Control::new();
+        let class = asked.ask("2001:db8::7".parse().unwrap(), 0, true);
+        let used = asked.ask_segments(class, 1472);
+        assert_eq!(used, class + align(HEADER + 2));
+        assert_eq!(
+            asked.bytes[class + HEADER..class + HEADER + 2],
+            1472u16.to_ne_bytes()
+        );
+        let mut heard = Control::new();
+        let used = heard.push(0, libc::SOL_UDP, libc::UDP_GRO, &1472i32.to_ne_bytes());
+        assert_eq!(heard.said(used).segment, Some(1472));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::cmsg::{self, Control};
+use crate::buffer::{self, Packet};
 use crate::io::fault::Fault;
 use crate::io::sys::{Name, check, retry};
 
@@ -26,6 +27,8 @@ pub struct Meta {
     pub len: usize,
     /// There was more than the room given; the rest is lost.
     pub truncated: bool,
+    /// Several datagrams in one: the length of each but the last, which may be shorter.
+    pub segment: Option<u16>,
     /// Not a datagram but what became of an earlier one of ours to `remote` (`errno`).
     pub error: Option<i32>,
 }
@@ -41,6 +44,15 @@ pub struct Outgoing<'a> {
     pub remote: SocketAddr,
     /// TOS or traffic class octet.
     pub traffic_class: u8,
+}
+
+/// Packets that leave as one piece, which the kernel cuts.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentedRun<'a> {
+    /// All to one place, all of the same length; the last may be shorter.
+    pub packets: &'a [Packet],
+    /// The length of each but the last.
+    pub segment: u16,
 }
 
 /// Names and control messages of one batch, kept between calls.
@@ -96,7 +108,7 @@ impl Exchange {
                 iov_len: room.len(),
             });
             name.len = Name::CAPACITY;
-            header.write(message(name, part, control, cmsg::CAPACITY));
+            header.write(message(name, std::slice::from_mut(part), control, cmsg::CAPACITY));
             count += 1;
         }
         if count == 0 {
@@ -144,7 +156,7 @@ impl Exchange {
             });
             *name = Name::from(datagram.remote);
             let used = control.ask(datagram.local, datagram.traffic_class, datagram.remote.is_ipv6());
-            header.write(message(name, part, control, used));
+            header.write(message(name, std::slice::from_mut(part), control, used));
             count += 1;
         }
         let (mut done, mut sent) = (0, 0);
@@ -176,6 +188,60 @@ impl Exchange {
         }
         sent
     }
+
+    /// Sends runs of packets without waiting, each run in one piece that the kernel cuts (UDP_SEGMENT), in order.
+    ///
+    /// Returns how many packets were sent, and why the next one was not: what follows it was not tried.
+    pub(crate) fn send_runs<'a>(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        runs: impl Iterator<Item = SegmentedRun<'a>>,
+    ) -> (usize, Option<Fault>) {
+        let mut parts = [EMPTY; PARTS];
+        let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
+        let mut counts = [0; BATCH];
+        let mut room = &mut parts[..];
+        let mut count = 0;
+        let slots = headers
+            .iter_mut()
+            .zip(&mut counts)
+            .zip(self.names.iter_mut().zip(self.controls.iter_mut()));
+        for (((header, packets), (name, control)), run) in slots.zip(runs) {
+            let Some((now, later)) = std::mem::take(&mut room).split_at_mut_checked(run.packets.len()) else {
+                break;
+            };
+            for (part, packet) in now.iter_mut().zip(run.packets) {
+                let octets = packet.octets();
+                part.iov_base = octets.as_ptr().cast_mut().cast();
+                part.iov_len = octets.len();
+            }
+            let buffer::Meta { path, tos, .. } =
+                run.packets.first().map(|first| first.meta).unwrap_or_default();
+            *name = Name::from(path.remote);
+            let mut used = control.ask(path.local.ip(), tos, path.remote.is_ipv6());
+            if run.packets.len() > 1 {
+                used = control.ask_segments(used, run.segment);
+            }
+            header.write(message(name, now, control, used));
+            *packets = run.packets.len();
+            count += 1;
+            room = later;
+        }
+        let mut done = 0;
+        while done < count {
+            let vlen = c_uint::try_from(count - done).unwrap_or(0);
+            let first = headers[done..].as_mut_ptr().cast::<libc::mmsghdr>();
+            let (fd, flags) = (fd.as_raw_fd(), libc::MSG_DONTWAIT);
+            // SAFETY: headers `done..count` are initialised; sendmmsg(2) reads the names, control messages and parts they
+            // point at, all of which outlive the call ('a outlives this function), and writes only `msg_len`.
+            match retry(|| check(unsafe { libc::sendmmsg(fd, first, vlen, flags as _) })) {
+                Ok(now) => done += usize::try_from(now).unwrap_or(0).clamp(1, count - done),
+                // The error is that of the first not sent yet.
+                Err(error) => return (counts[..done].iter().sum(), Some(Fault::of(&error))),
+            }
+        }
+        (counts[..done].iter().sum(), None)
+    }
 }
 
 fn meta(header: &libc::mmsghdr, name: &Name, control: &Control, bound: SocketAddr) -> Option<Meta> {
@@ -187,6 +253,7 @@ fn meta(header: &libc::mmsghdr, name: &Name, control: &Control, bound: SocketAdd
         traffic_class: said.traffic_class.unwrap_or(0),
         len: usize::try_from(header.msg_len).unwrap_or(0),
         truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        segment: said.segment.filter(|length| *length > 0),
         error: said.error,
     })
 }
@@ -194,7 +261,7 @@ fn meta(header: &libc::mmsghdr, name: &Name, control: &Control, bound: SocketAdd
 #[allow(clippy::cast_possible_truncation)] // Lengths are below CAPACITY; their types differ between glibc and musl.
 fn message(
     name: &mut Name,
-    part: &mut libc::iovec,
+    parts: &mut [libc::iovec],
     control: &mut Control,
     control_len: usize,
 ) -> libc::mmsghdr {
@@ -202,12 +269,19 @@ fn message(
     let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
     header.msg_hdr.msg_name = name.as_mut_ptr().cast();
     header.msg_hdr.msg_namelen = name.len;
-    header.msg_hdr.msg_iov = part;
-    header.msg_hdr.msg_iovlen = 1;
+    header.msg_hdr.msg_iov = parts.as_mut_ptr();
+    header.msg_hdr.msg_iovlen = parts.len() as _;
     header.msg_hdr.msg_control = control.as_mut_ptr().cast();
     header.msg_hdr.msg_controllen = control_len as _;
     header
 }
+
+const EMPTY: libc::iovec = libc::iovec {
+    iov_base: std::ptr::null_mut(),
+    iov_len: 0,
+};
+/// Packets in one call of [`Exchange::send_runs`].
+const PARTS: usize = 256;
 
 /// No address in particular.
 pub(crate) const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

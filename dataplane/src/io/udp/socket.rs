@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::message::{BATCH, Exchange, Meta, Outgoing};
+use super::message::{BATCH, Exchange, Meta, Outgoing, SegmentedRun};
 use crate::io::fault::Fault;
 use crate::io::sys;
 
@@ -33,6 +33,8 @@ impl UdpSocket {
             prepare(fd.as_fd(), address.ip(), buffer)?;
             // RFC 4301 8.2: the outer packet is never cut, the inner one is told the path MTU.
             set_fragmentation(fd.as_fd(), address.ip(), false)?;
+            // Linux 5.0; before, each datagram comes by itself.
+            let _ = sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
             sys::bind(fd.as_fd(), address)?;
             let bound = sys::local_address(fd.as_fd())?;
             // Port 0 asked the kernel to choose; the others of the group take its choice.
@@ -69,6 +71,11 @@ impl UdpSocket {
         failed: impl FnMut(usize, Fault),
     ) -> usize {
         self.exchange.send(self.fd.as_fd(), datagrams, failed)
+    }
+
+    /// Sends runs of packets, each cut by the kernel. Returns how many packets left, and why the next did not.
+    pub fn send_runs<'a>(&mut self, runs: impl Iterator<Item = SegmentedRun<'a>>) -> (usize, Option<Fault>) {
+        self.exchange.send_runs(self.fd.as_fd(), runs)
     }
 
     /// Whether IP may cut what is sent from now on.
