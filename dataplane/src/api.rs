@@ -209,6 +209,38 @@ pub struct Config {
     pub socket_buffer: usize,
     /// `/dev/net/tun`.
     pub tun_device: PathBuf,
+    /// What the kernel may do for many packets at once.
+    pub offloads: Offloads,
+}
+
+/// What the kernel is asked to do for many packets at once. A kernel that does not have one of these works without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// TUNSETOFFLOAD: super-packets and unfinished checksums from and to the TUN.
+    pub tun: bool,
+    /// UDP_SEGMENT: several ESP packets in one call, cut by the kernel or the network card.
+    pub gso: bool,
+    /// UDP_GRO: several ESP packets of one flow from one call.
+    pub gro: bool,
+}
+
+impl Default for Offloads {
+    fn default() -> Self {
+        Self {
+            tun: true,
+            gso: true,
+            gro: true,
+        }
+    }
+}
+
+/// One of the [`Offloads`] that can turn out not to work only when it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// Super-packets to the TUN.
+    Tun,
+    /// UDP_SEGMENT.
+    Gso,
 }
 
 /// Counts of one CHILD SA since installation.
@@ -247,6 +279,8 @@ pub enum Punted {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// The kernel refused this several times; the queue does without it from now on.
+    Refused(Offload),
     /// A packet that sprang the trap of a tunnel. Rate-limited.
     Wanted {
         /// The tunnel.

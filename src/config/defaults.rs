@@ -5,8 +5,8 @@ use std::time::Duration;
 use xvpn_ike::config::{EncapsulationPolicy, TransportPolicy};
 use xvpn_ike::negotiate::proposal::{self, EspProposal, IkeProposal};
 
-use super::Start;
 use super::proposals::PostQuantum;
+use super::{Offload, Start};
 
 /// Where the configuration is. `conf.d/*.toml` beside it is read too.
 pub const CONFIG_FILE: &str = "/etc/xvpn/xvpn.toml";
@@ -17,6 +17,12 @@ pub const CONFIG_FOLDER: &str = "conf.d";
 pub const LISTEN: [&str; 2] = ["0.0.0.0", "::"];
 /// `gateway.queues`: one worker per core.
 pub const QUEUES: usize = 0;
+/// `gateway.offload`: all that the kernel has.
+pub const OFFLOAD: Offload = Offload {
+    tun: true,
+    gso: true,
+    gro: true,
+};
 /// `gateway.state_dir`.
 pub const STATE_DIR: &str = "/run/xvpn";
 /// `gateway.manage_sysctls`.

@@ -65,12 +65,25 @@ pub struct GatewayConfig {
     pub tcp_port: Option<u16>,
     /// Worker threads; 0 is one per core.
     pub queues: usize,
+    /// What the kernel may do for many packets at once.
+    pub offload: Offload,
     /// Directory of the control socket and of the ledger of host changes.
     pub state_dir: PathBuf,
     /// Set the sysctls that forwarding needs (and undo them on exit).
     pub manage_sysctls: bool,
     /// A log filter such as `info` or `info,xvpn_ike=debug`.
     pub log: String,
+}
+
+/// What the kernel may do for many packets at once; where it cannot, the gateway works without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offload {
+    /// Super-packets from and to the interfaces.
+    pub tun: bool,
+    /// Several ESP packets in one call, cut by the kernel (UDP_SEGMENT).
+    pub gso: bool,
+    /// Several ESP packets from one call (UDP_GRO).
+    pub gro: bool,
 }
 
 /// One tunnel: one peer, one interface.

@@ -24,6 +24,7 @@ pub(super) struct RawGateway {
     pub(super) nat_port: Option<At<u32>>,
     pub(super) tcp_port: Option<At<u32>>,
     pub(super) queues: Option<At<u32>>,
+    pub(super) offload: Option<At<Vec<At<String>>>>,
     pub(super) id: Option<At<String>>,
     pub(super) state_dir: Option<At<String>>,
     pub(super) manage_sysctls: Option<At<bool>>,
@@ -180,6 +181,7 @@ impl RawGateway {
             section.integer("queues", 0..=256, out),
             out,
         );
+        merge_key("offload", &mut self.offload, section.strings("offload", out), out);
         merge_key("id", &mut self.id, section.string("id", out), out);
         merge_key(
             "state_dir",

@@ -17,7 +17,7 @@ use xvpn_ike::negotiate::transform::{Encryption, Integrity};
 
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
-use crate::config::TunnelConfig;
+use crate::config::{Offload, TunnelConfig};
 
 /// The running dataplane, in the words of `ike`.
 pub struct Bridge {
@@ -52,13 +52,20 @@ pub struct Unbridgeable(ike::ChildSuite);
 
 impl Bridge {
     /// Starts the dataplane: one thread per queue, its sockets at these addresses.
-    pub fn start(queues: usize, udp: Vec<SocketAddr>, ports: Ports) -> io::Result<(Self, Upward)> {
+    pub fn start(
+        queues: usize,
+        offload: Offload,
+        udp: Vec<SocketAddr>,
+        ports: Ports,
+    ) -> io::Result<(Self, Upward)> {
+        let Offload { tun, gso, gro } = offload;
         let dp::Started { control, punts, ike } = dp::Control::start(&dp::Config {
             queues,
             udp,
             raw_esp: true,
             socket_buffer: SOCKET_BUFFER,
             tun_device: TUN_DEVICE.into(),
+            offloads: dp::Offloads { tun, gso, gro },
         })?;
         Ok((
             Self {

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
-use xvpn_dataplane::api::Punted;
+use xvpn_dataplane::api::{Offload, Punted};
 use xvpn_dataplane::io::udp::{IkeInbox, IkeSocket};
 use xvpn_dataplane::queue::PuntReceiver;
 
@@ -65,6 +65,13 @@ pub enum Arrived {
     Wanted {
         /// The tunnel.
         tunnel: u32,
+    },
+    /// Something that the kernel refused, so that a queue does without it.
+    Refused {
+        /// What, in words.
+        what: &'static str,
+        /// What `gateway.offload` calls it.
+        name: &'static str,
     },
     /// ESP that no SA fits.
     UnknownSpi {
@@ -211,6 +218,13 @@ impl Sources {
                 }
                 Some(Punted::Wanted { tunnel }) => {
                     return Poll::Ready(Arrived::Wanted { tunnel: tunnel.0 });
+                }
+                Some(Punted::Refused(offload)) => {
+                    let (what, name) = match offload {
+                        Offload::Tun => ("super-packets to an interface", "tun"),
+                        Offload::Gso => ("ESP packets in one piece (UDP_SEGMENT)", "gso"),
+                    };
+                    return Poll::Ready(Arrived::Refused { what, name });
                 }
                 Some(Punted::UnknownSpi { spi, remote }) => {
                     return Poll::Ready(Arrived::UnknownSpi { spi: spi.0, remote });

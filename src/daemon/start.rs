@@ -271,7 +271,8 @@ fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
         .iter()
         .map(|address| SocketAddr::new(*address, ports.nat_t))
         .collect();
-    let (bridge, upward) = Bridge::start(queues(config), udp, ports).map_err(DaemonError::Bind)?;
+    let (bridge, upward) =
+        Bridge::start(queues(config), gateway.offload, udp, ports).map_err(DaemonError::Bind)?;
     let listen = gateway.listen.iter();
     let wanted = tcp::Wanted {
         listen: gateway.tcp_port.map_or_else(Vec::new, |port| {

@@ -176,6 +176,9 @@ impl Supervisor {
             Wake::Arrived(Arrived::Connected(Ends { local, remote })) => {
                 self.handle(Input::Connected(Path { local, remote }));
             }
+            Wake::Arrived(Arrived::Refused { what, name }) => tracing::warn!(
+                "the kernel refuses {what}: a queue goes on without; leave {name:?} out of `offload` to start without"
+            ),
             Wake::Arrived(Arrived::Wanted { tunnel }) => self.on_wanted(ConnectionId(tunnel)),
             Wake::Arrived(Arrived::UnknownSpi { spi, remote }) => {
                 tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");

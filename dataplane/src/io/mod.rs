@@ -13,7 +13,7 @@ pub mod wire;
 
 use std::io;
 
-use crate::api::TunnelId;
+use crate::api::{Offload, TunnelId};
 use crate::buffer::{Batch, Pool};
 
 pub use memory::MemoryPort;
@@ -30,6 +30,11 @@ pub trait Port {
 
     /// Takes all of `batch` and returns the packets to `pool`. Never waits: what cannot be sent now is lost and counted.
     fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent;
+
+    /// An offload that the kernel refused so often that the port does without it from now on. Said once.
+    fn take_refused(&mut self) -> Option<Offload> {
+        None
+    }
 }
 
 /// What became of a batch that was sent.

@@ -11,7 +11,7 @@ use super::udp::message::{self, BATCH, SegmentedRun};
 use super::udp::socket::path_mtu;
 use super::udp::{Outgoing, UdpSocket};
 use super::{Port, Sent, TooBig};
-use crate::api::{Encapsulation, Path};
+use crate::api::{Encapsulation, Offload, Path};
 use crate::buffer::{Batch, MAX_LEN, Meta, Packet, Pool};
 use crate::discard::Discard;
 use crate::stats::QueueStats;
@@ -31,7 +31,9 @@ pub struct WirePort {
     landing: Box<[u8]>,
     /// Datagrams that came in one piece lately.
     joined: usize,
-    /// How often the kernel has refused to cut a run that it then took packet by packet.
+    /// Whether the kernel is asked to cut runs of packets (UDP_SEGMENT).
+    segment: bool,
+    /// How often it has refused to cut a run that it then took packet by packet.
     refusals: u32,
     stats: Arc<QueueStats>,
 }
@@ -56,9 +58,16 @@ impl WirePort {
             // Zeros from the kernel: a page that is never written to is never resident.
             landing: vec![0; LANDINGS * LANDING].into_boxed_slice(),
             joined: 1,
+            segment: true,
             refusals: 0,
             stats,
         }
+    }
+
+    /// Hands the kernel packets one by one.
+    pub fn without_segmentation(mut self) -> Self {
+        self.segment = false;
+        self
     }
 
     /// What to wait for, each with the name to mark it ready by.
@@ -179,7 +188,7 @@ impl WirePort {
         let cut = packets.first().is_some_and(|first| !first.meta.dont_fragment);
         if let Some(Socket::Udp(socket)) = self.sockets.get_mut(index)
             && !cut
-            && self.refusals < REFUSALS
+            && self.segment
         {
             while !packets.is_empty() {
                 let (left, fault) = socket.send_runs(Segments(packets));
@@ -193,6 +202,7 @@ impl WirePort {
                     Some(fault) => {
                         let single = self.send_each(index, packets, false, sent);
                         self.refusals += u32::from(single && fault == Fault::Rejected);
+                        self.segment = self.refusals < REFUSALS;
                         return;
                     }
                 }
@@ -295,6 +305,14 @@ impl Port for WirePort {
         sent.lost = batch.len() - sent.packets;
         batch.recycle(pool);
         sent
+    }
+
+    fn take_refused(&mut self) -> Option<Offload> {
+        let refused = self.refusals >= REFUSALS;
+        if refused {
+            self.refusals = 0;
+        }
+        refused.then_some(Offload::Gso)
     }
 }
 

@@ -62,7 +62,7 @@ impl PuntSender {
     /// Hands something up. False if the ring is full and it was dropped, or if it is a hint too many.
     pub fn push(&mut self, punted: Punted) -> bool {
         let granted = match &punted {
-            Punted::Ike { .. } => true,
+            Punted::Ike { .. } | Punted::Refused(_) => true,
             Punted::UnknownSpi { .. } => self.hints.take(Instant::now()),
             Punted::Wanted { .. } => self.wishes.take(Instant::now()),
         };
@@ -142,7 +142,7 @@ fn weight(punted: &Punted) -> usize {
     size_of::<Punted>()
         + match punted {
             Punted::Ike { bytes, .. } => bytes.len(),
-            Punted::UnknownSpi { .. } | Punted::Wanted { .. } => 0,
+            Punted::UnknownSpi { .. } | Punted::Wanted { .. } | Punted::Refused(_) => 0,
         }
 }
 

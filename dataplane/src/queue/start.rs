@@ -25,6 +25,7 @@ use crate::io::wire::WirePort;
 pub struct Workers {
     threads: Vec<Thread>,
     tun_device: PathBuf,
+    offload_tun: bool,
 }
 
 struct Thread {
@@ -44,10 +45,14 @@ impl Workers {
         let mut workers = Self {
             threads: Vec::with_capacity(queues),
             tun_device: config.tun_device.clone(),
+            offload_tun: config.offloads.tun,
         };
         for (index, (udp, raw)) in sockets.of_queues.into_iter().enumerate() {
             let stats = shared.queue_stats(index);
-            let wire = WirePort::new(udp, raw, Arc::clone(&stats));
+            let mut wire = WirePort::new(udp, raw, Arc::clone(&stats));
+            if !config.offloads.gso {
+                wire = wire.without_segmentation();
+            }
             let queue = Queue::new(TunPort::new(), wire, stats, punt.clone());
             let (worker, line) = Worker::new(index, Arc::clone(&shared), queue)?;
             let handle = Builder::new()
@@ -62,8 +67,16 @@ impl Workers {
     ///
     /// Returns a note for the operator if the kernel lacks a feature.
     pub fn open_tunnel(&self, spec: &TunnelSpec) -> io::Result<Option<String>> {
-        let open = TunQueue::open(&self.tun_device, &spec.interface, self.threads.len())?;
-        for (thread, queue) in self.threads.iter().zip(open.queues) {
+        let mut open = TunQueue::open(&self.tun_device, &spec.interface, self.threads.len())?;
+        for (thread, mut queue) in self.threads.iter().zip(open.queues) {
+            if self.offload_tun
+                && let Err(error) = queue.offload()
+            {
+                let name = &spec.interface;
+                open.note = Some(format!(
+                    "interface {name}: no segmentation offload (TUNSETOFFLOAD: {error})"
+                ));
+            }
             thread.line.order(Order::Open(spec.id, queue));
         }
         Ok(open.note)
@@ -139,7 +152,12 @@ impl Sockets {
         sockets.of_queues.resize_with(queues, Default::default);
         for &address in &config.udp {
             match UdpSocket::group(address, queues, config.socket_buffer) {
-                Ok(group) => sockets.add_udp(group)?,
+                Ok(group) => {
+                    if config.offloads.gro {
+                        group.iter().for_each(UdpSocket::join_datagrams);
+                    }
+                    sockets.add_udp(group)?;
+                }
                 // `[::]` is in everyone's configuration, IPv6 is not in every kernel.
                 Err(error) if address.ip().is_unspecified() && no_family(&error) && config.udp.len() > 1 => {}
                 Err(error) => return Err(explain_udp(address, &error)),
@@ -233,6 +251,7 @@ mod tests {
         Workers {
             threads: vec![Thread { line, handle }],
             tun_device: PathBuf::new(),
+            offload_tun: false,
         }
     }
 

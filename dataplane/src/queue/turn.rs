@@ -93,6 +93,9 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             if let Some(too_big) = sent.too_big {
                 tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
             }
+            if let Some(offload) = self.wire.take_refused() {
+                self.punt.push(Punted::Refused(offload));
+            }
         }
         self.send_to_tun();
         Ok(count)
@@ -132,6 +135,9 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         if !self.to_tun.is_empty() {
             let sent = self.tun.send(&mut self.to_tun, &mut self.pool);
             self.stats.discard_many(Discard::TunRefused, count(sent.lost));
+            if let Some(offload) = self.tun.take_refused() {
+                self.punt.push(Punted::Refused(offload));
+            }
         }
     }
 

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xvpn_dataplane::{Encapsulation, Punted, Spi, TunnelId, TunnelSpec};
+use xvpn_dataplane::{Encapsulation, Offloads, Punted, Spi, TunnelId, TunnelSpec};
 
-use crate::lab::{ALICE, BOB, PATIENCE, PORT, Side, TUNNEL, bind, pair, start, tunnel};
+use crate::lab::{ALICE, BOB, PATIENCE, PORT, Side, TUNNEL, bind, pair, pair_with, start, tunnel};
 use crate::netns::{self, until};
 
 pub(crate) const TESTS: &[crate::Test] = &[
@@ -20,6 +20,18 @@ pub(crate) const TESTS: &[crate::Test] = &[
     }),
     ("a_file_passes_over_tcp_in_raw_esp_over_ipv4", || {
         transfers("127.0.0.1", "127.0.0.2", Encapsulation::None)
+    }),
+    ("a_file_passes_whatever_each_side_leaves_to_the_kernel", || {
+        for switched in 0..8 {
+            let offloads = Offloads {
+                tun: switched & 1 == 0,
+                gso: switched & 2 == 0,
+                gro: switched & 4 == 0,
+            };
+            let sides = [offloads, Offloads::default()];
+            let (alice, bob) = pair_with("127.0.0.1", "127.0.0.2", Encapsulation::Udp, sides);
+            pass_file(&alice, &bob);
+        }
     }),
     (
         "a_path_that_takes_less_is_learnt_and_a_file_still_passes",

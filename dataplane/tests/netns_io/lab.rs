@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use xvpn_dataplane::Offloads;
 use xvpn_dataplane::{
     Command, Config, Control, Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Selector, Spi, Started,
     Suite, TunnelId, TunnelSpec,
@@ -59,19 +60,24 @@ impl Host {
 }
 
 pub(crate) fn start(udp: SocketAddr, raw_esp: bool) -> std::io::Result<Started> {
+    start_with(udp, raw_esp, Offloads::default())
+}
+
+fn start_with(udp: SocketAddr, raw_esp: bool, offloads: Offloads) -> std::io::Result<Started> {
     Control::start(&Config {
         queues: 2,
         udp: vec![udp],
         raw_esp,
         socket_buffer: 1 << 20,
         tun_device: PathBuf::from(TUN_DEVICE),
+        offloads,
     })
 }
 
 impl Side {
-    pub(crate) fn new(udp: &str, inner: Ipv4Addr, raw_esp: bool) -> Self {
+    pub(crate) fn new(udp: &str, inner: Ipv4Addr, raw_esp: bool, offloads: Offloads) -> Self {
         let udp = udp.parse().unwrap();
-        let started = start(udp, raw_esp).unwrap();
+        let started = start_with(udp, raw_esp, offloads).unwrap();
         let host = Host::new();
         let control = &started.control;
         host.run(|| {
@@ -122,11 +128,21 @@ impl Side {
 }
 
 pub(crate) fn pair(alice: &str, bob: &str, encapsulation: Encapsulation) -> (Side, Side) {
+    pair_with(alice, bob, encapsulation, [Offloads::default(); 2])
+}
+
+/// The same, each with these offloads.
+pub(crate) fn pair_with(
+    alice: &str,
+    bob: &str,
+    encapsulation: Encapsulation,
+    offloads: [Offloads; 2],
+) -> (Side, Side) {
     let raw = encapsulation == Encapsulation::None;
-    let alice = Side::new(&format!("{}:4500", bracket(alice)), ALICE, raw);
+    let alice = Side::new(&format!("{}:4500", bracket(alice)), ALICE, raw, offloads[0]);
     // On IPv6 loopback there is one address only; the port tells the two apart.
     let port = if bob.contains(':') { 4501 } else { 4500 };
-    let bob = Side::new(&format!("{}:{port}", bracket(bob)), BOB, raw);
+    let bob = Side::new(&format!("{}:{port}", bracket(bob)), BOB, raw, offloads[1]);
     alice.install(&bob, 0x1000, 0x2001, encapsulation);
     bob.install(&alice, 0x2001, 0x1000, encapsulation);
     (alice, bob)

@@ -20,7 +20,7 @@ use super::diagnostic::{Diagnostic, Report, Severity};
 use super::raw::{Raw, RawEnd, RawGateway, RawTunnel};
 use super::rules::{Facts, Network};
 use super::source::At;
-use super::{Config, GatewayConfig, Purpose, TunnelConfig};
+use super::{Config, GatewayConfig, Offload, Purpose, TunnelConfig};
 use super::{defaults, network, proposals, rules};
 
 /// Resolves all of it. `None` if anything is wrong; what, is in the report.
@@ -87,6 +87,10 @@ impl Resolver<'_> {
                 .as_ref()
                 .and_then(|q| usize::try_from(q.value).ok())
                 .unwrap_or(defaults::QUEUES),
+            offload: raw
+                .offload
+                .as_ref()
+                .map_or(defaults::OFFLOAD, |names| self.offload(&names.value)),
             state_dir: raw
                 .state_dir
                 .as_ref()
@@ -131,6 +135,28 @@ impl Resolver<'_> {
                 .push(Diagnostic::error("bad-log", title, remedy).at(&at.span, "not understood"));
         }
         gateway
+    }
+
+    fn offload(&mut self, names: &[At<String>]) -> Offload {
+        let mut offload = Offload {
+            tun: false,
+            gso: false,
+            gro: false,
+        };
+        for name in names {
+            match name.value.as_str() {
+                "tun" => offload.tun = true,
+                "gso" => offload.gso = true,
+                "gro" => offload.gro = true,
+                other => {
+                    let remedy = "name those that may be used out of \"tun\", \"gso\" and \"gro\"; [] is none, no line is all";
+                    let title = format!("there is no offload {other:?}");
+                    self.out
+                        .push(Diagnostic::error("unknown-choice", title, remedy).at(&name.span, "not known"));
+                }
+            }
+        }
+        offload
     }
 
     fn listen_addresses(&mut self, listen: Option<&At<Vec<At<String>>>>) -> Vec<IpAddr> {

@@ -18,7 +18,15 @@ use crate::io::sys::{self, check, check_len, retry};
 pub struct TunQueue {
     fd: OwnedFd,
     vnet: bool,
-    udp_segments: bool,
+    segments: Segments,
+}
+
+/// Which super-packets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segments {
+    None,
+    Tcp,
+    TcpAndUdp,
 }
 
 /// A TUN interface just opened.
@@ -155,9 +163,22 @@ impl TunQueue {
         retry(|| check_len(unsafe { libc::writev(self.fd.as_raw_fd(), first, count) })).map(drop)
     }
 
+    /// Asks the kernel for super-packets and unfinished checksums. Without a virtio-net header there are none.
+    pub fn offload(&mut self) -> io::Result<()> {
+        if self.vnet {
+            self.segments = offload(&self.fd)?;
+        }
+        Ok(())
+    }
+
+    /// Whether super-packets may be written.
+    pub fn takes_segments(&self) -> bool {
+        self.segments != Segments::None
+    }
+
     /// Whether super-packets of UDP may be written, too.
     pub fn takes_udp_segments(&self) -> bool {
-        self.udp_segments
+        self.segments == Segments::TcpAndUdp
     }
 
     /// Whether packets carry a virtio-net header.
@@ -214,12 +235,16 @@ impl TunQueue {
             // SAFETY: TUNSETVNETHDRSZ reads an int.
             check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETVNETHDRSZ, &raw const size) })
                 .map_err(|error| system(name, HEADER_SIZE, error))?;
+            // None until asked for: every read is one complete packet.
+            let offloads: c_ulong = 0;
+            // SAFETY: TUNSETOFFLOAD takes its argument by value.
+            check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) })
+                .map_err(|error| system(name, "TUNSETOFFLOAD", error))?;
         }
-        let udp_segments = vnet && offload(&fd).map_err(|error| system(name, "TUNSETOFFLOAD", error))?;
         Ok(Self {
             fd,
             vnet,
-            udp_segments,
+            segments: Segments::None,
         })
     }
 }
@@ -271,17 +296,16 @@ fn lengthen_queues(mut request: InterfaceRequest) -> io::Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFTXQLEN, &raw const request) }).map(drop)
 }
 
-/// Asks for super-packets and unfinished checksums. Returns whether the kernel knows those of UDP.
-fn offload(fd: &OwnedFd) -> io::Result<bool> {
+fn offload(fd: &OwnedFd) -> io::Result<Segments> {
     let ask = |offloads: c_ulong| {
         // SAFETY: TUNSETOFFLOAD takes its argument by value.
         check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) })
     };
     let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
     match ask(tcp | TUN_F_USO4 | TUN_F_USO6) {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(Segments::TcpAndUdp),
         // Before Linux 6.2.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ask(tcp).map(|_| false),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ask(tcp).map(|_| Segments::Tcp),
         Err(error) => Err(error),
     }
 }

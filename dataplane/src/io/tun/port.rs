@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::TunQueue;
 use super::coalesce::Run;
 use super::split::Splitter;
-use crate::api::TunnelId;
+use crate::api::{Offload, TunnelId};
 use crate::buffer::{Batch, Packet, Pool};
 use crate::io::fault::Fault;
 use crate::io::{Port, Sent};
@@ -102,7 +102,7 @@ impl TunPort {
 
 /// Writes the first packets of a batch, as one if they are a run. Returns how many they were, and whether they were taken.
 fn write_first(queue: &TunQueue, packets: &mut [Packet], refusals: &mut u32) -> (usize, bool) {
-    let join = *refusals < REFUSALS && queue.has_vnet_header();
+    let join = *refusals < REFUSALS && queue.takes_segments();
     if let Some(run) = join
         .then(|| Run::of(packets, queue.takes_udp_segments()))
         .flatten()
@@ -176,6 +176,13 @@ impl Port for TunPort {
         }
         batch.recycle(pool);
         sent
+    }
+
+    fn take_refused(&mut self) -> Option<Offload> {
+        let refused = self.refusals == REFUSALS;
+        // One more, so that it is said once.
+        self.refusals += u32::from(refused);
+        refused.then_some(Offload::Tun)
     }
 }
 

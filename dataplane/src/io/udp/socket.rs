@@ -33,8 +33,6 @@ impl UdpSocket {
             prepare(fd.as_fd(), address.ip(), buffer)?;
             // RFC 4301 8.2: the outer packet is never cut, the inner one is told the path MTU.
             set_fragmentation(fd.as_fd(), address.ip(), false)?;
-            // Linux 5.0; before, each datagram comes by itself.
-            let _ = sys::set_option(fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
             sys::bind(fd.as_fd(), address)?;
             let bound = sys::local_address(fd.as_fd())?;
             // Port 0 asked the kernel to choose; the others of the group take its choice.
@@ -71,6 +69,12 @@ impl UdpSocket {
         failed: impl FnMut(usize, Fault),
     ) -> usize {
         self.exchange.send(self.fd.as_fd(), datagrams, failed)
+    }
+
+    /// Takes datagrams of one flow joined from now on, if the kernel can (Linux 5.0): see [`Meta::segment`].
+    pub fn join_datagrams(&self) {
+        // Without it, each datagram comes by itself.
+        let _ = sys::set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
     }
 
     /// Sends runs of packets, each cut by the kernel. Returns how many packets left, and why the next did not.
