@@ -30,12 +30,7 @@ pub struct TunPort {
 impl TunPort {
     /// A port without interfaces.
     pub fn new() -> Self {
-        Self {
-            interfaces: HashMap::new(),
-            ready: Vec::new(),
-            splitter: Splitter::new(),
-            refusals: 0,
-        }
+        Self::default()
     }
 
     /// Adds the interface of a tunnel; replaces the one it had.
@@ -149,6 +144,17 @@ fn write_run(queue: &TunQueue, packets: &mut [Packet], run: &Run) -> io::Result<
         headers.copy_from_slice(kept);
     }
     result
+}
+
+impl Default for TunPort {
+    fn default() -> Self {
+        Self {
+            interfaces: HashMap::new(),
+            ready: Vec::new(),
+            splitter: Splitter::new(),
+            refusals: 0,
+        }
+    }
 }
 
 impl Port for TunPort {
