@@ -17,11 +17,10 @@ pub const CONFIG_FOLDER: &str = "conf.d";
 pub const LISTEN: [&str; 2] = ["0.0.0.0", "::"];
 /// `gateway.queues`: one worker per core.
 pub const QUEUES: usize = 0;
-/// `gateway.offload`: not UDP_SEGMENT, with which TCP towards a peer in a User-Mode Linux guest stands still, for a reason that is to
-/// be found.
+/// `gateway.offload`: all that the kernel has.
 pub const OFFLOAD: Offload = Offload {
     tun: true,
-    gso: false,
+    gso: true,
     gro: true,
 };
 /// `gateway.state_dir`.

@@ -176,7 +176,8 @@ pub(super) fn behave_as_wire(name: &str) -> io::Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     sys::set_offload(&socket, name, ETHTOOL_STSO, false)?;
     sys::set_offload(&socket, name, ETHTOOL_SGSO, false)?;
-    sys::set_offload(&socket, name, ETHTOOL_SGRO, true)
+    sys::set_offload(&socket, name, ETHTOOL_SGRO, true)?;
+    cut_before(name)
 }
 
 /// No super-packets at all: nothing that leaves or arrives is larger than the MTU.
@@ -184,7 +185,20 @@ pub fn plain_wire(name: &str) -> io::Result<()> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO]
         .into_iter()
-        .try_for_each(|offload| sys::set_offload(&socket, name, offload, false))
+        .try_for_each(|offload| sys::set_offload(&socket, name, offload, false))?;
+    cut_before(name)
+}
+
+/// Has the kernel cut what is to be cut before it gives it to the interface. The switches above say nothing of datagrams
+/// sent with UDP_SEGMENT, which would arrive at a raw socket behind the wire, a guest's or a sniffer's, as one.
+fn cut_before(name: &str) -> io::Result<()> {
+    let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK);
+    message
+        .put(&[0; 4])
+        .put(&sys::interface_index(name)?.to_ne_bytes())
+        .put(&[0; 8]);
+    message.attribute(IFLA_GSO_MAX_SEGS, &1_u32.to_ne_bytes());
+    Netlink::route()?.request(message)
 }
 
 /// Gives an interface this IPv4 address with its network in the place of the one it has, and the default route of
@@ -318,6 +332,7 @@ const ADDRESS_HEADER: usize = 8;
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
 const IFLA_IFNAME: u16 = libc::IFLA_IFNAME;
+const IFLA_GSO_MAX_SEGS: u16 = 40;
 const IFLA_MTU: u16 = libc::IFLA_MTU;
 const IFLA_LINKINFO: u16 = libc::IFLA_LINKINFO;
 const IFLA_NET_NS_FD: u16 = libc::IFLA_NET_NS_FD;

@@ -149,8 +149,7 @@ impl Resolver<'_> {
                 "gso" => offload.gso = true,
                 "gro" => offload.gro = true,
                 other => {
-                    let remedy =
-                        "name those that may be used out of \"tun\", \"gso\" and \"gro\"; [] is none";
+                    let remedy = "name those that may be used out of \"tun\", \"gso\" and \"gro\"; [] is none, no line is all";
                     let title = format!("there is no offload {other:?}");
                     self.out
                         .push(Diagnostic::error("unknown-choice", title, remedy).at(&name.span, "not known"));
