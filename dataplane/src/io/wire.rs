@@ -1,5 +1,6 @@
 //! The wire side of a queue: its UDP sockets and its raw ESP sockets.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -29,6 +30,8 @@ pub struct WirePort {
     rooms: Vec<Packet>,
     /// Where UDP datagrams land: each place takes as many as the kernel may join.
     landing: Box<[u8]>,
+    /// What has landed and is not in a batch yet, first to last.
+    landed: VecDeque<Landed>,
     /// Datagrams that came in one piece lately.
     joined: usize,
     /// Whether the kernel is asked to cut runs of packets (UDP_SEGMENT).
@@ -36,6 +39,13 @@ pub struct WirePort {
     /// How often it has refused to cut a run that it then took packet by packet.
     refusals: u32,
     stats: Arc<QueueStats>,
+}
+
+/// One piece in its landing.
+#[derive(Clone, Copy)]
+struct Landed {
+    landing: usize,
+    meta: message::Meta,
 }
 
 enum Socket {
@@ -57,6 +67,7 @@ impl WirePort {
             rooms: Vec::with_capacity(BATCH),
             // Zeros from the kernel: a page that is never written to is never resident.
             landing: vec![0; LANDINGS * LANDING].into_boxed_slice(),
+            landed: VecDeque::with_capacity(LANDINGS),
             joined: 1,
             segment: true,
             refusals: 0,
@@ -94,24 +105,31 @@ impl WirePort {
         let Some(Socket::Udp(socket)) = self.sockets.get_mut(index) else {
             return Ok(0);
         };
-        // About as much as the batch takes, by what came lately; what exceeds it is in the batch all the same.
+        // About as much as the batch takes, by what came lately.
         let want = (batch.vacancy() / self.joined).clamp(1, LANDINGS);
-        let mut found = [None; LANDINGS];
+        let (landed, stats) = (&mut self.landed, &self.stats);
         let received = socket.receive(
             self.landing.chunks_exact_mut(LANDING).take(want),
-            |index, meta| {
-                if let Some(entry) = found.get_mut(index) {
-                    *entry = meta;
-                }
+            |landing, meta| match meta.filter(|meta| !meta.truncated) {
+                Some(meta) => landed.push_back(Landed { landing, meta }),
+                None => stats.discard(Discard::ReceivedTooLong),
             },
         )?;
+        let count = self.take_landed(batch, pool);
+        self.joined = (count / received.max(1)).max(1);
+        Ok(count)
+    }
+
+    /// Copies what has landed apart until the batch is full; the last piece is taken whole. The rest waits for the next batch:
+    /// one that held all of it would not fit into the cache.
+    fn take_landed(&mut self, batch: &mut Batch, pool: &mut Pool) -> usize {
         let before = batch.len();
-        for (piece, meta) in self.landing.chunks_exact(LANDING).zip(found).take(received) {
-            let Some(meta) = meta.filter(|meta| !meta.truncated) else {
-                self.stats.discard(Discard::ReceivedTooLong);
-                continue;
+        while batch.vacancy() > 0 {
+            let Some(Landed { landing, meta }) = self.landed.pop_front() else {
+                break;
             };
-            let octets = piece.get(..meta.len).unwrap_or(piece);
+            let start = landing * LANDING;
+            let octets = self.landing.get(start..start + meta.len).unwrap_or_default();
             let each = meta.segment.map_or(octets.len(), usize::from).max(1);
             let meta = received_meta(&meta, Encapsulation::Udp);
             // An empty datagram is one, too: the pipeline says what is wrong with it.
@@ -127,9 +145,7 @@ impl WirePort {
                 batch.push(packet);
             }
         }
-        let count = batch.len() - before;
-        self.joined = (count / received.max(1)).max(1);
-        Ok(count)
+        batch.len() - before
     }
 
     /// Receives from a raw socket.
@@ -277,6 +293,10 @@ impl<'a> Iterator for Segments<'a> {
 
 impl Port for WirePort {
     fn recv(&mut self, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
+        let left = self.take_landed(batch, pool);
+        if left > 0 {
+            return Ok(left);
+        }
         while let Some(index) = self.ready.pop() {
             match self.receive(index, batch, pool) {
                 Ok(0) => {}
