@@ -45,6 +45,29 @@ pub enum Suite {
         /// The HMAC.
         integrity: Integrity,
     },
+    /// AES-CCM with an ICV of 8 octets (RFC 4309), legacy. Key: that of AES + 3 octets of salt.
+    AesCcm8(AesKey),
+    /// The same with an ICV of 12 octets.
+    AesCcm12(AesKey),
+    /// The same with an ICV of 16 octets.
+    AesCcm16(AesKey),
+    /// AES-GCM with an ICV of 8 octets (RFC 4106), legacy. Key: that of AES + 4 octets of salt.
+    AesGcm8(AesKey),
+    /// The same with an ICV of 12 octets.
+    AesGcm12(AesKey),
+    /// As [`Suite::AesCcm8`], with an implicit IV (RFC 8750).
+    AesCcm8Iiv(AesKey),
+}
+
+/// The length of an AES key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AesKey {
+    /// 128 bits.
+    Bits128,
+    /// 192 bits.
+    Bits192,
+    /// 256 bits.
+    Bits256,
 }
 
 /// The HMAC of a [`Suite::AesCbc`].
@@ -63,7 +86,7 @@ pub enum Integrity {
 /// Keys of one SA. Zeroized on drop, never printed.
 #[derive(Clone)]
 pub struct Keys {
-    /// The cipher's key; for AEADs followed by the 4-octet salt.
+    /// The cipher's key; for AEADs followed by the salt.
     pub encryption: Zeroizing<Vec<u8>>,
     /// The HMAC key; empty with an AEAD.
     pub integrity: Zeroizing<Vec<u8>>,

@@ -9,14 +9,14 @@
 mod fixture;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm};
 use cbc::cipher::{Array, BlockCipherEncrypt};
 use chacha20poly1305::ChaCha20Poly1305;
-use fixture::{SPI, SUITES, inbound_spec, keys, packet, pair, seal, v4};
+use fixture::{SPI, SUITES, ccm, hex, inbound_spec, keys, packet, pair, seal, v4};
 use hmac::{Hmac, Mac};
 use proptest::prelude::*;
 use xvpn_dataplane::sa::{InboundSa, OutboundSa};
-use xvpn_dataplane::{Discard, Integrity, Suite};
+use xvpn_dataplane::{AesKey, Discard, Integrity, Suite};
 
 /// Composes an ESP packet around `payload` (already padded, with trailer).
 fn compose(suite: Suite, seq: u64, esn: bool, iv: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -46,6 +46,13 @@ fn compose(suite: Suite, seq: u64, esn: bool, iv: &[u8], payload: &[u8]) -> Vec<
             esp.extend(cbc_by_hand::<aes::Aes128>(&keys.encryption, iv, payload))
         }
         Suite::AesCbc { .. } => esp.extend(cbc_by_hand::<aes::Aes256>(&keys.encryption, iv, payload)),
+        Suite::AesCcm8(key) | Suite::AesCcm8Iiv(key) => {
+            esp.extend(ccm_by_hand(key, &keys.encryption, &aad, iv, payload, 8))
+        }
+        Suite::AesCcm12(key) => esp.extend(ccm_by_hand(key, &keys.encryption, &aad, iv, payload, 12)),
+        Suite::AesCcm16(key) => esp.extend(ccm_by_hand(key, &keys.encryption, &aad, iv, payload, 16)),
+        Suite::AesGcm8(key) => esp.extend(gcm_cut(key, &keys.encryption, &aad, iv, payload, 8)),
+        Suite::AesGcm12(key) => esp.extend(gcm_cut(key, &keys.encryption, &aad, iv, payload, 12)),
     }
     if let Suite::AesCbc { integrity, .. } = suite {
         let mut input = esp.clone();
@@ -70,6 +77,47 @@ fn aead<A: KeyInit + Aead>(key: &[u8], aad: &[u8], iv: &[u8], msg: &[u8]) -> Vec
         .unwrap()
         .encrypt(nonce, Payload { msg, aad })
         .unwrap()
+}
+
+/// NIST SP 800-38D 7.1: a shorter ICV is the front of the one of 16 octets.
+fn gcm_cut(key: AesKey, octets: &[u8], aad: &[u8], iv: &[u8], payload: &[u8], icv: usize) -> Vec<u8> {
+    let mut sealed = match key {
+        AesKey::Bits128 => aead::<Aes128Gcm>(octets, aad, iv, payload),
+        AesKey::Bits192 => aead::<AesGcm<aes::Aes192, aes_gcm::aead::consts::U12>>(octets, aad, iv, payload),
+        AesKey::Bits256 => aead::<Aes256Gcm>(octets, aad, iv, payload),
+    };
+    sealed.truncate(payload.len() + icv);
+    sealed
+}
+
+/// RFC 4309 4: three octets of salt.
+fn ccm_by_hand(key: AesKey, octets: &[u8], aad: &[u8], iv: &[u8], payload: &[u8], icv: usize) -> Vec<u8> {
+    let (octets, salt) = octets.split_at(octets.len() - 3);
+    let nonce = [salt, iv].concat();
+    match key {
+        AesKey::Bits128 => ccm::seal::<aes::Aes128>(octets, &nonce, aad, payload, icv),
+        AesKey::Bits192 => ccm::seal::<aes::Aes192>(octets, &nonce, aad, payload, icv),
+        AesKey::Bits256 => ccm::seal::<aes::Aes256>(octets, &nonce, aad, payload, icv),
+    }
+}
+
+/// RFC 3610 8, packet vectors 1 and 7: what is done by hand is done right.
+#[test]
+fn ccm_by_hand_agrees_with_rfc_3610() {
+    let (key, nonce) = (
+        hex("c0c1c2c3c4c5c6c7c8c9cacbcccdcecf"),
+        hex("00000003020100a0a1a2a3a4a5"),
+    );
+    let packet: Vec<u8> = (0..31).collect();
+    assert_eq!(
+        ccm::seal::<aes::Aes128>(&key, &nonce, &packet[..8], &packet[8..], 8),
+        hex("588c979a61c663d2f066d0c2c0f989806d5f6b61dac38417e8d12cfdf926e0")
+    );
+    let nonce = hex("00000009080706a0a1a2a3a4a5");
+    assert_eq!(
+        ccm::seal::<aes::Aes128>(&key, &nonce, &packet[..8], &packet[8..], 10),
+        hex("0135d1b2c95f41d5d1d4fec185d166b8094e999dfed96c048c56602c97acbb7490")
+    );
 }
 
 /// RFC 3602 2: each block is combined with the ciphertext of the one before.
@@ -112,7 +160,9 @@ fn pad(suite: Suite, inner: &[u8], next_header: u8) -> Vec<u8> {
 fn iv_len(suite: Suite) -> usize {
     match suite {
         Suite::AesGcm128 | Suite::AesGcm256 | Suite::ChaCha20Poly1305 => 8,
-        Suite::AesGcm128Iiv | Suite::AesGcm256Iiv | Suite::ChaCha20Poly1305Iiv => 0,
+        Suite::AesGcm128Iiv | Suite::AesGcm256Iiv | Suite::ChaCha20Poly1305Iiv | Suite::AesCcm8Iiv(_) => 0,
+        Suite::AesCcm8(_) | Suite::AesCcm12(_) | Suite::AesCcm16(_) => 8,
+        Suite::AesGcm8(_) | Suite::AesGcm12(_) => 8,
         Suite::AesCbc { .. } => 16,
     }
 }

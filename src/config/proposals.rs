@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use xvpn_ike::negotiate::proposal::{EspProposal, IkeProposal, ProposalError, ProposalErrorKind};
+use xvpn_ike::negotiate::transform::Legacy;
 
 use super::defaults;
 use super::diagnostic::{Diagnostic, Report};
@@ -33,8 +34,7 @@ pub(super) fn ike(
     };
     let mut proposals = Vec::new();
     for at in check_not_empty("ike_proposals", written, out) {
-        let proposal: Option<IkeProposal> =
-            read_one("ike_proposals", at, legacy, IkeProposal::legacy_names, out);
+        let proposal: Option<IkeProposal> = read_one("ike_proposals", at, legacy, IkeProposal::legacy, out);
         if let Some(proposal) = proposal {
             check_post_quantum(at, &proposal, post_quantum, out);
             proposals.push(proposal);
@@ -75,7 +75,7 @@ pub(super) fn esp(written: Option<&Written>, legacy: bool, esn: bool, out: &mut 
     };
     let mut proposals = Vec::new();
     for at in check_not_empty("esp_proposals", written, out) {
-        let Some(mut proposal) = read_one("esp_proposals", at, legacy, EspProposal::legacy_names, out) else {
+        let Some(mut proposal) = read_one("esp_proposals", at, legacy, EspProposal::legacy, out) else {
             continue;
         };
         let says = at
@@ -105,7 +105,7 @@ fn read_one<P: FromStr<Err = ProposalError>>(
     key: &str,
     at: &At<String>,
     legacy: bool,
-    legacy_names: fn(&P) -> Vec<&'static str>,
+    legacy_in: fn(&P) -> Vec<Legacy>,
     out: &mut Report,
 ) -> Option<P> {
     let proposal: P = match at.value.parse() {
@@ -115,20 +115,41 @@ fn read_one<P: FromStr<Err = ProposalError>>(
             return None;
         }
     };
-    let old = legacy_names(&proposal);
-    if let Some(first) = old.first().filter(|_| !legacy) {
-        let offset = at.value.find(first).unwrap_or(0);
-        let title = format!("only for old peers: {}", old.join(", "));
-        let remedy = "choose a stronger one (sha256, modp2048), or write legacy = true for a peer that knows no better";
-        let place = word(at, offset, first.len());
-        out.push(
-            Diagnostic::error("legacy", title, remedy)
-                .at(&place, "legacy")
-                .because("RFC 8247 advises against it: SHA-1 and 1024-bit groups are within reach of an attacker with means"),
-        );
-        return None;
+    let old = legacy_in(&proposal);
+    if !old.is_empty() {
+        out.push(only_for_old_peers(at, &old, legacy));
     }
-    Some(proposal)
+    (legacy || old.is_empty()).then_some(proposal)
+}
+
+/// What a proposal has that is only for old peers: refused, or, if it is allowed, a warning.
+fn only_for_old_peers(at: &At<String>, old: &[Legacy], allowed: bool) -> Diagnostic {
+    let once = |list: Vec<&'static str>| {
+        let mut seen: Vec<&'static str> = Vec::new();
+        list.into_iter().for_each(|item| {
+            if !seen.contains(&item) {
+                seen.push(item);
+            }
+        });
+        seen
+    };
+    let names: Vec<&str> = old.iter().map(|legacy| legacy.name).collect();
+    let title = format!("only for old peers: {}", names.join(", "));
+    let instead = once(old.iter().map(|legacy| legacy.reason.instead()).collect()).join(", ");
+    let causes = once(old.iter().map(|legacy| legacy.reason.cause()).collect()).join("; ");
+    let diagnostic = if allowed {
+        let remedy =
+            format!("name {instead} in its place, here and at the peer, as soon as the peer can do that");
+        Diagnostic::warning("legacy", title, remedy)
+    } else {
+        let remedy = format!(
+            "choose a stronger one ({instead}), or write legacy = true for a peer that knows no better"
+        );
+        Diagnostic::error("legacy", title, remedy)
+    };
+    let length = |name: &str| at.value.find(name).map(|offset| (offset, name.len()));
+    let (offset, length) = names.iter().find_map(|name| length(name)).unwrap_or_default();
+    diagnostic.at(&word(at, offset, length), "legacy").because(causes)
 }
 
 fn explain(key: &str, at: &At<String>, error: &ProposalError) -> Diagnostic {

@@ -13,7 +13,7 @@ use xvpn_dataplane::ip::mtu::inner_mtu;
 use xvpn_ike::api as ike;
 use xvpn_ike::config::ConnectionId;
 use xvpn_ike::negotiate::selector::TrafficSelector;
-use xvpn_ike::negotiate::transform::{Encryption, Integrity};
+use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
@@ -256,6 +256,12 @@ fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
             key_bits: 256,
             integrity: integrity(hmac),
         },
+        (Encryption::AesCcm8(key), None) => dp::Suite::AesCcm8(aes_key(key)),
+        (Encryption::AesCcm12(key), None) => dp::Suite::AesCcm12(aes_key(key)),
+        (Encryption::AesCcm16(key), None) => dp::Suite::AesCcm16(aes_key(key)),
+        (Encryption::AesGcm8(key), None) => dp::Suite::AesGcm8(aes_key(key)),
+        (Encryption::AesGcm12(key), None) => dp::Suite::AesGcm12(aes_key(key)),
+        (Encryption::AesCcm8Iiv(key), None) => dp::Suite::AesCcm8Iiv(aes_key(key)),
         // RFC 5282 8: an AEAD never has an integrity algorithm, another cipher always has one.
         (
             Encryption::AesGcm16_128
@@ -263,11 +269,25 @@ fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
             | Encryption::ChaCha20Poly1305
             | Encryption::AesGcm16Iiv128
             | Encryption::AesGcm16Iiv256
-            | Encryption::ChaCha20Poly1305Iiv,
+            | Encryption::ChaCha20Poly1305Iiv
+            | Encryption::AesCcm8(_)
+            | Encryption::AesCcm12(_)
+            | Encryption::AesCcm16(_)
+            | Encryption::AesGcm8(_)
+            | Encryption::AesGcm12(_)
+            | Encryption::AesCcm8Iiv(_),
             Some(_),
         )
         | (Encryption::AesCbc128 | Encryption::AesCbc256, None) => return Err(Unbridgeable(of.clone())),
     })
+}
+
+fn aes_key(of: AesKey) -> dp::AesKey {
+    match of {
+        AesKey::Bits128 => dp::AesKey::Bits128,
+        AesKey::Bits192 => dp::AesKey::Bits192,
+        AesKey::Bits256 => dp::AesKey::Bits256,
+    }
 }
 
 fn integrity(of: Integrity) -> dp::Integrity {

@@ -22,7 +22,20 @@ fn child(encryption: Encryption, integrity: Option<Integrity>) -> ike::ChildSuit
 fn every_cipher_and_integrity_algorithm_has_its_counterpart() {
     for encryption in Encryption::ALL {
         if encryption.is_aead() {
-            suite(&child(encryption, None)).unwrap();
+            let theirs = suite(&child(encryption, None)).unwrap();
+            if encryption.is_legacy() {
+                assert_eq!(
+                    format!("{theirs:?}"),
+                    format!("{encryption:?}"),
+                    "the two cores use the same RFC nouns"
+                );
+            }
+            let layout = Layout::of(theirs);
+            assert_eq!(
+                (layout.iv, layout.icv),
+                (encryption.iv_len(), encryption.icv_len()),
+                "{encryption:?}"
+            );
             for hmac in Integrity::ALL {
                 assert_eq!(
                     suite(&child(encryption, Some(hmac))),

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use xvpn_ike::api::{ChildSaKeys, ExportedKeys, IkeSaKeys};
-use xvpn_ike::negotiate::transform::{Encryption, Integrity};
+use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 
 use crate::admin::keys::{KeyRow, KeyTable, Row};
 
@@ -102,11 +102,37 @@ fn ike_encryption(encryption: Encryption) -> Option<&'static str> {
         Encryption::AesCbc256 => Some("AES-CBC-256 [RFC3602]"),
         Encryption::AesGcm16_128 => Some("AES-GCM-128 with 16 octet ICV [RFC5282]"),
         Encryption::AesGcm16_256 => Some("AES-GCM-256 with 16 octet ICV [RFC5282]"),
+        Encryption::AesCcm8(key) => Some(match key {
+            AesKey::Bits128 => "AES-CCM-128 with 8 octet ICV [RFC5282]",
+            AesKey::Bits192 => "AES-CCM-192 with 8 octet ICV [RFC5282]",
+            AesKey::Bits256 => "AES-CCM-256 with 8 octet ICV [RFC5282]",
+        }),
+        Encryption::AesCcm12(key) => Some(match key {
+            AesKey::Bits128 => "AES-CCM-128 with 12 octet ICV [RFC5282]",
+            AesKey::Bits192 => "AES-CCM-192 with 12 octet ICV [RFC5282]",
+            AesKey::Bits256 => "AES-CCM-256 with 12 octet ICV [RFC5282]",
+        }),
+        Encryption::AesCcm16(key) => Some(match key {
+            AesKey::Bits128 => "AES-CCM-128 with 16 octet ICV [RFC5282]",
+            AesKey::Bits192 => "AES-CCM-192 with 16 octet ICV [RFC5282]",
+            AesKey::Bits256 => "AES-CCM-256 with 16 octet ICV [RFC5282]",
+        }),
+        Encryption::AesGcm8(key) => Some(match key {
+            AesKey::Bits128 => "AES-GCM-128 with 8 octet ICV [RFC5282]",
+            AesKey::Bits192 => "AES-GCM-192 with 8 octet ICV [RFC5282]",
+            AesKey::Bits256 => "AES-GCM-256 with 8 octet ICV [RFC5282]",
+        }),
+        Encryption::AesGcm12(key) => Some(match key {
+            AesKey::Bits128 => "AES-GCM-128 with 12 octet ICV [RFC5282]",
+            AesKey::Bits192 => "AES-GCM-192 with 12 octet ICV [RFC5282]",
+            AesKey::Bits256 => "AES-GCM-256 with 12 octet ICV [RFC5282]",
+        }),
         Encryption::ChaCha20Poly1305
         // These are for ESP only.
         | Encryption::AesGcm16Iiv128
         | Encryption::AesGcm16Iiv256
-        | Encryption::ChaCha20Poly1305Iiv => None,
+        | Encryption::ChaCha20Poly1305Iiv
+        | Encryption::AesCcm8Iiv(_) => None,
     }
 }
 
@@ -127,7 +153,14 @@ fn esp_encryption(encryption: Encryption) -> Option<(&'static str, Since)> {
             Some(("AES-GCM with 16 octet ICV [RFC4106]", Since::Always))
         }
         Encryption::ChaCha20Poly1305 => Some(("ChaCha20 with Poly1305 [RFC7634]", Since::Newer)),
-        Encryption::AesGcm16Iiv128 | Encryption::AesGcm16Iiv256 | Encryption::ChaCha20Poly1305Iiv => None,
+        Encryption::AesGcm8(_) => Some(("AES-GCM with 8 octet ICV [RFC4106]", Since::Always)),
+        Encryption::AesGcm12(_) => Some(("AES-GCM with 12 octet ICV [RFC4106]", Since::Always)),
+        // It has no name for CCM in ESP.
+        Encryption::AesCcm8(_) | Encryption::AesCcm12(_) | Encryption::AesCcm16(_) => None,
+        Encryption::AesGcm16Iiv128
+        | Encryption::AesGcm16Iiv256
+        | Encryption::ChaCha20Poly1305Iiv
+        | Encryption::AesCcm8Iiv(_) => None,
     }
 }
 

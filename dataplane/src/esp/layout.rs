@@ -45,6 +45,27 @@ impl Layout {
                 block: 16,
                 icv: icv_len(integrity),
             },
+            // RFC 4309 3, 6.
+            Suite::AesCcm8(_) | Suite::AesGcm8(_) => Self {
+                iv: 8,
+                block: 4,
+                icv: 8,
+            },
+            Suite::AesCcm12(_) | Suite::AesGcm12(_) => Self {
+                iv: 8,
+                block: 4,
+                icv: 12,
+            },
+            Suite::AesCcm16(_) => Self {
+                iv: 8,
+                block: 4,
+                icv: 16,
+            },
+            Suite::AesCcm8Iiv(_) => Self {
+                iv: 0,
+                block: 4,
+                icv: 8,
+            },
         }
     }
 
@@ -95,8 +116,12 @@ pub const TRAILER: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::AesKey;
 
-    const SUITES: [Suite; 5] = [
+    const SUITES: [Suite; 8] = [
+        Suite::AesCcm8(AesKey::Bits128),
+        Suite::AesGcm12(AesKey::Bits192),
+        Suite::AesCcm8Iiv(AesKey::Bits256),
         Suite::AesGcm128,
         Suite::AesGcm256Iiv,
         Suite::ChaCha20Poly1305,

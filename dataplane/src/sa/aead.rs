@@ -1,18 +1,21 @@
 //! One type over the ciphers of ESP: seals and opens an ESP packet in place.
 //!
-//! AEADs are ring's. AES-CBC is RustCrypto's, its HMAC ring's: encrypt-then-MAC (RFC 4303 3.3.2).
+//! AEADs are ring's, but those for old peers (`legacy`). AES-CBC is RustCrypto's, its HMAC ring's: encrypt-then-MAC (RFC 4303
+//! 3.3.2).
 //! ring does not wipe its key schedules on drop; RustCrypto's are wiped. The raw keys are zeroized by their owner.
 
 use aes::cipher::{
     Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit,
 };
 use aes::{Aes128, Aes192, Aes256};
+use ccm::consts::{U8, U12, U16};
 use ring::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
 use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::BadKeys;
+use super::legacy::{self, Legacy};
 use crate::api::{Integrity, Keys, Suite};
 use crate::discard::Discard;
 use crate::esp::layout::{HEADER, Layout};
@@ -35,6 +38,7 @@ enum Cipher {
         iv_key: Box<Aes128>,
         mac: Box<hmac::Key>,
     },
+    Legacy(Box<dyn Legacy>),
 }
 
 enum Aes {
@@ -52,6 +56,11 @@ impl Transform {
                 Cipher::aead(&aead::CHACHA20_POLY1305, keys)?
             }
             Suite::AesCbc { key_bits, integrity } => Cipher::cbc(key_bits, integrity, keys)?,
+            Suite::AesCcm8(key) | Suite::AesCcm8Iiv(key) => Cipher::Legacy(legacy::ccm::<U8>(key, keys)?),
+            Suite::AesCcm12(key) => Cipher::Legacy(legacy::ccm::<U12>(key, keys)?),
+            Suite::AesCcm16(key) => Cipher::Legacy(legacy::ccm::<U16>(key, keys)?),
+            Suite::AesGcm8(key) => Cipher::Legacy(legacy::short_gcm::<U8>(key, keys)?),
+            Suite::AesGcm12(key) => Cipher::Legacy(legacy::short_gcm::<U12>(key, keys)?),
         };
         Ok(Self {
             layout: Layout::of(suite),
@@ -92,6 +101,16 @@ impl Transform {
                 block.encrypt(iv, payload).ok_or(Discard::NoRoom)?;
                 let tag = authenticate(mac, header, iv, payload, seq, esn);
                 icv.copy_from_slice(tag.as_ref().get(..icv.len()).ok_or(Discard::NoRoom)?);
+            }
+            Cipher::Legacy(aead) => {
+                // RFC 4309 3.1, RFC 4106 3.1: unique for the key, as above.
+                let unique = seq.to_be_bytes();
+                if !self.layout.has_implicit_iv() {
+                    iv.copy_from_slice(&unique);
+                }
+                let (aad, len) = associated_data(spi, seq, esn);
+                aead.seal(&unique, &aad[..len], payload, icv)
+                    .ok_or(Discard::NoRoom)?;
             }
         }
         Ok(())
@@ -134,6 +153,16 @@ impl Transform {
                 }
                 // Authentic, so a length that is no multiple of the block is the peer's fault, not an attacker's.
                 block.decrypt(iv, payload).ok_or(Discard::BadPadding)?;
+            }
+            Cipher::Legacy(aead) => {
+                let implicit = seq.to_be_bytes();
+                let iv = if self.layout.has_implicit_iv() {
+                    &implicit
+                } else {
+                    &*iv
+                };
+                let (aad, len) = associated_data(spi, seq, esn);
+                aead.open(iv, &aad[..len], payload, icv).ok_or(Discard::BadIcv)?;
             }
         }
         Ok(())
@@ -242,7 +271,7 @@ fn nonce(salt: &[u8; SALT], iv: &[u8]) -> Option<Nonce> {
     Some(Nonce::assume_unique_for_key(nonce))
 }
 
-/// RFC 4106 5, RFC 7634 2.1: SPI and sequence number, all 64 bits of it with ESN. Gives the buffer and the length used.
+/// RFC 4106 5, RFC 4309 5, RFC 7634 2.1: SPI and sequence number, all 64 bits of it with ESN. Gives the buffer and the length used.
 fn associated_data(spi: u32, seq: u64, esn: bool) -> ([u8; 12], usize) {
     let mut aad = [0; 12];
     aad[..4].copy_from_slice(&spi.to_be_bytes());

@@ -1,7 +1,9 @@
 //! Security associations (RFC 4301 4.1): what is constant for one direction of one CHILD SA, and its counters.
 
 mod aead;
+mod gcm;
 mod inbound;
+mod legacy;
 mod outbound;
 mod replay;
 mod sequence;

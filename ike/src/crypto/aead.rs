@@ -1,16 +1,20 @@
-//! The ciphers of the SK payload: AES-GCM and ChaCha20-Poly1305 (RFC 5282, RFC 7634), and AES-CBC with an HMAC
+//! The ciphers of the SK payload: AES-GCM, AES-CCM and ChaCha20-Poly1305 (RFC 5282, RFC 7634), and AES-CBC with an HMAC
 //! (RFC 3602, RFC 4868; encrypt-then-MAC).
 
 use std::fmt;
 
-use aes::{Aes128, Aes256};
+use aes::{Aes128, Aes192, Aes256};
+use aes_gcm::aead::array::ArraySize;
 use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit, Nonce, Tag};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use ccm::Ccm;
+use ccm::consts::{U8, U11, U12, U16};
 use chacha20poly1305::ChaCha20Poly1305;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::negotiate::transform::{Encryption, Integrity};
+use super::gcm::ShortGcm;
+use crate::negotiate::transform::{AesKey, Encryption, Integrity};
 use crate::wire::sealed::{NotAuthentic, Protect};
 
 /// One direction of an IKE SA's protection, with its keys. Zeroized on drop, never printed.
@@ -20,14 +24,21 @@ pub struct SkCipher {
 }
 
 enum Kind {
-    Aes128Gcm(Box<Aes128Gcm>, Salt),
-    Aes256Gcm(Box<Aes256Gcm>, Salt),
-    ChaCha20Poly1305(Box<ChaCha20Poly1305>, Salt),
+    Aead(Box<dyn Aead>),
     Aes128Cbc(EncryptThenMac),
     Aes256Cbc(EncryptThenMac),
 }
 
-type Salt = Zeroizing<[u8; SALT_LEN]>;
+/// An AEAD with its key and salt.
+trait Aead: Send + Sync {
+    fn seal(&self, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Option<()>;
+    fn open(&self, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Option<usize>;
+}
+
+struct Salted<A> {
+    cipher: A,
+    salt: Zeroizing<Vec<u8>>,
+}
 
 struct EncryptThenMac {
     sk_e: Zeroizing<Vec<u8>>,
@@ -63,16 +74,21 @@ impl SkCipher {
                 integrity,
             })
         };
+        let salt = encryption.salt_len();
         let kind = match encryption {
-            Encryption::AesGcm16_128 => keyed(sk_e).map(|(cipher, salt)| Kind::Aes128Gcm(cipher, salt)),
-            Encryption::AesGcm16_256 => keyed(sk_e).map(|(cipher, salt)| Kind::Aes256Gcm(cipher, salt)),
-            Encryption::ChaCha20Poly1305 => {
-                keyed(sk_e).map(|(cipher, salt)| Kind::ChaCha20Poly1305(cipher, salt))
-            }
+            Encryption::AesGcm16_128 => salted::<Aes128Gcm>(sk_e, salt),
+            Encryption::AesGcm16_256 => salted::<Aes256Gcm>(sk_e, salt),
+            Encryption::ChaCha20Poly1305 => salted::<ChaCha20Poly1305>(sk_e, salt),
+            Encryption::AesCcm8(key) => ccm::<U8>(key, sk_e, salt),
+            Encryption::AesCcm12(key) => ccm::<U12>(key, sk_e, salt),
+            Encryption::AesCcm16(key) => ccm::<U16>(key, sk_e, salt),
+            Encryption::AesGcm8(key) => short_gcm::<U8>(key, sk_e, salt),
+            Encryption::AesGcm12(key) => short_gcm::<U12>(key, sk_e, salt),
             // RFC 8750 7: there is no implicit IV in IKE.
-            Encryption::AesGcm16Iiv128 | Encryption::AesGcm16Iiv256 | Encryption::ChaCha20Poly1305Iiv => {
-                Err(KeyMismatch)
-            }
+            Encryption::AesGcm16Iiv128
+            | Encryption::AesGcm16Iiv256
+            | Encryption::ChaCha20Poly1305Iiv
+            | Encryption::AesCcm8Iiv(_) => Err(KeyMismatch),
             Encryption::AesCbc128 => mac().map(Kind::Aes128Cbc),
             Encryption::AesCbc256 => mac().map(Kind::Aes256Cbc),
         }?;
@@ -87,9 +103,7 @@ impl Protect for SkCipher {
 
     fn icv_len(&self) -> usize {
         match &self.kind {
-            Kind::Aes128Gcm(..) | Kind::Aes256Gcm(..) | Kind::ChaCha20Poly1305(..) => {
-                self.encryption.icv_len()
-            }
+            Kind::Aead(_) => self.encryption.icv_len(),
             Kind::Aes128Cbc(mac) | Kind::Aes256Cbc(mac) => mac.integrity.icv_len(),
         }
     }
@@ -100,9 +114,7 @@ impl Protect for SkCipher {
 
     fn seal(&self, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) {
         let sealed = match &self.kind {
-            Kind::Aes128Gcm(cipher, salt) => aead_seal(cipher.as_ref(), salt, iv, aad, text),
-            Kind::Aes256Gcm(cipher, salt) => aead_seal(cipher.as_ref(), salt, iv, aad, text),
-            Kind::ChaCha20Poly1305(cipher, salt) => aead_seal(cipher.as_ref(), salt, iv, aad, text),
+            Kind::Aead(aead) => aead.seal(iv, aad, text),
             Kind::Aes128Cbc(mac) => mac.seal::<cbc::Encryptor<Aes128>>(iv, aad, text),
             Kind::Aes256Cbc(mac) => mac.seal::<cbc::Encryptor<Aes256>>(iv, aad, text),
         };
@@ -114,9 +126,7 @@ impl Protect for SkCipher {
 
     fn open(&self, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Result<usize, NotAuthentic> {
         let opened = match &self.kind {
-            Kind::Aes128Gcm(cipher, salt) => aead_open(cipher.as_ref(), salt, iv, aad, text),
-            Kind::Aes256Gcm(cipher, salt) => aead_open(cipher.as_ref(), salt, iv, aad, text),
-            Kind::ChaCha20Poly1305(cipher, salt) => aead_open(cipher.as_ref(), salt, iv, aad, text),
+            Kind::Aead(aead) => aead.open(iv, aad, text),
             Kind::Aes128Cbc(mac) => mac.open::<cbc::Decryptor<Aes128>>(iv, aad, text),
             Kind::Aes256Cbc(mac) => mac.open::<cbc::Decryptor<Aes256>>(iv, aad, text),
         };
@@ -131,36 +141,69 @@ impl fmt::Debug for SkCipher {
 }
 
 /// RFC 5282 7.1: the salt is behind the key.
-fn keyed<A: KeyInit>(sk_e: &[u8]) -> Result<(Box<A>, Salt), KeyMismatch> {
-    let (key, salt) = sk_e.split_last_chunk::<SALT_LEN>().ok_or(KeyMismatch)?;
-    let cipher = A::new_from_slice(key).map_err(|_| KeyMismatch)?;
-    Ok((Box::new(cipher), Zeroizing::new(*salt)))
+fn salted<A>(sk_e: &[u8], salt_len: usize) -> Result<Kind, KeyMismatch>
+where
+    A: AeadInOut + KeyInit + Send + Sync + 'static,
+{
+    let key_len = sk_e.len().checked_sub(salt_len).ok_or(KeyMismatch)?;
+    let (key, salt) = sk_e.split_at_checked(key_len).ok_or(KeyMismatch)?;
+    Ok(Kind::Aead(Box::new(Salted {
+        cipher: A::new_from_slice(key).map_err(|_| KeyMismatch)?,
+        salt: Zeroizing::new(salt.to_vec()),
+    })))
+}
+
+/// RFC 5282 4, RFC 4309 4: a nonce of 11 octets leaves 4 to the counter.
+fn ccm<T>(key: AesKey, sk_e: &[u8], salt_len: usize) -> Result<Kind, KeyMismatch>
+where
+    T: ArraySize + ccm::TagSize + Send + Sync + 'static,
+{
+    match key {
+        AesKey::Bits128 => salted::<Ccm<Aes128, T, U11>>(sk_e, salt_len),
+        AesKey::Bits192 => salted::<Ccm<Aes192, T, U11>>(sk_e, salt_len),
+        AesKey::Bits256 => salted::<Ccm<Aes256, T, U11>>(sk_e, salt_len),
+    }
+}
+
+fn short_gcm<T>(key: AesKey, sk_e: &[u8], salt_len: usize) -> Result<Kind, KeyMismatch>
+where
+    T: ArraySize + Send + Sync + 'static,
+{
+    match key {
+        AesKey::Bits128 => salted::<ShortGcm<Aes128, T>>(sk_e, salt_len),
+        AesKey::Bits192 => salted::<ShortGcm<Aes192, T>>(sk_e, salt_len),
+        AesKey::Bits256 => salted::<ShortGcm<Aes256, T>>(sk_e, salt_len),
+    }
+}
+
+impl<A: AeadInOut + Send + Sync> Aead for Salted<A> {
+    fn seal(&self, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
+        let nonce = nonce::<A>(&self.salt, iv)?;
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce, aad, text.as_mut_slice().into())
+            .ok()?;
+        text.extend_from_slice(&tag);
+        Some(())
+    }
+
+    fn open(&self, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Option<usize> {
+        let nonce = nonce::<A>(&self.salt, iv)?;
+        let length = text.len().checked_sub(Tag::<A>::default().len())?;
+        let (text, tag) = text.split_at_mut_checked(length)?;
+        let tag = Tag::<A>::try_from(&*tag).ok()?;
+        // CCM has to decrypt to verify (NIST SP 800-38C 6.2); what was not authentic is overwritten with zeros.
+        self.cipher
+            .decrypt_inout_detached(&nonce, aad, text.into(), &tag)
+            .ok()?;
+        Some(length)
+    }
 }
 
 /// RFC 5282 4: the nonce is salt | IV.
-fn nonce<A: AeadCore>(salt: &Salt, iv: &[u8]) -> Option<Nonce<A>> {
+fn nonce<A: AeadCore>(salt: &[u8], iv: &[u8]) -> Option<Nonce<A>> {
     let octets: Vec<u8> = salt.iter().chain(iv).copied().collect();
     Nonce::<A>::try_from(octets.as_slice()).ok()
-}
-
-fn aead_seal<A: AeadInOut>(cipher: &A, salt: &Salt, iv: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Option<()> {
-    let nonce = nonce::<A>(salt, iv)?;
-    let tag = cipher
-        .encrypt_inout_detached(&nonce, aad, text.as_mut_slice().into())
-        .ok()?;
-    text.extend_from_slice(&tag);
-    Some(())
-}
-
-fn aead_open<A: AeadInOut>(cipher: &A, salt: &Salt, iv: &[u8], aad: &[u8], text: &mut [u8]) -> Option<usize> {
-    let nonce = nonce::<A>(salt, iv)?;
-    let length = text.len().checked_sub(TAG_LEN)?;
-    let (text, tag) = text.split_at_mut_checked(length)?;
-    let tag = Tag::<A>::try_from(&*tag).ok()?;
-    cipher
-        .decrypt_inout_detached(&nonce, aad, text.into(), &tag)
-        .ok()?;
-    Some(length)
 }
 
 impl EncryptThenMac {
@@ -206,6 +249,4 @@ fn cbc_decrypt<C: BlockModeDecrypt + KeyIvInit>(key: &[u8], iv: &[u8], text: &mu
     })
 }
 
-const SALT_LEN: usize = 4;
-const TAG_LEN: usize = 16;
 const CBC_BLOCK_LEN: usize = 16;

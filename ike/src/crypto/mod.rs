@@ -2,6 +2,7 @@
 //! leaf) and implement `wire`'s seam for the SK payload; of our own rooms they need nothing else.
 
 pub mod aead;
+mod gcm;
 pub mod kex;
 pub mod prf;
 pub mod puzzle;

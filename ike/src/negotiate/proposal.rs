@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::additional::AdditionalChoices;
 use super::token::{self, Token};
 use super::transform::{
-    Additional, AdditionalMethods, Encryption, Integrity, KeyExchangeMethod, Prf, esn_name,
+    Additional, AdditionalMethods, Encryption, Integrity, KeyExchangeMethod, Legacy, LegacyReason, Prf,
+    esn_name,
 };
 
 pub use super::token::{ProposalError, ProposalErrorKind};
@@ -210,10 +211,19 @@ impl IkeProposal {
     }
 
     /// The algorithms in it that are only for old peers.
+    pub fn legacy(&self) -> Vec<Legacy> {
+        let mut found = legacy_common(&self.encryption, &self.integrity, &self.key_exchange);
+        let prfs = self.prf.iter().filter(|p| p.is_legacy());
+        found.extend(prfs.map(|p| Legacy {
+            name: p.name(),
+            reason: LegacyReason::Sha1,
+        }));
+        found
+    }
+
+    /// The names of the algorithms in it that are only for old peers.
     pub fn legacy_names(&self) -> Vec<&'static str> {
-        let mut names = legacy_common(&self.encryption, &self.integrity, &self.key_exchange);
-        names.extend(self.prf.iter().filter(|p| p.is_legacy()).map(|p| p.name()));
-        names
+        self.legacy().iter().map(|legacy| legacy.name).collect()
     }
 }
 
@@ -224,8 +234,13 @@ impl EspProposal {
     }
 
     /// The algorithms in it that are only for old peers.
-    pub fn legacy_names(&self) -> Vec<&'static str> {
+    pub fn legacy(&self) -> Vec<Legacy> {
         legacy_common(&self.encryption, &self.integrity, &self.key_exchange)
+    }
+
+    /// The names of the algorithms in it that are only for old peers.
+    pub fn legacy_names(&self) -> Vec<&'static str> {
+        self.legacy().iter().map(|legacy| legacy.name).collect()
     }
 
     /// As it is offered in IKE_AUTH, where there is no key exchange (RFC 7296 1.2).
@@ -238,11 +253,21 @@ impl EspProposal {
     }
 }
 
-fn legacy_common(e: &[Encryption], i: &[Integrity], k: &[KeyExchangeMethod]) -> Vec<&'static str> {
-    (e.iter().filter(|e| e.is_legacy()).map(|e| e.name()))
-        .chain(i.iter().filter(|i| i.is_legacy()).map(|i| i.name()))
-        .chain(k.iter().filter(|k| k.is_legacy()).map(|k| k.name()))
-        .collect()
+fn legacy_common(e: &[Encryption], i: &[Integrity], k: &[KeyExchangeMethod]) -> Vec<Legacy> {
+    let ciphers = e.iter().filter_map(|e| {
+        let reason = e.legacy_reason()?;
+        let name = e.name();
+        Some(Legacy { name, reason })
+    });
+    let hashes = i.iter().filter(|i| i.is_legacy()).map(|i| Legacy {
+        name: i.name(),
+        reason: LegacyReason::Sha1,
+    });
+    let groups = k.iter().filter(|k| k.is_legacy()).map(|k| Legacy {
+        name: k.name(),
+        reason: LegacyReason::SmallGroup,
+    });
+    ciphers.chain(hashes).chain(groups).collect()
 }
 
 impl FromStr for IkeProposal {

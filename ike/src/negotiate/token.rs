@@ -251,7 +251,7 @@ fn first_method(method: KeyExchangeMethod) -> Result<KeyExchangeMethod, Proposal
 }
 
 /// Names that operators bring along from other programs, and why they do not work here.
-const UNSUPPORTED: [(&[&str], &str, &str); 7] = [
+const UNSUPPORTED: [(&[&str], &str, &str); 6] = [
     (
         &["3des", "des", "blowfish", "cast128"],
         "64-bit block ciphers are broken (Sweet32)",
@@ -271,13 +271,8 @@ const UNSUPPORTED: [(&[&str], &str, &str); 7] = [
     ),
     (
         &["aes192", "aes192gcm16", "aes192gcm"],
-        "192-bit keys are not spoken",
+        "192-bit keys are not spoken, but with what is for old peers",
         "the 256-bit variant",
-    ),
-    (
-        &["aes128gcm8", "aes256gcm8", "aes128gcm12", "aes256gcm12"],
-        "short ICVs are not spoken",
-        "`aes256gcm16`",
     ),
 ];
 

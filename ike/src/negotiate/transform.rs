@@ -7,15 +7,17 @@ mod additional;
 mod encryption;
 mod integrity;
 mod key_exchange;
+mod legacy;
 mod prf;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use additional::{Additional, AdditionalMethods};
-pub use encryption::Encryption;
+pub use encryption::{AesKey, Encryption};
 pub use integrity::Integrity;
 pub use key_exchange::KeyExchangeMethod;
+pub use legacy::{Legacy, LegacyReason};
 pub use prf::Prf;
 
 /// The transform types of an SA payload (RFC 7296 3.3.2).
@@ -179,7 +181,22 @@ mod tests {
     }
 
     #[test]
-    fn only_sha1_and_modp1024_are_legacy() {
+    fn refuses_a_short_icv_of_an_impossible_key_length() {
+        for id in [14, 15, 16, 18, 19, 29] {
+            assert_eq!(Encryption::from_wire(id, None), None);
+            assert_eq!(Encryption::from_wire(id, Some(512)), None);
+            assert!(Encryption::from_wire(id, Some(192)).is_some_and(Encryption::is_legacy));
+        }
+    }
+
+    #[test]
+    fn only_ccm_short_icvs_sha1_and_modp1024_are_legacy() {
+        let (ccm_or_short, others): (Vec<Encryption>, Vec<Encryption>) = Encryption::ALL
+            .into_iter()
+            .partition(|e| e.name().contains("ccm") || (e.is_aead() && e.icv_len() < 16));
+        assert_eq!(ccm_or_short.len(), 18);
+        assert!(ccm_or_short.iter().all(|e| e.is_legacy()));
+        assert!(!others.iter().any(|e| e.is_legacy()));
         let legacy: Vec<&str> = (Integrity::ALL.iter().filter(|i| i.is_legacy()).map(|i| i.name()))
             .chain(Prf::ALL.iter().filter(|p| p.is_legacy()).map(|p| p.name()))
             .chain(

@@ -29,6 +29,7 @@ mod identity;
 mod impostor;
 mod intermediate;
 mod key_export;
+mod legacy;
 mod liveness;
 mod mobike;
 mod narrowing;

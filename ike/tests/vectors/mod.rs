@@ -6,6 +6,7 @@ pub mod keymat;
 pub mod modp;
 pub mod rfc3602;
 pub mod rfc4231;
+pub mod rfc5282;
 pub mod rfc5903;
 pub mod rfc7634;
 

@@ -2,12 +2,14 @@
 #![no_main]
 use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
-use xvpn_dataplane::{Integrity, Suite};
+use xvpn_dataplane::{AesKey, Integrity, Suite};
 use xvpn_fuzz::gateway::{Gateway, SPI};
 
 fuzz_target!(|data: &[u8]| {
     let Some((which, octets)) = data.split_first() else { return };
     let suite = match which % 4 {
+        0 if which & 8 != 0 => Suite::AesCcm8(AesKey::Bits128),
+        1 if which & 8 != 0 => Suite::AesGcm8(AesKey::Bits256),
         0 => Suite::AesGcm128,
         1 => Suite::AesGcm256,
         2 => Suite::ChaCha20Poly1305,

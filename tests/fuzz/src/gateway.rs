@@ -38,8 +38,18 @@ fn keys(suite: Suite) -> Keys {
         Suite::AesGcm128 | Suite::AesGcm128Iiv => (20, 0),
         Suite::AesGcm256 | Suite::AesGcm256Iiv | Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => (36, 0),
         Suite::AesCbc { .. } => (16, 32),
+        Suite::AesCcm8(key) | Suite::AesCcm12(key) | Suite::AesCcm16(key) | Suite::AesCcm8Iiv(key) => (aes(key) + 3, 0),
+        Suite::AesGcm8(key) | Suite::AesGcm12(key) => (aes(key) + 4, 0),
     };
     Keys { encryption: vec![7; encryption].into(), integrity: vec![9; integrity].into() }
+}
+
+fn aes(key: AesKey) -> usize {
+    match key {
+        AesKey::Bits128 => 16,
+        AesKey::Bits192 => 24,
+        AesKey::Bits256 => 32,
+    }
 }
 
 impl Gateway {

@@ -1,5 +1,6 @@
 //! The ciphers we speak, one row each.
 
+use super::legacy::LegacyReason;
 use super::{TransformId, TransformType};
 
 /// Encryption algorithms (transform type 1).
@@ -21,6 +22,48 @@ pub enum Encryption {
     AesGcm16Iiv256,
     /// ENCR_CHACHA20_POLY1305_IIV (RFC 8750). ESP only.
     ChaCha20Poly1305Iiv,
+    /// ENCR_AES_CCM_8 (RFC 4309, RFC 5282). Legacy.
+    AesCcm8(AesKey),
+    /// ENCR_AES_CCM_12 (RFC 4309, RFC 5282). Legacy.
+    AesCcm12(AesKey),
+    /// ENCR_AES_CCM_16 (RFC 4309, RFC 5282). Legacy.
+    AesCcm16(AesKey),
+    /// ENCR_AES_GCM_8 (RFC 4106, RFC 5282). Legacy.
+    AesGcm8(AesKey),
+    /// ENCR_AES_GCM_12 (RFC 4106, RFC 5282). Legacy.
+    AesGcm12(AesKey),
+    /// ENCR_AES_CCM_8_IIV (RFC 8750). ESP only, legacy.
+    AesCcm8Iiv(AesKey),
+}
+
+/// The length of an AES key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AesKey {
+    /// 128 bits.
+    Bits128,
+    /// 192 bits.
+    Bits192,
+    /// 256 bits.
+    Bits256,
+}
+
+impl AesKey {
+    /// In bits, as the Key Length attribute has it.
+    pub const fn bits(self) -> u16 {
+        match self {
+            Self::Bits128 => 128,
+            Self::Bits192 => 192,
+            Self::Bits256 => 256,
+        }
+    }
+
+    const fn octets(self) -> usize {
+        match self {
+            Self::Bits128 => 16,
+            Self::Bits192 => 24,
+            Self::Bits256 => 32,
+        }
+    }
 }
 
 struct EncryptionRow {
@@ -37,9 +80,46 @@ struct EncryptionRow {
     names: &'static [&'static str],
 }
 
+impl EncryptionRow {
+    /// The same for a cipher that is only for old peers.
+    const fn legacy(self, id: u16, icv_len: usize, key: AesKey, names: &'static [&'static str]) -> Self {
+        Self {
+            id,
+            key_length: Some(key.bits()),
+            key_len: key.octets() + self.salt_len,
+            icv_len,
+            names,
+            ..self
+        }
+    }
+}
+
+/// `aes128ccm8`, with the ICV in octets, the same with it in bits, and `aes_ccm_8_128`.
+macro_rules! names {
+    ($key:expr, $octets:literal, $bits:literal, $iana:literal) => {
+        match $key {
+            AesKey::Bits128 => &[
+                concat!("aes128", $octets),
+                concat!("aes128", $bits),
+                concat!("aes_", $iana, "_128"),
+            ],
+            AesKey::Bits192 => &[
+                concat!("aes192", $octets),
+                concat!("aes192", $bits),
+                concat!("aes_", $iana, "_192"),
+            ],
+            AesKey::Bits256 => &[
+                concat!("aes256", $octets),
+                concat!("aes256", $bits),
+                concat!("aes_", $iana, "_256"),
+            ],
+        }
+    };
+}
+
 impl Encryption {
     /// Every row of the registry.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 26] = [
         Self::AesGcm16_256,
         Self::AesGcm16_128,
         Self::ChaCha20Poly1305,
@@ -48,6 +128,24 @@ impl Encryption {
         Self::AesGcm16Iiv256,
         Self::AesGcm16Iiv128,
         Self::ChaCha20Poly1305Iiv,
+        Self::AesCcm16(AesKey::Bits256),
+        Self::AesCcm16(AesKey::Bits192),
+        Self::AesCcm16(AesKey::Bits128),
+        Self::AesCcm12(AesKey::Bits256),
+        Self::AesCcm12(AesKey::Bits192),
+        Self::AesCcm12(AesKey::Bits128),
+        Self::AesCcm8(AesKey::Bits256),
+        Self::AesCcm8(AesKey::Bits192),
+        Self::AesCcm8(AesKey::Bits128),
+        Self::AesGcm12(AesKey::Bits256),
+        Self::AesGcm12(AesKey::Bits192),
+        Self::AesGcm12(AesKey::Bits128),
+        Self::AesGcm8(AesKey::Bits256),
+        Self::AesGcm8(AesKey::Bits192),
+        Self::AesGcm8(AesKey::Bits128),
+        Self::AesCcm8Iiv(AesKey::Bits256),
+        Self::AesCcm8Iiv(AesKey::Bits192),
+        Self::AesCcm8Iiv(AesKey::Bits128),
     ];
 
     const fn row(self) -> EncryptionRow {
@@ -76,6 +174,8 @@ impl Encryption {
             iv_len: 0,
             ..AEAD
         };
+        // RFC 4309 7.1: three octets of salt.
+        const CCM: EncryptionRow = EncryptionRow { salt_len: 3, ..AEAD };
         match self {
             Self::AesCbc128 => EncryptionRow {
                 key_length: Some(128),
@@ -146,6 +246,15 @@ impl Encryption {
                 names: &["chacha20poly1305iiv", "chacha20_poly1305_iiv"],
                 ..IMPLICIT
             },
+            Self::AesCcm8(key) => CCM.legacy(14, 8, key, names!(key, "ccm8", "ccm64", "ccm_8")),
+            Self::AesCcm12(key) => CCM.legacy(15, 12, key, names!(key, "ccm12", "ccm96", "ccm_12")),
+            Self::AesCcm16(key) => CCM.legacy(16, 16, key, names!(key, "ccm16", "ccm128", "ccm_16")),
+            Self::AesGcm8(key) => AEAD.legacy(18, 8, key, names!(key, "gcm8", "gcm64", "gcm_8")),
+            Self::AesGcm12(key) => AEAD.legacy(19, 12, key, names!(key, "gcm12", "gcm96", "gcm_12")),
+            Self::AesCcm8Iiv(key) => EncryptionRow {
+                iv_len: 0,
+                ..CCM.legacy(29, 8, key, names!(key, "ccm8iiv", "ccm64iiv", "ccm_8_iiv"))
+            },
         }
     }
 
@@ -197,6 +306,11 @@ impl Encryption {
 
     /// Only for old peers: an operator must ask for it.
     pub const fn is_legacy(self) -> bool {
+        self.legacy_reason().is_some()
+    }
+
+    /// Why it is only for old peers; `None`: it is for all.
+    pub const fn legacy_reason(self) -> Option<LegacyReason> {
         match self {
             Self::AesCbc128
             | Self::AesCbc256
@@ -205,7 +319,10 @@ impl Encryption {
             | Self::ChaCha20Poly1305
             | Self::AesGcm16Iiv128
             | Self::AesGcm16Iiv256
-            | Self::ChaCha20Poly1305Iiv => false,
+            | Self::ChaCha20Poly1305Iiv => None,
+            Self::AesCcm8(_) | Self::AesCcm12(_) | Self::AesCcm8Iiv(_) => Some(LegacyReason::ShortIcv),
+            Self::AesGcm8(_) | Self::AesGcm12(_) => Some(LegacyReason::ShortIcvOfGcm),
+            Self::AesCcm16(_) => Some(LegacyReason::Ccm),
         }
     }
 
