@@ -11,7 +11,7 @@ use crate::discard::Discard;
 use crate::io::udp::IkeSocket;
 use crate::queue::{PuntReceiver, Workers};
 use crate::sa::{InboundSa, OutboundSa};
-use crate::stats::{self, Counter, QueueStats};
+use crate::stats::{self, Counter, QueueStats, Stage, StageCounts};
 use crate::tables::Tables;
 
 /// What control and the queues share.
@@ -110,6 +110,14 @@ impl Control {
     /// One counter per discard reason, summed over queues.
     pub fn counters(&self) -> Vec<Counter> {
         stats::sum(self.shared.stats.iter().map(|stats| &**stats))
+    }
+
+    /// What went through each stage of each queue.
+    pub fn stages(&self) -> Vec<[(Stage, StageCounts); Stage::ALL.len()]> {
+        let queues = self.shared.stats.iter().take(self.shared.queues());
+        queues
+            .map(|stats| Stage::ALL.map(|stage| (stage, stats.passed(stage))))
+            .collect()
     }
 
     /// The longest inner packet of a tunnel now: for the MTU of its interface. `None` without an SA.

@@ -29,4 +29,4 @@ pub use api::{
 };
 pub use control::{Control, Started};
 pub use discard::Discard;
-pub use stats::Counter;
+pub use stats::{Counter, Stage, StageCounts};

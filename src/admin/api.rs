@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::KeyRow;
 
+mod queue;
+
+pub use queue::{QueueReport, StageReport};
+
 /// The version of this contract.
 pub const VERSION: u32 = 1;
 /// The longest request line the daemon reads, newline included.
@@ -353,6 +357,9 @@ pub struct StatusReport {
     pub ignored: Vec<Counter>,
     /// Changes made to the host that will be undone, in words.
     pub host_changes: Vec<String>,
+    /// What the packet path of each queue costs.
+    #[serde(default)]
+    pub queue_stages: Vec<QueueReport>,
     /// Who is being given the keys of all SAs at the moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_exports: Vec<KeyExport>,

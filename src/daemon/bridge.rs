@@ -17,6 +17,7 @@ use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
+use crate::admin::api::{QueueReport, StageReport};
 use crate::config::{Offload, TunnelConfig};
 
 /// The running dataplane, in the words of `ike`.
@@ -114,6 +115,26 @@ impl Bridge {
             .into_iter()
             .filter(|counter| counter.value > 0);
         seen.map(|counter| (counter.name, counter.value)).collect()
+    }
+
+    /// What the packet path of each queue costs.
+    pub fn queues(&self) -> Vec<QueueReport> {
+        let stage = |(stage, counts): (dp::Stage, dp::StageCounts)| StageReport {
+            name: stage.name().to_owned(),
+            batches: counts.batches,
+            packets: counts.packets,
+            octets: counts.octets,
+            system_calls: counts.system_calls,
+            timed_packets: counts.timed_packets,
+            timed_octets: counts.timed_octets,
+            timed_ns: counts.timed_ns,
+        };
+        let queues = self.control.stages().into_iter();
+        queues
+            .map(|stages| QueueReport {
+                stages: stages.into_iter().map(stage).collect(),
+            })
+            .collect()
     }
 
     /// The longest inner packet of a tunnel with its SA of now; `None` without one.

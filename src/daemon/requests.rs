@@ -187,6 +187,7 @@ impl Supervisor {
                 )
                 .collect(),
             host_changes: self.host.changes(),
+            queue_stages: self.bridge.queues(),
             key_exports: self.export.iter().map(|export| export.report(now)).collect(),
         }
     }

@@ -75,6 +75,11 @@ impl Batch {
         self.packets.len()
     }
 
+    /// Octets of all of them.
+    pub fn octets(&self) -> usize {
+        self.packets.iter().map(Packet::len).sum()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty()

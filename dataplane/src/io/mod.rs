@@ -31,6 +31,11 @@ pub trait Port {
     /// Takes all of `batch` and returns the packets to `pool`. Never waits: what cannot be sent now is lost and counted.
     fn send(&mut self, batch: &mut Batch, pool: &mut Pool) -> Sent;
 
+    /// System calls made so far to receive, and to send.
+    fn system_calls(&self) -> [u64; 2] {
+        [0; 2]
+    }
+
     /// An offload that the kernel refused so often that the port does without it from now on. Said once.
     fn take_refused(&mut self) -> Option<Offload> {
         None

@@ -38,6 +38,8 @@ pub struct WirePort {
     segment: bool,
     /// How often it has refused to cut a run that it then took packet by packet.
     refusals: u32,
+    /// System calls made to receive and to send; sendmmsg(2) counts once.
+    calls: [u64; 2],
     stats: Arc<QueueStats>,
 }
 
@@ -71,6 +73,7 @@ impl WirePort {
             joined: 1,
             segment: true,
             refusals: 0,
+            calls: [0; 2],
             stats,
         }
     }
@@ -207,6 +210,7 @@ impl WirePort {
             && self.segment
         {
             while !packets.is_empty() {
+                self.calls[1] += 1;
                 let (left, fault) = socket.send_runs(Segments(packets));
                 sent.packets += left;
                 packets = packets.get(left..).unwrap_or_default();
@@ -238,6 +242,7 @@ impl WirePort {
         }
         let mut left = 0;
         for packets in packets.chunks(BATCH) {
+            self.calls[1] += 1;
             let outgoing = packets.iter().map(|packet| Outgoing {
                 bytes: packet.octets(),
                 local: packet.meta.path.local.ip(),
@@ -298,6 +303,7 @@ impl Port for WirePort {
             return Ok(left);
         }
         while let Some(index) = self.ready.pop() {
+            self.calls[0] += 1;
             match self.receive(index, batch, pool) {
                 Ok(0) => {}
                 Ok(count) => return Ok(count),
@@ -325,6 +331,10 @@ impl Port for WirePort {
         sent.lost = batch.len() - sent.packets;
         batch.recycle(pool);
         sent
+    }
+
+    fn system_calls(&self) -> [u64; 2] {
+        self.calls
     }
 
     fn take_refused(&mut self) -> Option<Offload> {

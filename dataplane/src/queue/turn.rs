@@ -12,7 +12,7 @@ use crate::buffer::{Batch, Pool};
 use crate::discard::Discard;
 use crate::io::{Port, Sent};
 use crate::pipeline::{Inbound, Outbound};
-use crate::stats::QueueStats;
+use crate::stats::{Load, QueueStats, Stage, Stopwatch};
 use crate::tables::Tables;
 
 /// A queue between a TUN side and a wire side.
@@ -32,6 +32,7 @@ pub struct Queue<Tun: Port, Wire: Port> {
     to_tun: Batch,
     pool: Pool,
     stats: Arc<QueueStats>,
+    stopwatch: Stopwatch,
     punt: PuntSender,
 }
 
@@ -48,6 +49,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             to_tun: Batch::default(),
             pool: Pool::default(),
             stats,
+            stopwatch: Stopwatch::default(),
             punt,
         }
     }
@@ -73,7 +75,13 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
     where
         T: Deref<Target: Borrow<Tables>>,
     {
+        self.stopwatch.begin();
+        let [before, _] = self.tun.system_calls();
         let count = self.tun.recv(&mut self.received, &mut self.pool)?;
+        let [after, _] = self.tun.system_calls();
+        let read = load(&self.received);
+        self.stats
+            .pass(Stage::TunRead, read, after - before, self.stopwatch.lap());
         if count == 0 {
             return Ok(0);
         }
@@ -83,12 +91,18 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         self.outbound
             .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
         self.received.recycle(&mut self.pool);
+        self.stats.pass(Stage::Seal, read, 0, self.stopwatch.lap());
         for tunnel in self.outbound.take_wanted() {
             // Beyond the rate, or with a full ring: the next packet asks again.
             self.punt.push(Punted::Wanted { tunnel });
         }
         if !self.to_wire.is_empty() {
+            let sealed = load(&self.to_wire);
+            let [_, before] = self.wire.system_calls();
             let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
+            let [_, after] = self.wire.system_calls();
+            self.stats
+                .pass(Stage::WireSend, sealed, after - before, self.stopwatch.lap());
             self.count_wire(&sent);
             if let Some(too_big) = sent.too_big {
                 tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
@@ -105,7 +119,13 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
     where
         T: Deref<Target: Borrow<Tables>>,
     {
+        self.stopwatch.begin();
+        let [before, _] = self.wire.system_calls();
         let count = self.wire.recv(&mut self.received, &mut self.pool)?;
+        let [after, _] = self.wire.system_calls();
+        let received = load(&self.received);
+        self.stats
+            .pass(Stage::WireReceive, received, after - before, self.stopwatch.lap());
         if count == 0 {
             return Ok(0);
         }
@@ -127,13 +147,19 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             &mut hand_up,
             &mut self.pool,
         );
+        self.stats.pass(Stage::Open, received, 0, self.stopwatch.lap());
         self.send_to_tun();
         Ok(count)
     }
 
     fn send_to_tun(&mut self) {
         if !self.to_tun.is_empty() {
+            let opened = load(&self.to_tun);
+            let [_, before] = self.tun.system_calls();
             let sent = self.tun.send(&mut self.to_tun, &mut self.pool);
+            let [_, after] = self.tun.system_calls();
+            self.stats
+                .pass(Stage::TunWrite, opened, after - before, self.stopwatch.lap());
             self.stats.discard_many(Discard::TunRefused, count(sent.lost));
             if let Some(offload) = self.tun.take_refused() {
                 self.punt.push(Punted::Refused(offload));
@@ -147,6 +173,13 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             Discard::WireRefused,
             count(sent.lost.saturating_sub(sent.too_long)),
         );
+    }
+}
+
+fn load(batch: &Batch) -> Load {
+    Load {
+        packets: count(batch.len()),
+        octets: count(batch.octets()),
     }
 }
 
@@ -272,8 +305,8 @@ mod tests {
 
     #[test]
     fn packets_pass_from_tun_to_wire_to_tun_in_order() {
-        let (mut alice, ..) = queue();
-        let (mut bob, ..) = queue();
+        let (mut alice, _, alices) = queue();
+        let (mut bob, _, bobs) = queue();
         let sent: Vec<Vec<u8>> = (0..150).map(inner).collect();
         alice
             .tun
@@ -293,6 +326,19 @@ mod tests {
         while bob.turn(|| &to_alice).unwrap() > 0 {}
         let received: Vec<&[u8]> = bob.tun.sent.iter().map(Packet::octets).collect();
         assert_eq!(received, sent);
+
+        let passed = |stats: &QueueStats, stage| {
+            let counts = stats.passed(stage);
+            (counts.batches, counts.packets, counts.octets)
+        };
+        let plain = 150 * u64::try_from(inner(0).len()).unwrap();
+        assert_eq!(passed(&alices, Stage::TunRead), (3, 150, plain));
+        assert_eq!(passed(&alices, Stage::Seal), (3, 150, plain));
+        let sealed = passed(&alices, Stage::WireSend);
+        assert!(sealed.2 > plain, "{sealed:?}");
+        assert_eq!(passed(&bobs, Stage::WireReceive), sealed);
+        assert_eq!(passed(&bobs, Stage::TunWrite), (3, 150, plain));
+        assert_eq!(passed(&bobs, Stage::TunRead), (0, 0, 0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `xvpn status`: how the tunnels are.
 
+mod queues;
 mod text;
 
 use std::io::{IsTerminal, Write};
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
     /// For programs: the whole report as JSON
     #[arg(long)]
     json: bool,
+    /// Shows what the packet path of each queue carries and costs, too
+    #[arg(long)]
+    queues: bool,
     /// Shows it again every second until interrupted
     #[arg(long)]
     watch: bool,
@@ -87,7 +91,11 @@ fn show(report: &StatusReport, arguments: &Arguments) -> serde_json::Result<Stri
         };
         return text.map(|text| text + "\n");
     }
-    Ok(text::render(report, Style::stdout()))
+    let mut text = text::render(report, Style::stdout());
+    if arguments.queues {
+        text += &queues::render(&report.queue_stages, Style::stdout());
+    }
+    Ok(text)
 }
 
 fn verdict(report: &StatusReport) -> Exit {

@@ -25,6 +25,8 @@ pub struct TunPort {
     splitter: Splitter,
     /// How often the kernel has refused several packets as one and then taken the first alone.
     refusals: u32,
+    /// System calls made to read and to write.
+    calls: [u64; 2],
 }
 
 impl TunPort {
@@ -62,6 +64,7 @@ impl TunPort {
         };
         let mut refused = 0;
         while batch.vacancy() > 0 {
+            self.calls[0] += 1;
             let read = queue.read(self.splitter.room()).and_then(|(header, len)| {
                 let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
                 self.splitter.begin(&header, len).map_err(invalid)
@@ -153,6 +156,7 @@ impl Default for TunPort {
             ready: Vec::new(),
             splitter: Splitter::new(),
             refusals: 0,
+            calls: [0; 2],
         }
     }
 }
@@ -172,6 +176,7 @@ impl Port for TunPort {
         let mut sent = Sent::default();
         let mut packets = batch.packets_mut();
         while let Some(first) = packets.first() {
+            self.calls[1] += 1;
             let (count, written) = match self.interfaces.get(&first.meta.tunnel) {
                 Some(queue) => write_first(queue, packets, &mut self.refusals),
                 None => (1, false),
@@ -182,6 +187,10 @@ impl Port for TunPort {
         }
         batch.recycle(pool);
         sent
+    }
+
+    fn system_calls(&self) -> [u64; 2] {
+        self.calls
     }
 
     fn take_refused(&mut self) -> Option<Offload> {

@@ -4,6 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::discard::Discard;
 
+mod stage;
+
+use stage::StageCounters;
+pub use stage::{Load, SAMPLE, Stage, StageCounts, Stopwatch};
+
 /// The counters of one queue.
 ///
 /// Concurrency: written by one queue thread, read by control; relaxed, each counter for itself. Aligned so that two
@@ -12,6 +17,7 @@ use crate::discard::Discard;
 #[repr(align(128))]
 pub struct QueueStats {
     discards: [AtomicU64; Discard::COUNT],
+    stages: [StageCounters; Stage::ALL.len()],
 }
 
 /// One counter with its documentation.
@@ -30,6 +36,7 @@ impl QueueStats {
     pub fn new() -> Self {
         Self {
             discards: [const { AtomicU64::new(0) }; Discard::COUNT],
+            stages: Default::default(),
         }
     }
 
@@ -46,6 +53,16 @@ impl QueueStats {
     /// How many went this way.
     pub fn discarded(&self, reason: Discard) -> u64 {
         self.discards[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts a batch that went through a stage in so many system calls, and how long it took if that was measured.
+    pub fn pass(&self, stage: Stage, load: Load, system_calls: u64, nanoseconds: Option<u64>) {
+        self.stages[stage as usize].count(load, system_calls, nanoseconds);
+    }
+
+    /// What went through a stage.
+    pub fn passed(&self, stage: Stage) -> StageCounts {
+        self.stages[stage as usize].counts()
     }
 }
 
