@@ -152,6 +152,22 @@ pub fn status_agrees() -> Outcome {
             child(&pair.aws).is_ok_and(|child| child.packets_in >= 4 && child.packets_out >= 4)
         });
         check(counted, "the packets are not counted")?;
+        let queues = pair.aws.status()?.queue_stages;
+        for name in [
+            "tun_read",
+            "seal",
+            "wire_send",
+            "wire_receive",
+            "open",
+            "tun_write",
+        ] {
+            let stages = queues.iter().flat_map(|queue| &queue.stages);
+            let packets: u64 = stages.filter(|s| s.name == name).map(|s| s.packets).sum();
+            check(
+                packets >= 4,
+                format!("{packets} packets went through the stage {name}: {queues:?}"),
+            )?;
+        }
         let json = pair.aws.xvpn(&["status", "--json"])?;
         serde_json::from_slice::<serde_json::Value>(&json.stdout)?;
         let secret = fs::read_to_string(pair.folder.join("aws/psk"))?;
