@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use crate::api::{Command, Config, SaUsage, TunnelId, TunnelSpec, Usage};
 use crate::discard::Discard;
 use crate::io::udp::IkeSocket;
-use crate::queue::{PuntReceiver, Workers};
+use crate::queue::{Beside, PuntReceiver, Workers};
 use crate::sa::{InboundSa, OutboundSa};
 use crate::stats::{self, Counter, QueueStats, Stage, StageCounts};
 use crate::tables::Tables;
@@ -63,13 +63,15 @@ pub struct Started {
     pub punts: PuntReceiver,
     /// One per UDP address of the configuration, to send IKE messages from the port that ESP uses.
     pub ike: Vec<IkeSocket>,
+    /// For the operator: what the kernel did not give and is done without.
+    pub notes: Vec<String>,
 }
 
 impl Control {
     /// Binds the sockets and starts one thread per queue.
     pub fn start(config: &Config) -> io::Result<Started> {
         let shared = Shared::new(config.queues.max(1));
-        let (workers, punts, ike) = Workers::start(config, Arc::clone(&shared))?;
+        let (workers, Beside { punts, ike, notes }) = Workers::start(config, Arc::clone(&shared))?;
         Ok(Started {
             control: Self {
                 shared,
@@ -78,6 +80,7 @@ impl Control {
             },
             punts,
             ike,
+            notes,
         })
     }
 

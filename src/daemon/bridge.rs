@@ -60,7 +60,7 @@ impl Bridge {
         ports: Ports,
     ) -> io::Result<(Self, Upward)> {
         let Offload { tun, gso, gro } = offload;
-        let dp::Started { control, punts, ike } = dp::Control::start(&dp::Config {
+        let started = dp::Control::start(&dp::Config {
             queues,
             udp,
             raw_esp: true,
@@ -68,6 +68,13 @@ impl Bridge {
             tun_device: TUN_DEVICE.into(),
             offloads: dp::Offloads { tun, gso, gro },
         })?;
+        let dp::Started {
+            control,
+            punts,
+            ike,
+            notes,
+        } = started;
+        notes.iter().for_each(|note| tracing::info!("{note}"));
         Ok((
             Self {
                 control,
@@ -80,13 +87,16 @@ impl Bridge {
 
     /// Opens the interface of a tunnel. Packets into it are refused until there is an SA.
     pub fn open_tunnel(&mut self, id: ConnectionId, tunnel: &TunnelConfig) -> io::Result<()> {
-        self.control.open_tunnel(&dp::TunnelSpec {
+        let note = self.control.open_tunnel(&dp::TunnelSpec {
             id: tunnel_id(id),
             interface: tunnel.interface.clone(),
             path_mtu: tunnel.path_mtu,
             clamp_mss: tunnel.clamp_mss,
             copy_dscp: tunnel.copy_dscp,
         })?;
+        if let Some(note) = note {
+            tracing::info!("{note}");
+        }
         let known = Known {
             replay_window: tunnel.replay_window,
         };

@@ -5,10 +5,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::io::bpf::{
+    self, BPF_ABS, BPF_ALU, BPF_B, BPF_IND, BPF_K, BPF_LD, BPF_LDX, BPF_MOD, BPF_MSH, BPF_RET, BPF_W,
+    statement, unless_equal_skip,
+};
 use crate::io::fault::Fault;
-use crate::io::sys::{self, check, socklen};
+use crate::io::sys;
 use crate::io::udp::message::{BATCH, Exchange, Meta, Outgoing};
 use crate::io::udp::socket::{prepare, set_fragmentation};
 
@@ -127,54 +131,9 @@ fn keep_spis(fd: BorrowedFd<'_>, family: Family, queue: u32, count: u32) -> io::
     };
     program.extend([
         statement(BPF_ALU | BPF_MOD | BPF_K, count),
-        libc::sock_filter {
-            code: BPF_JMP | BPF_JEQ | BPF_K,
-            jt: 0,
-            jf: 1,
-            k: queue,
-        },
+        unless_equal_skip(queue),
         statement(BPF_RET | BPF_K, u32::MAX),
         statement(BPF_RET | BPF_K, 0),
     ]);
-    let attached = libc::sock_fprog {
-        len: u16::try_from(program.len()).unwrap_or(0),
-        filter: program.as_mut_ptr(),
-    };
-    let len = socklen(size_of::<libc::sock_fprog>());
-    // SAFETY: `attached` points at `program`, which outlives the call; the kernel copies it.
-    check(unsafe {
-        let value = (&raw const attached).cast();
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            value,
-            len,
-        )
-    })
-    .map(drop)
+    bpf::attach(fd, libc::SO_ATTACH_FILTER, &program)
 }
-
-fn statement(code: u16, k: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code,
-        jt: 0,
-        jf: 0,
-        k,
-    }
-}
-
-// linux/bpf_common.h
-const BPF_LD: u16 = 0x00;
-const BPF_LDX: u16 = 0x01;
-const BPF_ALU: u16 = 0x04;
-const BPF_JMP: u16 = 0x05;
-const BPF_RET: u16 = 0x06;
-const BPF_W: u16 = 0x00;
-const BPF_B: u16 = 0x10;
-const BPF_ABS: u16 = 0x20;
-const BPF_IND: u16 = 0x40;
-const BPF_MSH: u16 = 0xa0;
-const BPF_MOD: u16 = 0x90;
-const BPF_JEQ: u16 = 0x10;
-const BPF_K: u16 = 0x00;

@@ -2,6 +2,7 @@
 //!
 //! The only place of the crate with `unsafe`; each block says why it is sound. Nothing here knows SAs or tables.
 
+pub(crate) mod bpf;
 pub mod esp_raw;
 pub mod fault;
 mod memory;

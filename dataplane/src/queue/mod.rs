@@ -8,5 +8,5 @@ mod worker;
 
 pub use crate::io::udp::IkeSocket;
 pub use punt::{PuntReceiver, PuntSender};
-pub use start::Workers;
+pub use start::{Beside, Workers};
 pub use turn::Queue;

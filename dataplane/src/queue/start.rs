@@ -28,6 +28,16 @@ pub struct Workers {
     offload_tun: bool,
 }
 
+/// What starting the workers gives beside them.
+pub struct Beside {
+    /// The ring of what they hand up.
+    pub punts: PuntReceiver,
+    /// A socket per UDP address, to send IKE messages with.
+    pub ike: Vec<IkeSocket>,
+    /// For the operator: what the kernel did not give and is done without.
+    pub notes: Vec<String>,
+}
+
 struct Thread {
     line: Line,
     handle: JoinHandle<io::Result<()>>,
@@ -36,11 +46,12 @@ struct Thread {
 impl Workers {
     /// Binds the sockets and starts a thread per queue.
     ///
-    /// Also gives the ring of what they hand up, and a socket per UDP address to send IKE messages with.
-    pub fn start(config: &Config, shared: Arc<Shared>) -> io::Result<(Self, PuntReceiver, Vec<IkeSocket>)> {
+    /// Also gives what goes with them.
+    pub fn start(config: &Config, shared: Arc<Shared>) -> io::Result<(Self, Beside)> {
         let queues = config.queues.max(1);
         let mut sockets = Sockets::open(config, queues)?;
         let ike = std::mem::take(&mut sockets.ike);
+        let notes = std::mem::take(&mut sockets.notes);
         let (punt, punts) = punt::ring()?;
         let mut workers = Self {
             threads: Vec::with_capacity(queues),
@@ -60,7 +71,7 @@ impl Workers {
                 .spawn(move || worker.run())?;
             workers.threads.push(Thread { line, handle });
         }
-        Ok((workers, punts, ike))
+        Ok((workers, Beside { punts, ike, notes }))
     }
 
     /// Makes the interface of a tunnel and gives each worker a queue of it.
@@ -141,6 +152,7 @@ impl Drop for Workers {
 struct Sockets {
     of_queues: Vec<(Vec<UdpSocket>, Vec<RawEsp>)>,
     ike: Vec<IkeSocket>,
+    notes: Vec<String>,
 }
 
 impl Sockets {
@@ -148,6 +160,7 @@ impl Sockets {
         let mut sockets = Self {
             of_queues: Vec::new(),
             ike: Vec::new(),
+            notes: Vec::new(),
         };
         sockets.of_queues.resize_with(queues, Default::default);
         for &address in &config.udp {
@@ -155,6 +168,12 @@ impl Sockets {
                 Ok(group) => {
                     if config.offloads.gro {
                         group.iter().for_each(UdpSocket::join_datagrams);
+                    }
+                    if let Err(error) = UdpSocket::steer(&group) {
+                        sockets.notes.push(format!(
+                            "UDP {address}: the kernel keeps ESP on queues by a hash of addresses and ports, not by SPI \
+                             (SO_ATTACH_REUSEPORT_CBPF: {error})"
+                        ));
                     }
                     sockets.add_udp(group)?;
                 }

@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A word is taken over by a later block that falls on it, never by an earlier one. The ring has room for the window
 /// and one block more, so a word that is taken over held only numbers that have left the window: the window is exact.
 ///
-/// Concurrency: all queues share it, without locks; `accept` decides with one compare-and-swap, so a number is
-/// accepted at most once whatever the threads do. `check` is advice.
+/// Concurrency: one queue owns it as a rule, the one that receives `SPI % queues` (`io/udp/steer.rs`, `io/esp_raw.rs`). For what
+/// comes to another all the same (datagrams that the kernel joined; a kernel that does not steer) all queues share it, without
+/// locks: `accept` decides with one compare-and-swap, so a number is accepted at most once whatever the threads do. `check` is
+/// advice.
 #[derive(Debug)]
 pub struct ReplayWindow {
     highest: AtomicU64,

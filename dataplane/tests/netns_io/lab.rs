@@ -78,6 +78,7 @@ impl Side {
     pub(crate) fn new(udp: &str, inner: Ipv4Addr, raw_esp: bool, offloads: Offloads) -> Self {
         let udp = udp.parse().unwrap();
         let started = start_with(udp, raw_esp, offloads).unwrap();
+        assert_eq!(started.notes, Vec::<String>::new());
         let host = Host::new();
         let control = &started.control;
         host.run(|| {

@@ -28,6 +28,12 @@ pub(crate) const TESTS: &[crate::Test] = &[
         "a_group_shares_one_port_and_keeps_a_peer_on_one_socket",
         shares_a_port,
     ),
+    ("a_steered_group_takes_each_spi_on_one_socket_ipv4", || {
+        steers("127.0.0.1:0")
+    }),
+    ("a_steered_group_takes_each_spi_on_one_socket_ipv6", || {
+        steers("[::1]:0")
+    }),
     (
         "a_datagram_too_long_is_reported_and_the_others_leave",
         reports_too_long,
@@ -134,6 +140,40 @@ fn shares_a_port() {
         IkeSocket::bind(to).is_err(),
         "a socket of another kind may not join"
     );
+}
+
+/// Whatever the port of the sender, and although the kernel may join what comes from one.
+fn steers(address: &str) {
+    let mut group = bind(address, 3);
+    group.iter().for_each(UdpSocket::join_datagrams);
+    UdpSocket::steer(&group).unwrap();
+    let to = group[0].bound();
+    let mut senders = [bind(address, 1).remove(0), bind(address, 1).remove(0)];
+    let esp = (0x1000..0x1030u32).map(|spi| [&spi.to_be_bytes()[..], &[0, 0, 0, 1, 9, 9]].concat());
+    let others = [vec![0, 0, 0, 0, 7, 7], vec![0xff], vec![1, 2, 3], Vec::new()];
+    let sent: Vec<Vec<u8>> = esp.chain(others).collect();
+    for sender in &mut senders {
+        let datagrams = sent.iter().map(|bytes| Outgoing {
+            bytes,
+            local: to.ip(),
+            remote: to,
+            traffic_class: 0,
+        });
+        assert_eq!(sender.send(datagrams, |_, fault| panic!("{fault:?}")), sent.len());
+    }
+    for (index, socket) in group.iter_mut().enumerate() {
+        let mine = |bytes: &&Vec<u8>| {
+            let number = bytes.first_chunk().map_or(0, |spi| u32::from_be_bytes(*spi));
+            number % 3 == u32::try_from(index).unwrap()
+        };
+        let expected: Vec<&Vec<u8>> = sent.iter().filter(mine).collect();
+        let received = collect(socket, 2 * expected.len());
+        for sender in &senders {
+            let from = |(meta, _): &&(udp::Meta, Vec<u8>)| meta.remote.port() == sender.bound().port();
+            let bytes: Vec<&Vec<u8>> = received.iter().filter(from).map(|(_, bytes)| bytes).collect();
+            assert_eq!(bytes, expected, "socket {index}");
+        }
+    }
 }
 
 fn reports_too_long() {

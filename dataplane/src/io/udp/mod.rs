@@ -4,6 +4,7 @@ pub mod cmsg;
 pub mod ike;
 pub mod message;
 pub mod socket;
+mod steer;
 
 pub use ike::{IkeInbox, IkeSocket};
 pub use message::{Meta, Outgoing};

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::message::{BATCH, Exchange, Meta, Outgoing, SegmentedRun};
+use super::steer;
 use crate::io::fault::Fault;
 use crate::io::sys;
 
@@ -19,7 +20,8 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// `count` sockets on one address (SO_REUSEPORT): the kernel keeps each peer's datagrams on one of them.
+    /// `count` sockets on one address (SO_REUSEPORT), bound first to last. Until [`steer`](Self::steer) the kernel keeps each
+    /// peer's datagrams on one of them, by a hash.
     ///
     /// `buffer` is the size of the socket buffers to ask for.
     pub fn group(address: SocketAddr, count: usize, buffer: usize) -> io::Result<Vec<Self>> {
@@ -44,6 +46,18 @@ impl UdpSocket {
             });
         }
         Ok(sockets)
+    }
+
+    /// From now on ESP goes to the socket `SPI % count` of a [`group`](Self::group) of `count`, anything else to the first.
+    /// An error leaves the hash in force.
+    pub fn steer(group: &[Self]) -> io::Result<()> {
+        match group {
+            [] | [_] => Ok(()),
+            [first, ..] => {
+                let count = u32::try_from(group.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+                steer::by_spi(first.fd.as_fd(), count)
+            }
+        }
     }
 
     /// The address it is bound to.
