@@ -41,3 +41,8 @@ bench *ARGS:
 [group('measure')]
 figures:
     benches/figures.sh
+
+# xvpn beside other VPNs in user space: throughput, latency, cost (root; an hour, or --quick --profile wire).
+[group('measure')]
+throughput *ARGS:
+    benches/throughput/run.sh {{ARGS}}

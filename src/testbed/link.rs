@@ -14,7 +14,7 @@ use super::netlink::{Message, Netlink, attributes, word};
 use super::{sys, wait_until};
 
 /// Joins two namespaces by a veth pair of the given MTU and brings both ends up.
-pub(super) fn join(one: (&Namespace, &str), other: (&Namespace, &str), mtu: u32) -> io::Result<()> {
+pub fn join(one: (&Namespace, &str), other: (&Namespace, &str), mtu: u32) -> io::Result<()> {
     let end = |message: &mut Message, (namespace, name): (&Namespace, &str)| {
         message
             .text(IFLA_IFNAME, name)
@@ -74,7 +74,7 @@ pub fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
 }
 
 /// Waits until every interface that is up can send.
-pub(super) fn wait_for_carriers() -> io::Result<()> {
+pub fn wait_for_carriers() -> io::Result<()> {
     let mut netlink = Netlink::route()?;
     let patience = Duration::from_secs(5);
     let mut failure = None;
@@ -104,7 +104,7 @@ pub(super) fn wait_for_carriers() -> io::Result<()> {
 }
 
 /// Gives an interface an address with its network.
-pub(super) fn add_address(name: &str, address: IpNet) -> io::Result<()> {
+pub fn add_address(name: &str, address: IpNet) -> io::Result<()> {
     let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let mut message = Message::new(libc::RTM_NEWADDR, flags);
     message.put(&[family(address.addr()), address.prefix_len(), 0, 0]);

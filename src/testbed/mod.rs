@@ -12,6 +12,7 @@ mod link;
 mod namespace;
 mod nat;
 mod netlink;
+mod offload;
 mod pcap;
 mod ping;
 mod privilege;
@@ -25,10 +26,11 @@ pub use daemon::{Daemon, Ended, end_orphan};
 pub use firewall::{Barrier, lift_barrier, set_barrier};
 pub use gateway::{Gateway, write_secret};
 pub use link::{
-    add_route, change_address, drop_addresses, inventory, own_network, plain_wire, receive_buffer, set_mtu,
-    set_queue_length, set_sysctl,
+    add_address, add_route, change_address, drop_addresses, inventory, join, own_network, plain_wire,
+    receive_buffer, set_mtu, set_queue_length, set_sysctl, wait_for_carriers,
 };
 pub use namespace::Namespace;
+pub use offload::set_feature;
 pub use ping::{Answer, Ping, ping};
 pub use privilege::{Refused, enter, is_machine_root};
 pub use sniffer::{Seen, Sniffer};

@@ -110,15 +110,11 @@ pub(super) fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: 
 
 /// Turns one offload of an interface on or off (`ETHTOOL_S*`, linux/ethtool.h).
 pub(super) fn set_offload(socket: &impl AsRawFd, name: &str, command: u32, on: bool) -> io::Result<()> {
-    #[repr(C)]
-    struct Value {
-        command: u32,
-        data: u32,
-    }
-    let mut value = Value {
-        command,
-        data: u32::from(on),
-    };
+    ethtool(socket, name, &mut [command, u32::from(on)])
+}
+
+/// Performs an ethtool request (linux/ethtool.h) on the interface `name`; the answer is written over it.
+pub(super) fn ethtool(socket: &impl AsRawFd, name: &str, words: &mut [u32]) -> io::Result<()> {
     // SAFETY: an all-zero ifreq is a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (slot, byte) in request
@@ -129,8 +125,8 @@ pub(super) fn set_offload(socket: &impl AsRawFd, name: &str, command: u32, on: b
     {
         *slot = byte.cast_signed();
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: the request and the value it points to outlive the call.
+    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+    // SAFETY: the request and the words outlive the call, and the latter have the room that they say they have.
     checked(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) }).map(drop)
 }
 
