@@ -17,7 +17,7 @@ use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
 use crate::auth::x509::crl::Crl;
 use crate::auth::x509::revocation::RevocationError;
-use crate::config::{ConnectionConfig, ConnectionId};
+use crate::config::{ConnectionConfig, ConnectionId, Secret};
 use crate::error::{Failure, Side};
 use crate::negotiate::selector::TrafficSelector;
 use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
@@ -139,6 +139,8 @@ pub enum Command {
         /// Where to.
         to: Option<GatewayIdentity>,
     },
+    /// Other keys for the tickets of session resumption (RFC 5723 6.1): the first seals, all of them open.
+    TicketKeys(Vec<Secret>),
     /// Deletes all SAs of all connections with the peers' knowledge, for a shutdown. Intents are dropped.
     Shutdown,
 }
@@ -494,6 +496,10 @@ pub enum Event {
 pub enum Step {
     /// The answer to our IKE_SA_INIT request.
     InitResponse,
+    /// The answer to our IKE_SESSION_RESUME request (RFC 5723).
+    ResumeResponse,
+    /// The peer does not take the ticket: IKE_SA_INIT follows.
+    TicketRefused,
     /// The answer to our IKE_INTERMEDIATE request.
     IntermediateResponse,
     /// The answer to our IKE_AUTH request.

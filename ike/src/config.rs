@@ -11,7 +11,7 @@ use crate::api::{Path, Transport};
 use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
 use crate::auth::ppk::Ppk;
-use crate::auth::x509::revocation::Rules;
+use crate::auth::x509::revocation::{Policy, Rules};
 use crate::negotiate::proposal::{EspProposal, IkeProposal};
 use crate::negotiate::selector::TrafficSelector;
 use crate::wire::payload::GatewayIdentity;
@@ -173,6 +173,8 @@ pub struct EndpointConfig {
     /// A secret that outlives a crash of this host, for the tokens of Quick Crash Detection (RFC 6290 5.1). `None`: none are
     /// made.
     pub crash_secret: Option<Secret>,
+    /// What seals the tickets of session resumption (RFC 5723 6): the first seals, all of them open. None: no tickets.
+    pub ticket_keys: Vec<Secret>,
 }
 
 impl Default for EndpointConfig {
@@ -184,6 +186,7 @@ impl Default for EndpointConfig {
             // Four keys: about a tenth of a second to some seconds of an initiator's time.
             puzzles: Some((14, 18)),
             crash_secret: None,
+            ticket_keys: Vec::new(),
         }
     }
 }
@@ -306,11 +309,24 @@ pub struct ConnectionConfig {
     /// How long an authentication counts: before that the IKE SA is made anew from the beginning, and only then the old one goes
     /// (RFC 7296 2.8.3). `None`: for ever.
     pub reauthentication: Option<Duration>,
+    /// Resume a lost session by a ticket, without a key exchange (RFC 5723), and give tickets to who began. The keys that
+    /// follow are only as secret as those of the tickets: it costs forward secrecy.
+    pub resumption: bool,
     /// How long an IKE SA is used; it is replaced at a random point of the fifth before.
     pub ike_lifetime: Duration,
 }
 
 impl ConnectionConfig {
+    /// Whether a session may be resumed. A peer that resumes shows no certificate, so that nobody would notice that it was
+    /// revoked meanwhile: not where that is looked after.
+    pub fn may_resume(&self) -> bool {
+        let unlooked = match &self.remote_auth {
+            RemoteAuth::Certificate { .. } => self.revocation.policy == Policy::Off,
+            RemoteAuth::Psk { .. } | RemoteAuth::RawKey { .. } => true,
+        };
+        self.resumption && unlooked
+    }
+
     /// The settings of each CHILD SA, the first one first.
     pub fn children(&self) -> impl Iterator<Item = ChildPolicy<'_>> {
         let more = self.more_children.iter().enumerate();

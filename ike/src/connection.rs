@@ -12,6 +12,7 @@ mod establish;
 mod inherit;
 mod reauth;
 mod redirect;
+mod resume;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::auth::x509::crl::Crl;
 use crate::config::{ConnectionConfig, ConnectionId, TransportPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::init::{self, Attempt};
+use crate::exchange::resume::Session;
 use crate::exchange::{Cx, delete};
 use crate::state::{Established, State};
 use crate::timers::{Timers, after, back_off};
@@ -41,6 +43,8 @@ pub(crate) struct Connection {
     failures: u32,
     stood_since: Option<Instant>,
     detour: Detour,
+    /// What is kept of an IKE SA whose peer was lost, to go on from there (RFC 5723).
+    session: Option<Session>,
     forgotten: bool,
 }
 
@@ -66,6 +70,7 @@ impl Connection {
             failures: 0,
             stood_since: None,
             detour: Detour::default(),
+            session: None,
             forgotten: false,
         }
     }
@@ -183,12 +188,14 @@ impl Connection {
         if self.intent != Intent::Idle {
             return;
         }
+        self.session = None;
         for (spi, state) in std::mem::take(&mut self.sas) {
             match state {
                 State::Established(established) => {
                     self.close_quietly(cx, spi, *established, CloseReason::Idle)
                 }
                 other @ (State::InitSent(_)
+                | State::ResumeSent(_)
                 | State::IntermediateSent(_)
                 | State::AuthSent(_)
                 | State::Closing(_)) => {
@@ -201,11 +208,12 @@ impl Connection {
     /// The operator wants it down: what stands is deleted, what is under way is dropped.
     pub(crate) fn down(&mut self, cx: &mut Cx<'_>) {
         self.intent = Intent::Down;
+        self.session = None;
         self.timers.clear(Reason::Retry);
         let mut dropped = false;
         for (spi, state) in std::mem::take(&mut self.sas) {
             match state {
-                State::InitSent(_) | State::IntermediateSent(_) => {
+                State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) => {
                     cx.spis.release_ike(spi, None);
                     dropped = true;
                 }
@@ -292,6 +300,9 @@ impl Connection {
     }
 
     fn begin(&mut self, cx: &mut Cx<'_>, path: Path, attempt: Attempt) {
+        if self.resume(cx, path, attempt) {
+            return;
+        }
         let config = Arc::clone(&self.config);
         match init::request(cx, &config, path, attempt) {
             Ok(sent) => {
@@ -368,9 +379,16 @@ impl Connection {
         }
     }
 
+    /// Another attempt is of use.
+    fn wants_attempt(&self) -> bool {
+        self.intent != Intent::Down && !self.forgotten && !self.stands() && !self.is_trying()
+    }
+
     fn is_trying(&self) -> bool {
         self.sas.values().any(|state| match state {
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => true,
+            State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                true
+            }
             State::Established(_) | State::Closing(_) => false,
         })
     }
@@ -378,7 +396,11 @@ impl Connection {
     fn established(&self) -> impl Iterator<Item = (IkeSpi, &Established)> {
         self.sas.iter().filter_map(|(spi, state)| match state {
             State::Established(established) => Some((*spi, established.as_ref())),
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Closing(_) => None,
+            State::InitSent(_)
+            | State::ResumeSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::Closing(_) => None,
         })
     }
 

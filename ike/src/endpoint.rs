@@ -4,6 +4,7 @@
 
 mod fetched;
 mod first;
+mod resume;
 mod version;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use crate::exchange::auth_answer;
 use crate::exchange::crash::TokenMaker;
 use crate::exchange::{Cx, init_answer, intermediate, status};
 use crate::sa::spis::{Owner, Spis};
+use crate::sa::ticket::Tickets;
 use crate::sa::transmission::Seen;
 use crate::wire::{ExchangeType, Header, IkeSpi, Opened};
 
@@ -37,6 +39,7 @@ pub struct Endpoint {
     spis: Spis,
     checker: Checker,
     tokens: TokenMaker,
+    tickets: Tickets,
     export_keys: bool,
 }
 
@@ -44,8 +47,10 @@ impl Endpoint {
     /// An endpoint without connections. `random` must be unpredictable outside of tests.
     pub fn new(config: EndpointConfig, random: Box<dyn Random + Send>) -> Self {
         let tokens = TokenMaker::new(config.crash_secret.clone());
+        let tickets = Tickets::new(config.ticket_keys.clone());
         Self {
             tokens,
+            tickets,
             config,
             wall_clock: None,
             random,
@@ -222,6 +227,7 @@ impl Endpoint {
                     connection.redirect(&mut cx, to);
                 }
             }
+            Command::TicketKeys(keys) => cx.tickets.replace_keys(keys),
             Command::Shutdown => {
                 connections
                     .values_mut()
@@ -343,6 +349,9 @@ impl Endpoint {
         let suite = awaited.ike.suite;
         let mut candidates = self.candidates(path);
         candidates.retain(|config| init_answer::admits(config, &suite));
+        if let Some(presented) = &awaited.presented {
+            candidates.retain(|config| presented.is_for(config));
+        }
         let (mut cx, connections, admission) = self.split(now);
         let may_wait = admission.may_defer();
         let awaited = admission.take(spi).ok_or(Ignore::UnknownSpi)?;
@@ -442,6 +451,7 @@ impl Endpoint {
             spis: &mut self.spis,
             checker: &mut self.checker,
             tokens: &self.tokens,
+            tickets: &mut self.tickets,
             export_keys: self.export_keys,
         };
         (cx, &mut self.connections, &mut self.admission)

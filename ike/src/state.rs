@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CloseReason, Encapsulation, Event, ExportedKeys, Output, Path, Reason, Spi, Step};
+use crate::api::{CloseReason, Encapsulation, Event, ExportedKeys, Output, Path, Reason, Role, Spi, Step};
 use crate::auth::identity::Identity;
-use crate::auth::verified::AuthVerified;
+use crate::auth::verified::{AuthVerified, Credentials};
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
 use crate::error::{Cause, Exchange, Failure, Ignore};
 use crate::exchange::crash::Token;
+use crate::exchange::ticket::{Granted, Ticket};
 use crate::exchange::{
     Cx, add_child, auth, collision, create_child, delete, follow_up, informational, init, intermediate,
-    liveness, mobike, rekey_child, rekey_ike,
+    liveness, mobike, rekey_child, rekey_ike, resume, ticket,
 };
 use crate::message::{Informational, only_notify};
 use crate::sa::child::ChildSa;
@@ -26,6 +27,7 @@ use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
 use crate::sa::pace::Pace;
+use crate::sa::ticket::Serial;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::timers::{Timers, after};
@@ -42,6 +44,8 @@ pub(crate) use wants::Want;
 pub(crate) enum State {
     /// Our IKE_SA_INIT request awaits its answer.
     InitSent(Box<init::Sent>),
+    /// Our IKE_SESSION_RESUME request awaits its answer.
+    ResumeSent(Box<resume::Sent>),
     /// Our IKE_INTERMEDIATE request awaits its answer.
     IntermediateSent(Box<intermediate::Sent>),
     /// Our IKE_AUTH request awaits its answer.
@@ -58,6 +62,7 @@ impl State {
         let retransmit = |due: Option<Instant>| due.map(|due| (due, Reason::Retransmit));
         match self {
             Self::InitSent(sent) => retransmit(sent.due()),
+            Self::ResumeSent(sent) => retransmit(sent.due()),
             Self::IntermediateSent(sent) => retransmit(sent.due()),
             Self::AuthSent(sent) => retransmit(sent.due()),
             Self::Established(sa) => [retransmit(sa.ike.due()), sa.timers.next()]
@@ -73,7 +78,7 @@ impl State {
     /// The keys of the IKE SA, if it has any yet, and of its CHILD SAs.
     pub(crate) fn exported(&self) -> Vec<ExportedKeys> {
         match self {
-            Self::InitSent(_) => Vec::new(),
+            Self::InitSent(_) | Self::ResumeSent(_) => Vec::new(),
             Self::IntermediateSent(sent) => vec![sent.ike().exported()],
             Self::AuthSent(sent) => vec![sent.ike.exported()],
             Self::Established(sa) => {
@@ -133,6 +138,16 @@ pub(crate) struct Established {
     pub(crate) redirect_due: Option<GatewayIdentity>,
     /// The peer has just sent us to this gateway.
     pub(crate) redirected: Option<GatewayIdentity>,
+    /// When the peer has shown its credentials.
+    pub(crate) credentials: Credentials,
+    /// The ticket by which it can be resumed (RFC 5723).
+    pub(crate) ticket: Option<Ticket>,
+    /// We began the first of the line, so it is for us to ask for tickets.
+    pub(crate) asks_for_tickets: bool,
+    /// A ticket is to be asked for.
+    pub(crate) ticket_due: bool,
+    /// The ticket that we gave the peer.
+    pub(crate) issued: Option<Serial>,
     /// How long it may be used.
     pub(crate) limits: Limits,
     /// When the peer is to be authenticated anew.
@@ -176,6 +191,8 @@ pub(crate) enum Request {
     Liveness,
     /// Another CHILD SA.
     AddChild(Box<add_child::Sent>),
+    /// May we have a ticket?
+    Ticket,
     /// A new CHILD SA in the place of another.
     RekeyChild(Box<rekey_child::Sent>),
     /// A new IKE SA in the place of this one.
@@ -217,13 +234,23 @@ impl Established {
         let now = cx.now;
         let limits = Limits::of_ike(now, authenticated.config.ike_lifetime, cx.random);
         let config = &authenticated.config;
-        let lifetimes = [config.reauthentication, authenticated.auth_lifetime];
-        let reauthentication = Reauthentication::new(now, lifetimes, cx.random);
+        // RFC 5723 5: who resumes has shown its credentials some time ago.
+        let since = now.saturating_duration_since(authenticated.credentials.shown);
+        let configured = config.reauthentication.map(|time| time.saturating_sub(since));
+        let lifetimes = [configured, authenticated.auth_lifetime];
+        let fresh = Reauthentication::new(now, lifetimes, cx.random);
+        let reauthentication = Reauthentication::sooner(authenticated.reauthentication, fresh);
+        let (ticket, ticket_due) = match authenticated.ticket {
+            Granted::Ticket(ticket) => (Some(ticket), false),
+            Granted::Later => (None, true),
+            Granted::Nothing => (None, false),
+        };
         let begun_childless = matches!(authenticated.child, Ok(None));
         let (child, failure) = match authenticated.child {
             Ok(child) => (child, None),
             Err(failure) => (None, Some(failure)),
         };
+        let asks_for_tickets = authenticated.ike.role == Role::Initiator;
         let mut established = Self {
             config: authenticated.config,
             ike: authenticated.ike,
@@ -250,6 +277,11 @@ impl Established {
             token_due: false,
             redirect_due: None,
             redirected: None,
+            credentials: authenticated.credentials,
+            ticket,
+            asks_for_tickets,
+            ticket_due,
+            issued: authenticated.issued,
             limits,
             reauthentication,
             predecessors: Vec::new(),
@@ -305,6 +337,10 @@ impl Established {
         match self.in_flight.take() {
             // What is in the answer to a liveness check does not matter.
             Some(Request::Liveness) | None => None,
+            Some(Request::Ticket) => {
+                ticket::finish(cx, self, opened);
+                None
+            }
             Some(Request::Mobike(sent)) => sent.finish(cx, self, opened),
             Some(Request::RekeyChild(sent)) => {
                 let ending = sent.finish(cx, self, opened);
@@ -436,6 +472,7 @@ impl Established {
     /// Turns it into one that is being deleted. What is left of its CHILD SAs goes when the peer has answered.
     pub(crate) fn close(mut self, cx: &mut Cx<'_>, reason: CloseReason) -> Closing {
         let in_flight = self.forget_request(cx);
+        ticket::revoke(cx, &mut self, reason);
         let mut closing = Closing::new(self.config, self.ike, Informational::delete_ike(), reason);
         closing.children = self.children;
         // RFC 7296 2.3: with a window of one the delete waits for the answer to what is in flight.
@@ -447,7 +484,7 @@ impl Established {
 }
 
 fn read(ike: &mut IkeSa, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
-    if header.exchange == ExchangeType::IKE_SA_INIT {
+    if [ExchangeType::IKE_SA_INIT, ExchangeType::IKE_SESSION_RESUME].contains(&header.exchange) {
         return Err(Ignore::UnexpectedState);
     }
     ike.receive(cx.now, cx.random, header, bytes)

@@ -96,6 +96,8 @@ pub const CLAMP_MSS: bool = true;
 pub const MOBIKE: bool = true;
 /// `follow_redirect` (RFC 5685): whoever we are sent to must prove to be the same peer.
 pub const FOLLOW_REDIRECT: bool = true;
+/// `resumption` (RFC 5723): tickets cost forward secrecy, which is for the operator to give up.
+pub const RESUMPTION: bool = false;
 /// `copy_dscp`.
 pub const COPY_DSCP: bool = true;
 /// An interface's name is this and the tunnel's name.

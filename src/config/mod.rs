@@ -145,6 +145,8 @@ pub struct TunnelConfig {
     pub ike_lifetime: Duration,
     /// How long an authentication counts. `None`: for ever.
     pub reauth_time: Option<Duration>,
+    /// Lost sessions go on by a ticket, without a key exchange (RFC 5723).
+    pub resumption: bool,
     /// Patience with the peer.
     pub retransmission: Retransmission,
     /// First and longest wait between attempts.

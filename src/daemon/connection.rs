@@ -134,6 +134,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         retry: tunnel.retry,
         mobike: tunnel.mobike,
         other_addresses: Vec::new(),
+        resumption: tunnel.resumption,
         follow_redirect: tunnel.follow_redirect,
         redirect_to: tunnel.redirect_to.clone(),
         initial_contact: true,

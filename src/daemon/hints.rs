@@ -57,6 +57,8 @@ fn silent(event: &Event) -> Option<SocketAddr> {
         Event::Progress { step, path, .. } => match step {
             Step::Retransmission { .. } => Some(path.remote),
             Step::InitResponse
+            | Step::ResumeResponse
+            | Step::TicketRefused
             | Step::IntermediateResponse
             | Step::AuthResponse
             | Step::AuthRequest

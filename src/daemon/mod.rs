@@ -9,6 +9,7 @@ pub mod export;
 pub mod fetch;
 mod hints;
 pub mod host;
+pub mod lasting;
 pub mod ledger;
 pub mod mobility;
 pub mod netlink;
@@ -24,6 +25,7 @@ pub mod status;
 pub mod supervisor;
 pub mod systemd;
 pub mod tcp;
+pub mod tickets;
 pub mod wireshark;
 pub mod words;
 

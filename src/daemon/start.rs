@@ -23,7 +23,8 @@ use super::sources::{Ports, Sources};
 use super::status::Tunnel;
 use super::supervisor::{self, About, Inputs, Supervisor};
 use super::tcp::{self, Streams};
-use super::{crash, privilege, systemd};
+use super::tickets::TicketKeys;
+use super::{crash, lasting, privilege, systemd};
 use crate::admin::server::Server;
 use crate::config::{Config, RemoteAddress, TunnelConfig};
 
@@ -124,6 +125,8 @@ async fn live(config: Config) -> Result<(), DaemonError> {
     } = stand;
     let (progress, _) = broadcast::channel(PROGRESS_KEPT);
     server.serve(asks, progress.clone());
+    let resumes = config.tunnels.iter().any(|tunnel| tunnel.resumption);
+    let ticket_keys = resumes.then(|| TicketKeys::open(lasting::directory(&config.gateway.state_dir)));
     let (path, gateway) = (config.path.clone(), config.gateway.clone());
     let mut supervisor = Supervisor {
         endpoint,
@@ -142,6 +145,7 @@ async fn live(config: Config) -> Result<(), DaemonError> {
         progress,
         found: mpsc::channel(FOUND_KEPT),
         fetched: mpsc::channel(FOUND_KEPT),
+        ticket_keys,
         crls: CrlFiles::default(),
         searches: BTreeMap::new(),
         addresses: Vec::new(),
@@ -194,7 +198,7 @@ async fn stand_up(
         what: "randomness",
         source,
     })?;
-    let lasting = crash::directory(&config.gateway.state_dir);
+    let lasting = lasting::directory(&config.gateway.state_dir);
     let crash_secret = crash::secret(&lasting, &mut random)
         .inspect_err(|error| {
             tracing::warn!(

@@ -23,6 +23,7 @@ use super::search::{Found, Search};
 use super::sources::{Arrived, Kind, Sources};
 use super::status::{Tunnel, connection_of};
 use super::tcp::Ends;
+use super::tickets::TicketKeys;
 use super::{systemd, words};
 use crate::admin::api::{Progress, TunnelState};
 use crate::admin::server::Ask;
@@ -54,6 +55,8 @@ pub struct Supervisor {
     pub found: (mpsc::Sender<Found>, mpsc::Receiver<Found>),
     /// What came of fetches.
     pub fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
+    /// The keys of the tickets that we give, if a tunnel wants tickets (RFC 5723).
+    pub ticket_keys: Option<TicketKeys>,
     /// CRL files as they were.
     pub crls: CrlFiles,
     /// The search that is to be repeated, by tunnel.
@@ -133,6 +136,7 @@ impl Supervisor {
 
     fn begin(&mut self) {
         self.tell_time();
+        self.rotate_ticket_keys();
         let ids: Vec<_> = self.tunnels.keys().copied().collect();
         for id in ids {
             self.searches.insert(id, Search::default());
@@ -246,6 +250,7 @@ impl Supervisor {
         self.tell_time();
         self.check_queues();
         self.check_export();
+        self.rotate_ticket_keys();
         self.look_for_crls();
         if !self.tunnels.values().any(Tunnel::established) {
             return;

@@ -13,6 +13,8 @@ pub fn step(step: Step, path: &Path) -> String {
     let peer = path.remote;
     match step {
         Step::InitResponse => format!("asked {peer} for an IKE SA (IKE_SA_INIT)"),
+        Step::ResumeResponse => format!("asked {peer} to resume the session (IKE_SESSION_RESUME)"),
+        Step::TicketRefused => format!("{peer} does not resume the session; beginning anew"),
         Step::IntermediateResponse => {
             format!("agreed on first keys with {peer}, adding another key exchange (IKE_INTERMEDIATE)")
         }
@@ -43,8 +45,13 @@ pub fn ike_established(ike: &IkeFacts) -> String {
     } else {
         ""
     };
+    let how = if ike.remote_auth == Some(Means::Ticket) {
+        "resumed: "
+    } else {
+        ""
+    };
     format!(
-        "the peer at {} proved to be {} ({}{nat}){rotation}",
+        "{how}the peer at {} proved to be {} ({}{nat}){rotation}",
         ike.path.remote, ike.remote_identity, ike.suite
     )
 }

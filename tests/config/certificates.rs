@@ -163,3 +163,18 @@ fn an_expired_certificate_is_a_warning_to_run_and_an_error_to_check() {
     let (_, warnings) = load(&folder, OURS, ", ca = \"old.pem\"", "").unwrap();
     assert!(warnings.contains("the authority CN=old expired"), "{warnings}");
 }
+
+#[test]
+fn resumption_is_not_for_peers_whose_certificates_may_be_revoked() {
+    let refused = load(&folder(), OURS, THEIRS, "resumption = true").unwrap_err();
+    assert!(
+        refused.contains("nobody would see that it was revoked"),
+        "{refused}"
+    );
+    assert!(refused.contains("write revocation = \"off\""), "{refused}");
+    let accepted = load(&folder(), OURS, THEIRS, "resumption = true\nrevocation = \"off\"");
+    assert!(accepted.unwrap().0.tunnels[0].resumption);
+    // Our own certificate does not matter to us.
+    let accepted = load(&folder(), OURS, ", public_key = \"aws.pub\"", "resumption = true");
+    assert!(accepted.unwrap().0.tunnels[0].resumption);
+}

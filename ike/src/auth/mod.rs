@@ -5,6 +5,7 @@ pub mod identity;
 pub mod method;
 pub mod ppk;
 pub mod psk;
+pub(crate) mod resumption;
 pub mod signature;
 pub mod signed;
 pub mod verified;

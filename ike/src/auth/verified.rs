@@ -1,6 +1,7 @@
 //! The proof that a proof was seen.
 
 use std::fmt;
+use std::time::Instant;
 
 use super::psk::Generation;
 use crate::crypto::sign::SignatureAlgorithm;
@@ -33,6 +34,8 @@ pub enum Means {
     Certificate(SignatureAlgorithm),
     /// A key that the other side knows.
     RawKey(SignatureAlgorithm),
+    /// The keys of an IKE SA that was lost, whose peer had proven who it is (RFC 5723 4.3.3).
+    Ticket,
 }
 
 impl fmt::Display for Means {
@@ -42,6 +45,7 @@ impl fmt::Display for Means {
             Self::PreviousPsk => f.write_str("previous_psk"),
             Self::Certificate(algorithm) => write!(f, "certificate {algorithm}"),
             Self::RawKey(algorithm) => write!(f, "public-key {algorithm}"),
+            Self::Ticket => f.write_str("resumed"),
         }
     }
 }
@@ -51,7 +55,7 @@ impl Means {
     pub(crate) fn generation(self) -> Generation {
         match self {
             Self::PreviousPsk => Generation::Previous,
-            Self::Psk | Self::Certificate(_) | Self::RawKey(_) => Generation::Current,
+            Self::Psk | Self::Certificate(_) | Self::RawKey(_) | Self::Ticket => Generation::Current,
         }
     }
 }
@@ -63,4 +67,13 @@ pub struct BothMeans {
     pub local: Means,
     /// The peer.
     pub remote: Means,
+}
+
+/// When a peer has shown its credentials, not a ticket; and how long they are good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentials {
+    /// When.
+    pub(crate) shown: Instant,
+    /// The last second of the certificates, since 1970; `None`: there were none.
+    pub(crate) valid_until: Option<u64>,
 }

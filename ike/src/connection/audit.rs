@@ -22,7 +22,7 @@ impl Connection {
         for (spi, state) in &self.sas {
             sum.ike.push(*spi);
             match state {
-                State::InitSent(_) | State::IntermediateSent(_) => {}
+                State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) => {}
                 State::AuthSent(sent) => sum.esp.extend(sent.child_spi),
                 State::Closing(closing) => sum.esp.extend(closing.children.keys()),
                 State::Established(established) => {
@@ -49,7 +49,13 @@ impl Connection {
                             sum.ike.extend(ike);
                             sum.esp.extend(esp);
                         }
-                        Some(Request::Liveness | Request::Mobike(_) | Request::DeleteChild(_)) | None => {}
+                        Some(
+                            Request::Liveness
+                            | Request::Ticket
+                            | Request::Mobike(_)
+                            | Request::DeleteChild(_),
+                        )
+                        | None => {}
                     }
                 }
             }
@@ -59,7 +65,7 @@ impl Connection {
     /// Opens a message of one of its IKE SAs, whichever side sent it. Changes nothing.
     pub(crate) fn unseal(&self, header: &Header, bytes: &[u8]) -> Option<Opened> {
         self.sas.values().find_map(|state| match state {
-            State::InitSent(_) | State::IntermediateSent(_) => None,
+            State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) => None,
             State::AuthSent(sent) => sent.ike.unseal(header, bytes),
             State::Established(established) => established.ike.unseal(header, bytes),
             State::Closing(closing) => closing.ike.unseal(header, bytes),

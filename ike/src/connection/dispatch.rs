@@ -28,6 +28,7 @@ impl Connection {
         match self.sas.remove(&spi) {
             None => cx.ignored(Ignore::UnknownSpi),
             Some(State::InitSent(sent)) => self.on_init_answer(cx, sent, header, path, bytes, sole),
+            Some(State::ResumeSent(sent)) => self.on_resume_answer(cx, sent, (header, bytes), path, sole),
             Some(State::IntermediateSent(mut sent)) => match sent.read(cx, header, bytes) {
                 Ok(Seen::Fresh(opened)) => {
                     let path = sent.path();
@@ -160,7 +161,7 @@ impl Connection {
     }
 
     /// A key exchange is complete: the next one or IKE_AUTH is under way, or the attempt failed.
-    fn proceed(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, next: Result<Next, Failure>) {
+    pub(super) fn proceed(&mut self, cx: &mut Cx<'_>, spi: IkeSpi, path: Path, next: Result<Next, Failure>) {
         let (state, step, path) = match next {
             Ok(Next::Intermediate(sent)) => {
                 let path = sent.path();
@@ -198,7 +199,9 @@ impl Connection {
             auth::Finished::Deferred(sent) => self.put(spi, State::AuthSent(sent)),
             auth::Finished::Refused(failure) => {
                 cx.spis.release_ike(spi, None);
-                if !self.try_previous_key(cx, path, attempt, &failure) {
+                if !self.resumption_refused(cx, path, attempt)
+                    && !self.try_previous_key(cx, path, attempt, &failure)
+                {
                     self.failed(cx, path, failure);
                 }
             }
@@ -206,7 +209,9 @@ impl Connection {
                 let config = Arc::clone(&self.config);
                 let closing = Closing::refusing(cx, config, *ike, farewell);
                 self.put(spi, State::Closing(Box::new(closing)));
-                self.failed(cx, path, failure);
+                if !self.resumption_refused(cx, path, attempt) {
+                    self.failed(cx, path, failure);
+                }
             }
         }
     }
@@ -250,9 +255,11 @@ impl Connection {
                 .deferred
                 .as_mut()
                 .is_some_and(|deferred| deferred.is_ready(done)),
-            State::InitSent(_) | State::IntermediateSent(_) | State::Established(_) | State::Closing(_) => {
-                false
-            }
+            State::InitSent(_)
+            | State::ResumeSent(_)
+            | State::IntermediateSent(_)
+            | State::Established(_)
+            | State::Closing(_) => false,
         };
         let spis: Vec<IkeSpi> = self
             .sas
@@ -306,6 +313,7 @@ impl Connection {
                     self.failed(cx, sent.path, failure);
                 }
             },
+            Some(State::ResumeSent(sent)) => self.on_resume_timeout(cx, sent),
             Some(State::IntermediateSent(mut sent)) => match sent.on_timeout(cx) {
                 Ok(again) => {
                     self.report_retransmission(cx, sent.path(), again);

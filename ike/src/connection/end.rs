@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::api::{CloseReason, Event, Path, Reason};
 use crate::error::{Cause, Exchange, Failure};
-use crate::exchange::{Cx, delete};
+use crate::exchange::{Cx, delete, ticket};
 use crate::state::{Closing, Ending, Established, State};
 use crate::wire::IkeSpi;
 
@@ -57,6 +57,7 @@ impl Connection {
                 self.lost(cx, path, announced, failure);
             }
             Ending::Lost => {
+                self.keep_session(&mut established);
                 self.remove_now(cx, established, CloseReason::Unreachable);
                 let failure = Failure::new(Exchange::Informational, Cause::Crashed);
                 self.lost(cx, path, announced, failure);
@@ -66,6 +67,7 @@ impl Connection {
                 }
             }
             Ending::Unreachable { tries } => {
+                self.keep_session(&mut established);
                 self.remove_now(cx, established, CloseReason::Unreachable);
                 let failure = Failure::new(Exchange::Informational, Cause::NoResponse { tries });
                 self.lost(cx, path, announced, failure);
@@ -104,6 +106,7 @@ impl Connection {
     /// Removes an SA with all it has, without a word to the peer.
     pub(super) fn remove_now(&mut self, cx: &mut Cx<'_>, mut established: Established, reason: CloseReason) {
         established.forget_request(cx);
+        ticket::revoke(cx, &mut established, reason);
         let children = std::mem::take(&mut established.children);
         delete::remove(cx, self.id(), children.into_values());
         cx.spis

@@ -50,7 +50,10 @@ impl Connection {
         if let Some(to) = authenticated.redirect.take() {
             return self.sent_away(cx, authenticated, answer, to);
         }
-        let contact = authenticated.initial_contact;
+        // RFC 5723 4.3.4: who resumes has lost the old one, which goes without a word.
+        let contact = authenticated.initial_contact || authenticated.is_resumed();
+        // What was kept was used, or is of no use any more.
+        self.session = None;
         let (mut new, refused) = Established::new(cx, authenticated);
         let spi = new.ike.local_spi();
         cx.spis.adopt(spi, self.id());
@@ -199,7 +202,9 @@ impl Connection {
         let is_useless = |state: &State| match state {
             State::Closing(_) => true,
             State::Established(established) => established.children.is_empty(),
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => false,
+            State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                false
+            }
         };
         while self.sas.len() >= MOST_SAS {
             let oldest = self
@@ -213,7 +218,13 @@ impl Connection {
                 Some(State::Established(established)) => {
                     self.remove_now(cx, *established, CloseReason::Replaced);
                 }
-                Some(State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_)) | None => {}
+                Some(
+                    State::InitSent(_)
+                    | State::ResumeSent(_)
+                    | State::IntermediateSent(_)
+                    | State::AuthSent(_),
+                )
+                | None => {}
             }
         }
     }
@@ -222,7 +233,7 @@ impl Connection {
     fn give_way(&mut self, cx: &mut Cx<'_>) {
         self.timers.clear(Reason::Retry);
         self.sas.retain(|spi, state| match state {
-            State::InitSent(_) | State::IntermediateSent(_) => {
+            State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) => {
                 cx.spis.release_ike(*spi, None);
                 false
             }
@@ -253,7 +264,11 @@ impl Connection {
         }
         let losing = self.sas.values_mut().find_map(|state| match state {
             State::Established(established) => Some(established),
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Closing(_) => None,
+            State::InitSent(_)
+            | State::ResumeSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::Closing(_) => None,
         });
         let Some(established) =
             losing.filter(|established| !established.children.is_empty() || established.outlives_children())

@@ -209,9 +209,11 @@ impl Connection {
         while self.sas.len() >= MOST_REPLACED {
             let retired = self.sas.iter().find(|(_, state)| match state {
                 State::Established(established) => established.is_retired(),
-                State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Closing(_) => {
-                    false
-                }
+                State::InitSent(_)
+                | State::ResumeSent(_)
+                | State::IntermediateSent(_)
+                | State::AuthSent(_)
+                | State::Closing(_) => false,
             });
             let Some(spi) = retired.map(|(spi, _)| *spi) else {
                 return;

@@ -16,7 +16,7 @@ use crate::api::{CloseReason, Event, Path};
 use crate::auth::psk::Generation;
 use crate::error::Failure;
 use crate::exchange::Cx;
-use crate::exchange::init::Attempt;
+use crate::exchange::init::{Attempt, TicketUse};
 use crate::state::{Established, State};
 use crate::wire::IkeSpi;
 
@@ -37,6 +37,7 @@ impl Connection {
             reauthenticates: true,
             elsewhere: None,
             transport: Some(path.transport()),
+            ticket: TicketUse::Possible,
         };
         self.begin_beside(cx, path, attempt);
     }
@@ -59,6 +60,7 @@ impl Connection {
                 Some(old)
             }
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Established(_)
@@ -80,6 +82,7 @@ impl Connection {
         let heir = self.sas.values_mut().find_map(|state| match state {
             State::Established(new) if new.predecessors.contains(&spi) => Some(new),
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Established(_)

@@ -40,6 +40,7 @@ impl Connection {
         for state in self.sas.values_mut() {
             match state {
                 State::InitSent(sent) if sent.path == path => sent.on_connected(cx),
+                State::ResumeSent(sent) if sent.path == path => sent.on_connected(cx),
                 State::IntermediateSent(sent) if sent.path() == path => sent.on_connected(cx),
                 State::AuthSent(sent) if sent.ike.path == path => sent.ike.repeat_request(cx),
                 State::Established(sa) if sa.ike.path == path => {
@@ -51,6 +52,7 @@ impl Connection {
                 }
                 State::Closing(closing) if closing.ike.path == path => closing.ike.repeat_request(cx),
                 State::InitSent(_)
+                | State::ResumeSent(_)
                 | State::IntermediateSent(_)
                 | State::AuthSent(_)
                 | State::Established(_)

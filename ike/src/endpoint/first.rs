@@ -23,7 +23,7 @@ use crate::wire::payload::{Nonce, NotifyType};
 use crate::wire::{Chain, ExchangeType, Header, IkeSpi, Malformed, PayloadType};
 
 impl Endpoint {
-    /// A message that names no SPI of ours: it can only be an IKE_SA_INIT request.
+    /// A message that names no SPI of ours: it can only be an IKE_SA_INIT request, or IKE_SESSION_RESUME.
     pub(super) fn on_first(
         &mut self,
         now: Instant,
@@ -32,7 +32,8 @@ impl Endpoint {
         bytes: &[u8],
     ) -> Result<(), Ignore> {
         let is_first = header.flags.initiator && !header.is_response() && header.message_id == 0;
-        if !is_first || header.exchange != ExchangeType::IKE_SA_INIT {
+        let resumes = header.exchange == ExchangeType::IKE_SESSION_RESUME;
+        if !is_first || !(resumes || header.exchange == ExchangeType::IKE_SA_INIT) {
             return Err(Ignore::UnknownSpi);
         }
         if self.spis.knows_initiator(header.initiator_spi) {
@@ -56,6 +57,9 @@ impl Endpoint {
             && let Some(nonce) = nonce_without_cookie(bytes)
         {
             return self.demand_cookie(now, path, header, nonce);
+        }
+        if resumes {
+            return self.on_resume_request(now, path, header, bytes);
         }
         let parsed = Chain::parse_message(bytes).and_then(|(_, chain)| InitRequest::parse(&chain));
         match parsed {
@@ -242,7 +246,7 @@ fn redirect_everybody(
 }
 
 /// Whom a cookie is made for. RFC 9329 6.3: it may come back by another TCP connection, from another port.
-fn applicant(path: Path) -> SocketAddr {
+pub(super) fn applicant(path: Path) -> SocketAddr {
     match path.transport() {
         Transport::Udp => path.remote,
         Transport::Tcp => SocketAddr::new(path.remote.ip(), 0),
@@ -281,7 +285,7 @@ fn common_prf(sa: &SecurityAssociation) -> Option<Prf> {
 
 /// RFC 7296 2.1: a retransmission is recognised by the whole message, and by where it comes from: a copy that somebody
 /// else sends first must not shut its author out.
-fn first_message(path: Path, spi_i: IkeSpi, bytes: &[u8]) -> FirstMessage {
+pub(super) fn first_message(path: Path, spi_i: IkeSpi, bytes: &[u8]) -> FirstMessage {
     let mut digest = Sha256::new();
     match path.remote.ip() {
         IpAddr::V4(address) => digest.update(address.octets()),

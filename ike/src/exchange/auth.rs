@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 use super::crash::Token;
 use super::init::{Attempt, Exchanged, joined};
 use super::narrowed::without_key_exchange;
-use super::proof::{self, Believed, Shown};
+use super::proof::{self, Believed, Proof, Shown};
+use super::resume::Past;
 use super::status::{self, Deferred, Halt, Proven};
-use super::{Cx, crash, mobike, ppk, redirect};
+use super::ticket::{self, Granted};
+use super::{Cx, crash, mobike, ppk, redirect, resume};
 use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
-use crate::auth::verified::AuthVerified;
+use crate::auth::verified::{AuthVerified, Credentials, Means};
 use crate::config::{ChildId, ConnectionConfig};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
@@ -35,8 +37,10 @@ use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::{ChildKeys, PpkKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
 use crate::sa::mobility::Mobility;
+use crate::sa::ticket::Serial;
 use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
+use crate::state::Reauthentication;
 use crate::wire::payload::{Body, GatewayIdentity, IdType, Identification, Notify, NotifyType};
 use crate::wire::{ExchangeType, Header, Opened};
 
@@ -55,6 +59,8 @@ pub(crate) struct Sent {
     int_auth: Vec<u8>,
     /// The keys with the PPK, if we have offered one (RFC 8784).
     ppk: Option<PpkKeys>,
+    /// The IKE SA that it goes on from (RFC 5723).
+    past: Option<Past>,
     /// Our SPI of the first CHILD SA; `None`: without one (RFC 6023).
     pub(crate) child_spi: Option<Spi>,
     /// The answer came; whether the peer's certificate is still good is not known yet.
@@ -89,6 +95,21 @@ pub(crate) struct Authenticated {
     pub(crate) begun: Instant,
     /// The proof.
     pub(crate) proof: AuthVerified,
+    /// When the peer has shown its credentials.
+    pub(crate) credentials: Credentials,
+    /// When it has to again, if that was known before: it goes on from an IKE SA that was lost (RFC 5723).
+    pub(crate) reauthentication: Option<Reauthentication>,
+    /// What became of our wish for a ticket.
+    pub(crate) ticket: Granted,
+    /// The ticket that we gave.
+    pub(crate) issued: Option<Serial>,
+}
+
+impl Authenticated {
+    /// It goes on from an IKE SA that was lost (RFC 5723).
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.ike.remote_means == Some(Means::Ticket)
+    }
 }
 
 /// What the answer led to.
@@ -121,45 +142,40 @@ pub(crate) fn request(
         begun,
         attempt,
         solution,
+        past,
     } = exchanged;
     let int_auth = ike.int_auth.octets(ike.requests.next_id());
     let idi = identification(&config.local_identity);
-    let rest_of_id = idi.to_bytes();
-    let prove = |sk_p: &[u8]| {
-        let signed = SignedOctets {
-            message: &request,
-            nonce: &ike.nonces.responder,
-            sk_p,
-            rest_of_id: &rest_of_id,
-            int_auth: &int_auth,
-        };
-        let announced = ike.features.auth_methods.clone();
-        proof::prove(&ike, &config, signed, announced, attempt.key).map_err(failure)
+    let signed = SignedOctets {
+        message: &request,
+        nonce: &ike.nonces.responder,
+        sk_p: &ike.keys.sk_pi,
+        rest_of_id: &idi.to_bytes(),
+        int_auth: &int_auth,
     };
-    let offered = ppk::offer(&ike, &config).map_err(failure)?;
-    let mut proof = prove(offered.as_ref().map_or(&ike.keys.sk_pi, |(_, keys)| &keys.sk_pi))?;
-    let (mut ppk, mut ppk_identity) = (None, Vec::new());
-    if let Some((named, keys)) = offered {
-        let without = match named.required {
-            true => None,
-            false => Some(prove(&ike.keys.sk_pi)?.auth),
-        };
-        ppk_identity = ppk::identity(named, without);
-        ppk = Some(keys);
-    }
+    let Ours {
+        mut proof,
+        ppk,
+        ppk_identity,
+    } = match &past {
+        Some(_) => Ours::of(resume::prove(&ike, signed)),
+        None => prove(&ike, &config, signed, attempt)?,
+    };
     if ike.features.wants_ocsp {
         proof.certificates.extend(status::own_response(cx, &config));
     }
     ike.local_means = Some(proof.means);
     let childless = config.childless.wants() && ike.features.childless;
     let child_spi = (!childless).then(|| cx.spis.allocate_esp(cx.random));
-    let remotes = || std::iter::once(&config.remote_auth);
+    // RFC 5723 4.3.3: there are no certificates.
+    let full = past.is_none();
+    let asked = full.then_some(&*config);
     let message = AuthRequest {
         idi,
         idr: Some(identification(&config.remote_identity)),
         auth: proof.auth,
         certificates: proof.certificates,
-        certificate_requests: proof::certificate_requests(std::iter::once(&*config), MOST_AUTHORITIES),
+        certificate_requests: proof::certificate_requests(asked.into_iter(), MOST_AUTHORITIES),
         // Who reauthenticates has an IKE SA, and wants to keep it until the new one stands.
         initial_contact: sole && config.initial_contact && !attempt.reauthenticates,
         mobike_supported: config.is_mobile_on(ike.path),
@@ -171,9 +187,10 @@ pub(crate) fn request(
             no_tfc_padding: false,
         }),
         wants_configuration: false,
-        other: proof::announcement(remotes())
+        other: proof::announcement(asked.map(|config| &config.remote_auth).into_iter())
             .into_iter()
             .chain(ppk_identity)
+            .chain(ticket::request(&config))
             .chain(further(cx, &ike, &config, config.is_mobile_on(ike.path)))
             .collect(),
     };
@@ -188,15 +205,62 @@ pub(crate) fn request(
         response: response.to_vec(),
         int_auth,
         ppk,
+        past,
         child_spi,
         deferred: None,
+    })
+}
+
+/// How we prove who we are.
+struct Ours {
+    proof: Proof,
+    /// The keys with the PPK, if we offer one (RFC 8784).
+    ppk: Option<PpkKeys>,
+    /// What goes with it.
+    ppk_identity: Vec<Notify>,
+}
+
+impl Ours {
+    fn of(proof: Proof) -> Self {
+        Self {
+            proof,
+            ppk: None,
+            ppk_identity: Vec::new(),
+        }
+    }
+}
+
+/// By our credentials, and with the PPK if there is one.
+fn prove(
+    ike: &IkeSa,
+    config: &ConnectionConfig,
+    signed: SignedOctets<'_>,
+    attempt: Attempt,
+) -> Result<Ours, Failure> {
+    let by = |sk_p| {
+        let announced = ike.features.auth_methods.clone();
+        let signed = SignedOctets { sk_p, ..signed };
+        proof::prove(ike, config, signed, announced, attempt.key).map_err(failure)
+    };
+    let Some((named, keys)) = ppk::offer(ike, config).map_err(failure)? else {
+        return by(&ike.keys.sk_pi).map(Ours::of);
+    };
+    let proof = by(&keys.sk_pi)?;
+    let without = match named.required {
+        true => None,
+        false => Some(by(&ike.keys.sk_pi)?.auth),
+    };
+    Ok(Ours {
+        proof,
+        ppk_identity: ppk::identity(named, without),
+        ppk: Some(keys),
     })
 }
 
 impl Sent {
     /// Looks at a message for our SPI. Changes nothing, but fragments are stored.
     pub(crate) fn read(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Result<Seen, Ignore> {
-        if header.exchange == ExchangeType::IKE_SA_INIT {
+        if [ExchangeType::IKE_SA_INIT, ExchangeType::IKE_SESSION_RESUME].contains(&header.exchange) {
             return Err(Ignore::Unasked);
         }
         if !header.flags.response || header.exchange != ExchangeType::IKE_AUTH {
@@ -304,9 +368,14 @@ impl Sent {
         let additional_ts = says(NotifyType::ADDITIONAL_TS_POSSIBLE);
         self.ike.features.mobike = self.config.is_mobile_on(self.ike.path) && accepted.mobike_supported;
         let mobility = mobility(&self.ike, &self.config, &accepted.other);
+        let (credentials, reauthentication) = match self.past {
+            Some(past) => (past.credentials, past.reauthentication),
+            None => (ticket::credentials(cx.now, &believed.path), None),
+        };
         Finished::Authenticated(Box::new(Authenticated {
             token: crash::learn(&accepted.other),
             redirect: redirect::instead(&self.ike, &accepted.child),
+            ticket: ticket::learn(cx, &self.config, &credentials, &accepted.other),
             mobility,
             config: self.config,
             ike: self.ike,
@@ -318,6 +387,9 @@ impl Sent {
             initial_contact,
             begun: self.begun,
             proof: believed.proof,
+            issued: None,
+            credentials,
+            reauthentication,
         }))
     }
 
@@ -328,6 +400,17 @@ impl Sent {
                 expected: vec![self.config.remote_identity.clone()],
                 got,
             });
+        }
+        if let Some(past) = &self.past {
+            let signed = SignedOctets {
+                message: &self.response,
+                nonce: &self.ike.nonces.initiator,
+                sk_p: &self.ike.keys.sk_pr,
+                rest_of_id: &accepted.idr.to_bytes(),
+                int_auth: &self.int_auth,
+            };
+            let believed = resume::verify(&self.ike, &past.remote, signed, (&got, &accepted.auth))?;
+            return Ok((got, believed));
         }
         let used = self.ppk.as_ref().filter(|_| ppk::is_used(&accepted.other));
         if used.is_none() && self.config.ppk.as_ref().is_some_and(|ppk| ppk.required) {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::auth::{Authenticated, failure, first_child_sa, further, identification, identity, mobility};
+use super::init_answer::Half;
 use super::narrowed::Narrowed;
 use super::proof::{Believed, Proof, Shown};
+use super::resume_answer::Presented;
 use super::status::{Deferred, Halt, Proven};
-use super::{Cx, crash, mobike, ppk, proof, redirect, status};
+use super::ticket::{self, Granted};
+use super::{Cx, crash, mobike, ppk, proof, redirect, resume, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::psk::Generation;
 use crate::auth::signed::SignedOctets;
 use crate::config::{Childless, ConnectionConfig, ConnectionId};
-use crate::error::{Cause, Failure, Ignore};
+use crate::error::{Cause, Failure, Ignore, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
 use crate::negotiate::offer;
 use crate::negotiate::select::ChildExchange;
@@ -48,6 +51,8 @@ pub(crate) struct Awaited {
     pub(crate) left: VecDeque<KeyExchangeMethod>,
     /// The IKE_AUTH request came; whether the peer's certificate is still good is not known yet.
     pub(crate) deferred: Option<Deferred>,
+    /// The ticket that made it, which is to be used up (RFC 5723).
+    pub(crate) presented: Option<Presented>,
     /// Since when the network was asked for that.
     asking_since: Option<Instant>,
     request: Vec<u8>,
@@ -96,8 +101,24 @@ impl Awaited {
             response,
             refused: false,
             deferred: None,
+            presented: None,
             asking_since: None,
             request: request.to_vec(),
+        }
+    }
+
+    /// After IKE_SESSION_RESUME: the additional key exchanges are in the keys already.
+    pub(crate) fn resuming(
+        half: Half,
+        request: &[u8],
+        presented: Presented,
+        begun: Instant,
+        expires: Instant,
+    ) -> Self {
+        Self {
+            left: VecDeque::new(),
+            presented: Some(presented),
+            ..Self::new(half.ike, request, half.response, begun, expires)
         }
     }
 
@@ -177,6 +198,12 @@ impl Awaited {
                 return Answered::Deferred(Box::new(self));
             }
         }
+        if !self.spend_ticket(cx) {
+            let refused_by = Side::Us;
+            let identity = claim.idi;
+            let cause = Cause::AuthenticationFailed { refused_by, identity };
+            return self.refuse(cx, id, cause, candidates);
+        }
         let uses_ppk = ppk.is_some();
         if let Some(keys) = ppk {
             self.ike.mix(keys);
@@ -206,6 +233,13 @@ impl Awaited {
         };
         other.extend(uses_ppk.then(ppk::confirmation));
         other.extend(further(cx, &self.ike, &config, self.ike.features.mobike));
+        let credentials = match &self.presented {
+            Some(presented) => presented.past.credentials,
+            None => ticket::credentials(cx.now, &believed.path),
+        };
+        let of = (&claim.idi, &credentials);
+        let (granted, issued) = ticket::grant(cx, &self.ike, &config, of, &claim.message.other);
+        other.extend(granted);
         let redirect = redirect::of_peer(&self.ike, &config);
         let (child, answer) = match &redirect {
             // RFC 5685 6: only now, for both sides have proven who they are.
@@ -239,8 +273,18 @@ impl Awaited {
             token: crash::learn(&claim.message.other),
             begun: self.begun,
             proof: believed.proof,
+            credentials,
+            reauthentication: None,
+            ticket: Granted::Nothing,
+            issued,
         };
         Answered::Authenticated(Box::new(authenticated), bytes)
+    }
+
+    /// RFC 5723 4.3.1: an IKE SA is about to be made by the ticket, if there is one. Whether it was good until now.
+    fn spend_ticket(&self, cx: &mut Cx<'_>) -> bool {
+        let presented = self.presented.as_ref();
+        presented.is_none_or(|presented| presented.spend(cx))
     }
 
     fn refuse(
@@ -275,6 +319,9 @@ impl Awaited {
             rest_of_id: &identification(&config.local_identity).to_bytes(),
             int_auth: &self.int_auth,
         };
+        if self.presented.is_some() {
+            return Ok(resume::prove(&self.ike, signed));
+        }
         let announced = proof::announced(&claim.message.other);
         proof::prove(&self.ike, config, signed, announced, generation)
     }
@@ -350,16 +397,24 @@ impl Awaited {
                 0,
             )));
         }
-        let accepted = ppk::accept(&self.ike, config, &claim.message.auth, &claim.message.other)?;
+        let rest_of_id = claim.message.idi.to_bytes();
         let signed = SignedOctets {
             message: &self.request,
             nonce: &self.ike.nonces.responder,
-            sk_p: accepted
-                .keys
-                .as_ref()
-                .map_or(&self.ike.keys.sk_pi, |keys| &keys.sk_pi),
-            rest_of_id: &claim.message.idi.to_bytes(),
+            sk_p: &self.ike.keys.sk_pi,
+            rest_of_id: &rest_of_id,
             int_auth: &self.int_auth,
+        };
+        if let Some(presented) = &self.presented {
+            let shown = (&claim.idi, &claim.message.auth);
+            let believed = resume::verify(&self.ike, &presented.past.remote, signed, shown)?;
+            return Ok((believed, None));
+        }
+        let accepted = ppk::accept(&self.ike, config, &claim.message.auth, &claim.message.other)?;
+        let keys = accepted.keys.as_ref();
+        let signed = SignedOctets {
+            sk_p: keys.map_or(signed.sk_p, |keys| &keys.sk_pi),
+            ..signed
         };
         let shown = Shown {
             identity: &claim.idi,

@@ -76,6 +76,7 @@ impl TokenMaker {
         let known = !header.initiator_spi.is_zero() && !header.responder_spi.is_zero();
         let begins = [
             ExchangeType::IKE_SA_INIT,
+            ExchangeType::IKE_SESSION_RESUME,
             ExchangeType::IKE_INTERMEDIATE,
             ExchangeType::IKE_AUTH,
         ];

@@ -9,7 +9,7 @@ use super::{ppk, proof, redirect};
 use crate::api::Role;
 use crate::auth::signature::HASHES;
 use crate::config::ConnectionConfig;
-use crate::message::{InitAccepted, InitNotifies, InitRequest};
+use crate::message::{InitAccepted, InitNotifies, InitRequest, ResumeAccepted, ResumeRequest};
 use crate::negotiate::transform::TransformType;
 use crate::sa::features::Features;
 use crate::wire::payload::{Notify, NotifyType, ProtocolId, VendorId};
@@ -52,6 +52,60 @@ pub(crate) fn announce(request: &mut InitRequest, config: &ConnectionConfig) {
             )
             | None => false,
         });
+}
+
+/// Adds what the initiator speaks to its request to go on from a lost IKE SA (RFC 5723 5: "from new exchange"). What is about
+/// key exchanges and credentials has no place there; additional key exchanges may come when the IKE SA is replaced.
+pub(crate) fn announce_resumption(request: &mut ResumeRequest, config: &ConnectionConfig) {
+    let notifies = &mut request.notifies;
+    notifies.fragmentation_supported = true;
+    notifies.intermediate_supported = config
+        .ike_proposals
+        .iter()
+        .any(|proposal| !proposal.additional.is_empty());
+    notifies.other.extend(config.childless.wants().then(childless));
+    if config.follow_redirect {
+        notifies.other.push(Notify::new(NotifyType::REDIRECT_SUPPORTED));
+    }
+    request.vendor_ids.push(VendorId(VENDOR_ID.to_vec()));
+}
+
+/// The same for the responder.
+pub(crate) fn answer_resumption(
+    request: &ResumeRequest,
+    accepted: &mut ResumeAccepted,
+    config: &ConnectionConfig,
+) -> Features {
+    let mut features = without_credentials(common(&request.notifies, &request.vendor_ids));
+    features.childless = config.childless.accepts();
+    if features.childless {
+        accepted.notifies.other.push(childless());
+    }
+    features.redirect = redirect::is_supported(&request.notifies).then_some(Role::Responder);
+    accepted.notifies.fragmentation_supported = features.fragmentation;
+    accepted.notifies.intermediate_supported = features.intermediate;
+    if features.xvpn {
+        accepted.vendor_ids.push(VendorId(VENDOR_ID.to_vec()));
+    }
+    features
+}
+
+/// The same for the initiator.
+pub(crate) fn accepted_resumption(accepted: &ResumeAccepted, config: &ConnectionConfig) -> Features {
+    Features {
+        redirect: config.follow_redirect.then_some(Role::Initiator),
+        ..without_credentials(common(&accepted.notifies, &accepted.vendor_ids))
+    }
+}
+
+/// RFC 5723 4.3.3: nobody signs, and a post-quantum pre-shared key is in the keys already or never will be.
+fn without_credentials(features: Features) -> Features {
+    Features {
+        signature_hashes: Vec::new(),
+        auth_methods: None,
+        ppk: false,
+        ..features
+    }
 }
 
 /// What both sides speak, for the responder, which adds it to its answer.

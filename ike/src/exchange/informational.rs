@@ -1,7 +1,7 @@
 //! INFORMATIONAL, the side that is asked (RFC 7296 1.4): deletes, errors, signs of life.
 
 use super::auth::auth_lifetime;
-use super::{Cx, collision, crash, mobike, redirect};
+use super::{Cx, collision, crash, mobike, redirect, ticket};
 use crate::api::Path;
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::Informational;
@@ -54,9 +54,11 @@ pub(crate) fn answer(
     }
     redirect::hear(established, &message.notifies);
     let (named, removed) = collision::deleted_by_peer(cx, established, &message.delete_esp);
+    let mut notifies = mobike::answer(cx, established, path, &message);
+    notifies.extend(ticket::answer(cx, established, &message.notifies));
     // RFC 7296 1.4.1: what is being deleted from both sides at once is in neither response.
     let answer = Informational {
-        notifies: mobike::answer(cx, established, path, &message),
+        notifies,
         ..Informational::delete_esp(named)
     };
     let answer = answer.emit();

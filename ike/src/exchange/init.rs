@@ -25,8 +25,9 @@ pub(crate) use puzzle::Held;
 use puzzle::Work;
 use zeroize::Zeroizing;
 
+use super::resume::Past;
 use super::traversal::{detected, encapsulation, float, nat_detection};
-use super::{Cx, extensions, ppk};
+use super::{Cx, extensions, ppk, resume};
 use crate::api::{Encapsulation, Path, Role, Transport};
 use crate::auth::psk::Generation;
 use crate::config::{Childless, ConnectionConfig};
@@ -83,6 +84,22 @@ pub(crate) struct Attempt {
     pub(crate) transport: Option<Transport>,
     /// Another gateway is asked, because the one that we know sent us there (RFC 5685).
     pub(crate) elsewhere: Option<Elsewhere>,
+    /// What became of the ticket, if there is one (RFC 5723).
+    pub(crate) ticket: TicketUse,
+}
+
+/// Whether an attempt shows a ticket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TicketUse {
+    /// If there is one.
+    #[default]
+    Possible,
+    /// It does.
+    Shown,
+    /// It did, and the peer did not take it.
+    Refused,
+    /// It did, and the peer did not answer. The ticket may be good.
+    Unanswered,
 }
 
 /// The path to another gateway.
@@ -139,7 +156,12 @@ pub(crate) fn request(
     let key = key_pair(cx, method)?;
     let spi_i = cx.spis.allocate_ike(Owner::Connection(config.id), cx.random);
     let nonce = cx.random_octets(NONCE_LEN);
-    let requests = Requests::starting_at(0, config.retransmission);
+    let policy = match attempt.ticket {
+        TicketUse::Possible | TicketUse::Shown | TicketUse::Refused => config.retransmission,
+        // Probably nobody is there, and the ticket is to be shown again before long.
+        TicketUse::Unanswered => resume::brief(config.retransmission),
+    };
+    let requests = Requests::starting_at(0, policy);
     let mut sent = Sent {
         config: Arc::clone(config),
         path,
@@ -378,6 +400,7 @@ impl Sent {
             begun: self.begun,
             attempt: self.attempt,
             solution: self.auth_solution,
+            past: None,
         })
     }
 
@@ -430,6 +453,8 @@ pub(crate) struct Exchanged {
     pub(crate) attempt: Attempt,
     /// The solution of the puzzle for IKE_AUTH.
     pub(crate) solution: Option<PuzzleSolution>,
+    /// The IKE SA that it goes on from (RFC 5723).
+    pub(crate) past: Option<Past>,
 }
 
 /// A fresh key pair.

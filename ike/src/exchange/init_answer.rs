@@ -194,7 +194,7 @@ fn fitting(header: &Header, mut accepted: InitAccepted, received: usize) -> Vec<
 /// As long as the initiator's, so that nobody has a victim sent more octets than it wrote, within RFC 7296 2.10: at least 16,
 /// and half the key size of the PRF; not longer than that if it is `crowded` beside it, for a peer that is not asked for
 /// its certificate may keep it.
-fn nonce_len(prf: Prf, initiator: &Nonce, crowded: bool) -> usize {
+pub(super) fn nonce_len(prf: Prf, initiator: &Nonce, crowded: bool) -> usize {
     let least = (prf.output_len() / 2).clamp(Nonce::MIN, NONCE_LEN);
     if crowded {
         return least;

@@ -15,6 +15,7 @@ use crate::error::Ignore;
 use crate::sa::datagrams::Datagrams;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::spis::Spis;
+use crate::sa::ticket::Tickets;
 
 pub(crate) mod add_child;
 pub(crate) mod auth;
@@ -39,7 +40,10 @@ pub(crate) mod redirect;
 pub(crate) mod rekey_child;
 pub(crate) mod rekey_ike;
 mod rekey_refused;
+pub(crate) mod resume;
+pub(crate) mod resume_answer;
 pub(crate) mod status;
+pub(crate) mod ticket;
 pub(crate) mod traversal;
 
 /// What a step may use and leave behind.
@@ -58,6 +62,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) spis: &'a mut Spis,
     /// What tells the peers that we have forgotten them.
     pub(crate) tokens: &'a TokenMaker,
+    /// The tickets of session resumption that we give.
+    pub(crate) tickets: &'a mut Tickets,
     /// The operator wants to have the keys of every SA.
     pub(crate) export_keys: bool,
 }

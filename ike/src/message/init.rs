@@ -227,7 +227,7 @@ impl InitAccepted {
 }
 
 impl InitNotifies {
-    fn take(&mut self, notify: Notify, payload: &Payload<'_>) -> Result<(), Malformed> {
+    pub(super) fn take(&mut self, notify: Notify, payload: &Payload<'_>) -> Result<(), Malformed> {
         match notify.kind {
             NotifyType::NAT_DETECTION_SOURCE_IP => {
                 self.nat_detection_source
@@ -248,7 +248,7 @@ impl InitNotifies {
         Ok(())
     }
 
-    fn emit(&self, payloads: &mut Payloads) {
+    pub(super) fn emit(&self, payloads: &mut Payloads) {
         let mut push = |kind, data| payloads.push(PayloadType::NOTIFY, &Notify::with_data(kind, data));
         for hash in &self.nat_detection_source {
             push(NotifyType::NAT_DETECTION_SOURCE_IP, hash.to_vec());
@@ -314,7 +314,7 @@ fn emit_common(payloads: &mut Payloads, sa: &SecurityAssociation, ke: &KeyExchan
 }
 
 /// RFC 7296 2.6: between 1 and 64 octets.
-fn checked_cookie(notify: Notify, payload: &Payload<'_>) -> Result<Vec<u8>, Malformed> {
+pub(super) fn checked_cookie(notify: Notify, payload: &Payload<'_>) -> Result<Vec<u8>, Malformed> {
     match notify.data.len() {
         1..=64 => Ok(notify.data),
         length => Err(payload.fault(Fault::Length {

@@ -14,6 +14,7 @@ pub mod follow_up;
 pub mod informational;
 pub mod init;
 pub mod intermediate;
+pub mod resume;
 
 pub use auth::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer};
 pub use create_child::{CreateChildRequest, CreateChildResponse, NewChild, NewIke};
@@ -21,13 +22,14 @@ pub use follow_up::{FollowUpRequest, FollowUpResponse, link, link_notify};
 pub use informational::Informational;
 pub use init::{InitAccepted, InitNotifies, InitRequest, InitResponse};
 pub use intermediate::{IntermediateRequest, IntermediateResponse};
+pub use resume::{ResumeAccepted, ResumeRequest, ResumeResponse};
 
 use crate::wire::payload::Notify;
 pub use crate::wire::sealed::{OpenError, Opened, Protect, open, seal};
 use crate::wire::writer::saturating_u32;
 use crate::wire::{Header, PayloadType, Payloads, Writer};
 
-/// Writes a message in the clear: IKE_SA_INIT, and answers outside of any IKE SA.
+/// Writes a message in the clear: IKE_SA_INIT, IKE_SESSION_RESUME, and answers outside of any IKE SA.
 pub fn build_plain(header: &Header, payloads: &Payloads) -> Vec<u8> {
     let mut chain = Writer::new();
     payloads.emit(&mut chain);

@@ -141,6 +141,31 @@ impl IkeSa {
         Self::with_keys(agreed, keys, ids, (config.retransmission, config.fragment_size))
     }
 
+    /// One that goes on from a lost one, whose SK_d this is (RFC 5723 5). `None` only if algorithms and keys do not fit.
+    pub(crate) fn resumed(
+        agreed: InitAgreement,
+        (old_sk_d, ppk): (&[u8], bool),
+        config: &ConnectionConfig,
+    ) -> Option<Self> {
+        let seeds = Seeds {
+            nonce_i: &agreed.nonces.initiator,
+            nonce_r: &agreed.nonces.responder,
+            spi_i: agreed.spi_i.0,
+            spi_r: agreed.spi_r.0,
+        };
+        let keys = IkeKeys::resume(old_sk_d, &agreed.suite, seeds).ok()?;
+        // RFC 5723 4.3.2: message IDs are as after IKE_SA_INIT.
+        let ids = match agreed.role {
+            Role::Initiator => (1, 0),
+            Role::Responder => (0, 1),
+        };
+        let policy = (config.retransmission, config.fragment_size);
+        let mut ike = Self::with_keys(agreed, keys, ids, policy)?;
+        // It is in the old SK_d already, and must not go into the keys again (RFC 8784 3).
+        ike.ppk = ppk;
+        Some(ike)
+    }
+
     /// The successor of `old` (RFC 7296 2.18): its keys come of SK_d of the old one, and both sides count from 0.
     pub(crate) fn rekeyed(
         old: &Self,

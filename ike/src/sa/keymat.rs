@@ -116,6 +116,15 @@ impl IkeKeys {
         Self::expand(suite, &skeyseed, seeds)
     }
 
+    /// The keys of an IKE SA that goes on from a lost one: SKEYSEED = prf(SK_d (old), "Resumption" | Ni | Nr) (RFC 5723 5.1).
+    /// Whatever key exchanges and post-quantum pre-shared key are in the old SK_d are in these.
+    pub fn resume(old_sk_d: &[u8], suite: &IkeSuite, seeds: Seeds<'_>) -> Result<Self, PrfPlusExhausted> {
+        let skeyseed = suite
+            .prf
+            .compute(old_sk_d, &[b"Resumption", seeds.nonce_i, seeds.nonce_r]);
+        Self::expand(suite, &skeyseed, seeds)
+    }
+
     /// SK_d, SK_pi and SK_pr with a post-quantum pre-shared key (RFC 8784 3). The IKE SA's own messages go without: they are
     /// there before the PPK is known.
     pub fn with_ppk(&self, prf: Prf, ppk: &[u8]) -> Result<PpkKeys, PrfPlusExhausted> {

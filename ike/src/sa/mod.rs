@@ -11,5 +11,6 @@ pub(crate) mod mobility;
 pub(crate) mod pace;
 pub(crate) mod reassembly;
 pub(crate) mod spis;
+pub(crate) mod ticket;
 pub(crate) mod transmission;
 pub(crate) mod window;

@@ -33,6 +33,19 @@ impl Reauthentication {
     }
 }
 
+impl Reauthentication {
+    /// The one of two that comes first, if there is any.
+    pub(crate) fn sooner(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let over = |of: &Self| of.limits.moments()[1];
+        one.into_iter().chain(other).min_by_key(over)
+    }
+
+    /// It is time for it.
+    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
+        self.limits.by_time(now) != Wear::Fresh
+    }
+}
+
 impl Established {
     /// The peer lets the authentication count so long, from now on (RFC 4478 3).
     pub(crate) fn learn_auth_lifetime(&mut self, cx: &mut Cx<'_>, lifetime: Duration) {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{Ending, Established, Request, Succession};
-use crate::api::{Event, Reason, Usage};
+use crate::api::{CloseReason, Event, Reason, Usage};
 use crate::error::{Cause, Exchange, Failure};
 use crate::exchange::follow_up::Place;
 use crate::exchange::new_child::Wish;
 use crate::exchange::{
-    Cx, add_child, collision, crash, follow_up, liveness, mobike, redirect, rekey_child, rekey_ike,
+    Cx, add_child, collision, crash, follow_up, liveness, mobike, redirect, rekey_child, rekey_ike, ticket,
 };
 use crate::sa::child::{Origin, Stage};
 use crate::sa::ike_sa::IkeSa;
@@ -46,6 +46,7 @@ impl Established {
                 | Request::AddChild(_)
                 | Request::DeleteChild(_)
                 | Request::Liveness
+                | Request::Ticket
                 | Request::Mobike(_),
             )
             | None => false,
@@ -64,6 +65,7 @@ impl Established {
                 | Request::AddChild(_)
                 | Request::DeleteChild(_)
                 | Request::Liveness
+                | Request::Ticket
                 | Request::Mobike(_),
             )
             | None => false,
@@ -80,6 +82,7 @@ impl Established {
                 | Request::RekeyIke(_)
                 | Request::DeleteChild(_)
                 | Request::Liveness
+                | Request::Ticket
                 | Request::Mobike(_),
             )
             | None => false,
@@ -113,7 +116,9 @@ impl Established {
         let ours = match &self.in_flight {
             Some(Request::RekeyChild(_) | Request::AddChild(_) | Request::DeleteChild(_)) => true,
             Some(Request::FollowUp(sent)) => !sent.series.is_ike(),
-            Some(Request::RekeyIke(_) | Request::Liveness | Request::Mobike(_)) | None => false,
+            Some(Request::RekeyIke(_) | Request::Liveness | Request::Ticket | Request::Mobike(_)) | None => {
+                false
+            }
         };
         let theirs = self.pending.iter().any(|pending| !pending.series.is_ike());
         ours || theirs || self.children.values().any(|child| child.stage == Stage::Doomed)
@@ -232,6 +237,9 @@ impl Established {
         if self.heirs.is_empty() && redirect::tell(cx, self) {
             return None;
         }
+        if self.heirs.is_empty() && ticket::ask_if_due(cx, self) {
+            return None;
+        }
         // While the peer replaces the IKE SA nothing is begun on the old one (RFC 7296 2.25.2).
         if !self.is_idle() || !self.heirs.is_empty() {
             return None;
@@ -320,6 +328,11 @@ impl Established {
             token_due: false,
             redirect_due: None,
             redirected: None,
+            credentials: self.credentials,
+            ticket: None,
+            asks_for_tickets: self.asks_for_tickets,
+            ticket_due: false,
+            issued: None,
             limits: Limits::of_ike(cx.now, self.config.ike_lifetime, cx.random),
             worn: None,
             refusals: self.refusals.clone(),
@@ -348,6 +361,10 @@ impl Established {
         self.succession = Succession::Current;
         // Both may have moved since the heir was made.
         self.token_due = true;
+        // RFC 5723 6.2: a ticket is of one IKE SA.
+        self.ticket_due = self.asks_for_tickets && self.config.may_resume();
+        old.ticket = None;
+        ticket::revoke(cx, old, CloseReason::Replaced);
         self.redirect_due = old.redirect_due.take();
         self.mobility = std::mem::take(&mut old.mobility);
         if let Some(Request::Mobike(sent)) = &old.in_flight {
@@ -389,7 +406,8 @@ impl Established {
             Some(Request::RekeyChild(sent)) => cx.spis.release_esp(sent.begun.spi),
             Some(Request::RekeyIke(sent)) => cx.spis.release_ike(sent.spi, None),
             Some(Request::FollowUp(sent)) => sent.series.discard(cx),
-            Some(Request::Liveness | Request::DeleteChild(_) | Request::Mobike(_)) | None => {}
+            Some(Request::Liveness | Request::Ticket | Request::DeleteChild(_) | Request::Mobike(_))
+            | None => {}
         }
         any
     }

@@ -297,6 +297,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         more_children: Vec::new(),
         rekey_probe: false,
         reauthentication: None,
+        resumption: false,
         ike_lifetime: IKE_LIFETIME,
         revocation: Rules::default(),
     }

@@ -69,6 +69,8 @@ impl ExchangeType {
     pub const CREATE_CHILD_SA: Self = Self(36);
     /// RFC 7296 1.4: deletes, notifies, liveness.
     pub const INFORMATIONAL: Self = Self(37);
+    /// RFC 5723 4.3.2: in the place of IKE_SA_INIT.
+    pub const IKE_SESSION_RESUME: Self = Self(38);
     /// RFC 9242: between IKE_SA_INIT and IKE_AUTH.
     pub const IKE_INTERMEDIATE: Self = Self(43);
     /// RFC 9370 2.2.4: after CREATE_CHILD_SA.
@@ -88,6 +90,7 @@ impl fmt::Display for ExchangeType {
             Self::IKE_AUTH => f.write_str("IKE_AUTH"),
             Self::CREATE_CHILD_SA => f.write_str("CREATE_CHILD_SA"),
             Self::INFORMATIONAL => f.write_str("INFORMATIONAL"),
+            Self::IKE_SESSION_RESUME => f.write_str("IKE_SESSION_RESUME"),
             Self::IKE_INTERMEDIATE => f.write_str("IKE_INTERMEDIATE"),
             Self::IKE_FOLLOWUP_KE => f.write_str("IKE_FOLLOWUP_KE"),
             Self(other) => write!(f, "exchange type {other}"),

@@ -47,6 +47,8 @@ mod rekey_collisions;
 mod rekey_ike;
 mod rekey_simulation;
 mod restart;
+mod resume;
+mod resume_refused;
 mod revocation;
 mod rotation;
 mod secret;
@@ -91,6 +93,8 @@ fn event_kind(event: &Event) -> &'static str {
     match event {
         Event::Progress { step, .. } => match step {
             Step::InitResponse => "awaits the answer to IKE_SA_INIT",
+            Step::ResumeResponse => "awaits the answer to IKE_SESSION_RESUME",
+            Step::TicketRefused => "the ticket is refused",
             Step::IntermediateResponse => "awaits the answer to IKE_INTERMEDIATE",
             Step::AuthResponse => "awaits the answer to IKE_AUTH",
             Step::AuthRequest => "awaits the IKE_AUTH request",

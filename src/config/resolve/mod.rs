@@ -6,6 +6,7 @@ mod ends;
 mod lifetimes;
 mod ppk;
 mod redirect;
+mod resumption;
 mod settings;
 mod transport;
 
@@ -221,6 +222,7 @@ impl Resolver<'_> {
         let ike_proposals = proposals::ike(raw.ike_proposals.as_ref(), legacy, post_quantum, self.out);
         let children = self.children(raw, (local_networks, remote_networks), facts);
         let (revocation, crl_files) = self.revocation(raw);
+        let resumption = self.resumption(raw, auth.as_ref().map(|auth| &auth.remote), &revocation);
         let encapsulation = self.encapsulation(raw);
         let redirect_to = self.redirect_to(raw);
         let start = self.start(raw, remote_address.as_ref(), redirect_to.is_some());
@@ -285,6 +287,7 @@ impl Resolver<'_> {
                 .map_or(defaults::REKEY_PROBE, |at| at.value),
             ike_lifetime,
             reauth_time,
+            resumption,
             retransmission: Retransmission::default(),
             retry: defaults::RETRY,
             replay_window: self.replay_window(raw),

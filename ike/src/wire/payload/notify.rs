@@ -210,10 +210,16 @@ notify_types! {
     REDIRECT = 16407;
     /// RFC 5685.
     REDIRECTED_FROM = 16408;
-    /// RFC 5723.
+    /// RFC 5723 7.1. Data: the lifetime in seconds (four octets) and the ticket.
     TICKET_LT_OPAQUE = 16409;
-    /// RFC 5723.
+    /// RFC 5723 4.1.
     TICKET_REQUEST = 16410;
+    /// RFC 5723 4.1: a ticket may be had later.
+    TICKET_ACK = 16411;
+    /// RFC 5723 4.1, 4.3.2: no ticket is given, or this one is not taken.
+    TICKET_NACK = 16412;
+    /// RFC 5723 7.2. Data: the ticket.
+    TICKET_OPAQUE = 16413;
     /// RFC 5998.
     EAP_ONLY_AUTHENTICATION = 16417;
     /// RFC 6023.
