@@ -53,7 +53,7 @@ pub(crate) fn request(
     let spi = cx.spis.allocate_ike(Owner::Connection(config.id), cx.random);
     let nonce = cx.random_octets(NONCE_LEN);
     let message = CreateChildRequest::RekeyIke(NewIke {
-        sa: offer::ike_offer(&proposals(established), Some(spi.0)),
+        sa: offer::ike_offer(&of_same_prf(established), Some(spi.0)),
         nonce: Nonce(nonce.clone()),
         ke: public(&key),
         other: Vec::new(),
@@ -119,7 +119,7 @@ impl Sent {
         answer: &NewIke,
     ) -> Result<(Unfinished, SharedSecrets), Cause> {
         let chosen =
-            accept_ike(&proposals(established), &answer.sa).map_err(|bad| invalid(&bad.to_string()))?;
+            accept_ike(&of_same_prf(established), &answer.sa).map_err(|bad| invalid(&bad.to_string()))?;
         let method = chosen.suite.key_exchange;
         let theirs = peer_spi(&chosen).ok_or_else(|| invalid("the answer has no SPI"))?;
         if method != self.key.method() || answer.ke.method != method.id() {
@@ -192,7 +192,9 @@ fn made_for_peer(cx: &mut Cx<'_>, established: &mut Established, wanted: &NewIke
         return Err(Notify::new(NotifyType::TEMPORARY_FAILURE));
     }
     let config = Arc::clone(&established.config);
-    let chosen = match select_ike(&proposals(established), &wanted.sa) {
+    let chosen = select_ike(&of_same_prf(established), &wanted.sa)
+        .or_else(|_| select_ike(&proposals(established), &wanted.sa));
+    let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(mismatch) => {
             established.refused_by_us(cx, Negotiated::Ike, rekey_refused::ike_by_us(mismatch));
@@ -372,12 +374,27 @@ impl Unfinished {
     }
 }
 
-/// What may be offered to this peer, and accepted of it.
+/// What may be negotiated with this peer.
 fn proposals(established: &Established) -> Vec<IkeProposal> {
     suitable(
         &established.config.ike_proposals,
         established.ike.features.intermediate,
     )
+}
+
+/// Those of them that keep the PRF, or all if none does. RFC 7296 2.18 expands the new keys with the new IKE SA's PRF, strongSwan with
+/// the old one's, so that with another PRF the two would not understand each other on the new IKE SA.
+fn of_same_prf(established: &Established) -> Vec<IkeProposal> {
+    let (all, prf) = (proposals(established), established.ike.suite.prf);
+    let same: Vec<IkeProposal> = all
+        .iter()
+        .filter(|proposal| proposal.prf.contains(&prf))
+        .map(|proposal| IkeProposal {
+            prf: vec![prf],
+            ..proposal.clone()
+        })
+        .collect();
+    if same.is_empty() { all } else { same }
 }
 
 fn peer_spi(chosen: &ChosenIke) -> Option<IkeSpi> {

@@ -144,3 +144,35 @@ fn an_ike_sa_is_replaced_before_its_time_is_over() {
         0
     );
 }
+
+/// RFC 7296 2.18 and strongSwan expand the keys differently where the PRF changes, so it does not change.
+#[test]
+fn the_prf_stays_the_same_whoever_replaces_the_ike_sa() {
+    let with = |who, first: &str, second: &str| ConnectionConfig {
+        ike_proposals: vec![first.parse().unwrap(), second.parse().unwrap()],
+        ..config(who)
+    };
+    let (sha256, sha384) = ("aes256-sha256-x25519", "aes256gcm16-prfsha384-x25519");
+    // Who answers chooses, and the two want different things most.
+    for (begins, prf) in [(Who::Alice, "prfsha384"), (Who::Bob, "prfsha256")] {
+        let mut pair = Pair::configured(with(Who::Alice, sha256, sha384), with(Who::Bob, sha384, sha256));
+        pair.up(begins);
+        assert!(pair.run_until(SOON, Pair::has_settled));
+        for rekeys in [Who::Alice, Who::Bob] {
+            rekey(&mut pair, rekeys, Rekey::Ike);
+            pair.run_for(LATER);
+            assert!(pair.has_settled());
+        }
+        for host in [&pair.alice, &pair.bob] {
+            let suites = host.events().filter_map(|event| match event {
+                Event::IkeEstablished { ike, .. } => Some(ike.suite.to_string()),
+                _ => None,
+            });
+            let suites: Vec<String> = suites.collect();
+            assert!(
+                suites.len() >= 2 && suites.iter().all(|suite| suite.contains(prf)),
+                "{suites:?}"
+            );
+        }
+    }
+}
