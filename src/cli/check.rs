@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::terminal::Style;
 use super::{Exit, Global};
-use crate::config::{self, Purpose};
+use crate::config::{self, Purpose, TunnelConfig};
 
 /// Arguments of `xvpn check`.
 #[derive(Debug, Args)]
@@ -38,12 +38,28 @@ pub(super) fn check(global: &Global, arguments: &Arguments) -> Exit {
             };
             let plural = if count == 1 { "" } else { "s" };
             println!("{}: good, {count} tunnel{plural}{names}", global.config.display());
+            loaded.config.tunnels.iter().for_each(say_preset);
             if arguments.strict && loaded.warnings.warnings() > 0 {
                 Exit::Configuration
             } else {
                 Exit::Success
             }
         }
+    }
+}
+
+/// What the preset of a tunnel came to.
+fn say_preset(tunnel: &TunnelConfig) {
+    let Some(preset) = &tunnel.preset else { return };
+    println!(
+        "{}: preset \"{}\", for {}, sets",
+        tunnel.name, preset.name, preset.gateway
+    );
+    for line in &preset.set {
+        println!("    {line}");
+    }
+    for note in preset.notes {
+        println!("  note: {note}");
     }
 }
 

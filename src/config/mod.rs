@@ -9,6 +9,7 @@ pub(crate) mod crls;
 pub mod defaults;
 pub mod diagnostic;
 mod network;
+pub mod preset;
 mod proposals;
 mod psk;
 mod raw;
@@ -91,6 +92,8 @@ pub struct Offload {
 pub struct TunnelConfig {
     /// Its name; unique.
     pub name: String,
+    /// What its preset set.
+    pub preset: Option<preset::Applied>,
     /// Its interface's name, at most 15 octets; unique.
     pub interface: String,
     /// Our address towards the peer. `None`: the route look-up's choice as initiator, any of `listen` as responder.
@@ -259,7 +262,7 @@ pub struct Loaded {
 pub fn load(path: &Path, purpose: Purpose) -> Result<Loaded, Report> {
     let mut report = Report::default();
     let raw = read_files(path, &mut report);
-    let config = raw.and_then(|raw| resolve::resolve(&raw, path.to_owned(), purpose, &mut report));
+    let config = raw.and_then(|raw| resolve::resolve(raw, path.to_owned(), purpose, &mut report));
     report.sort();
     match config {
         Some(config) if report.errors() == 0 => Ok(Loaded {

@@ -116,7 +116,9 @@ fn read_one<P: FromStr<Err = ProposalError>>(
         }
     };
     let old = legacy_in(&proposal);
-    if !old.is_empty() {
+    // Where they are allowed, a preset's last resorts are as little worth a word as the defaults'.
+    let by_preset = legacy && out.sources.get(&at.span).is_some_and(|source| source.preset);
+    if !old.is_empty() && !by_preset {
         out.push(only_for_old_peers(at, &old, legacy));
     }
     (legacy || old.is_empty()).then_some(proposal)

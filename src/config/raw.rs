@@ -4,6 +4,7 @@ use toml::de::DeValue;
 use zeroize::Zeroizing;
 
 use super::diagnostic::{Diagnostic, Report};
+use super::preset::Applied;
 use super::read::{Section, wrong_type};
 use super::source::{At, Span};
 
@@ -82,6 +83,9 @@ pub(super) struct RawTunnel {
     /// The keys that are there, readable or not.
     pub(super) keys: Vec<String>,
     pub(super) name: Option<At<String>>,
+    pub(super) preset: Option<At<String>>,
+    /// What the preset set, once it was applied.
+    pub(super) applied: Option<Applied>,
     pub(super) local: Option<RawEnd>,
     pub(super) remote: Option<RawEnd>,
     /// `None` if there is none or an unreadable one, which was reported.
@@ -225,7 +229,8 @@ fn merge_key<T>(key: &str, have: &mut Option<At<T>>, new: Option<At<T>>, out: &m
 }
 
 impl RawTunnel {
-    fn read(mut section: Section<'_, '_>, out: &mut Report) -> Self {
+    /// Reads one `[[tunnel]]`.
+    pub(super) fn read(mut section: Section<'_, '_>, out: &mut Report) -> Self {
         let s = &mut section;
         let psk = read_psk(s, "psk", out);
         let previous_psk = read_psk(s, "previous_psk", out);
@@ -234,6 +239,8 @@ impl RawTunnel {
             span: s.span.clone(),
             keys: s.keys(),
             name: s.string("name", out),
+            preset: s.string("preset", out),
+            applied: None,
             local: s.section("local", out).map(|end| RawEnd::read(end, false, out)),
             remote: s.section("remote", out).map(|end| RawEnd::read(end, true, out)),
             psk,

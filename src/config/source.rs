@@ -45,6 +45,8 @@ pub struct At<T> {
 pub struct Source {
     /// Its name as the operator knows it.
     pub path: PathBuf,
+    /// It is a preset's: the operator did not write it.
+    pub preset: bool,
     /// Its text, which may hold secrets: zeroized when dropped.
     text: Zeroizing<String>,
     /// Its text with every secret covered by asterisks, octet for octet.
@@ -57,8 +59,17 @@ impl Source {
         let covered = cover_secrets(&text);
         Self {
             path: path.to_owned(),
+            preset: false,
             text: Zeroizing::new(text),
             covered,
+        }
+    }
+
+    /// What a preset says, as if it were a file.
+    pub fn of_preset(name: &str, text: String) -> Self {
+        Self {
+            preset: true,
+            ..Self::new(Path::new(&format!("preset \"{name}\"")), text)
         }
     }
 

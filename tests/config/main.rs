@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod certificates;
+mod presets;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -156,6 +157,7 @@ impl Folder {
             .args(["check", "--config"])
             .arg(self.0.join("xvpn.toml"))
             .env("XVPN_TEST_PSK", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6")
+            .env("XVPN_TEST_PSK_WITH_DASH", "q7Zt0mWc-4Vx9Ls2Hd8Rk1Yb6")
             .env_remove("XVPN_TEST_UNSET")
             .env_remove("CREDENTIALS_DIRECTORY")
             .output()
@@ -200,7 +202,7 @@ fn the_examples_of_the_guide_are_good() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         let folder = Folder::new();
         folder.write("azure.psk", "q7Zt0mWc4Vx9Ls2Hd8Rk1Yb6\n", 0o600);

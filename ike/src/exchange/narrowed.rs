@@ -134,9 +134,15 @@ impl Narrowed {
     }
 }
 
-/// Proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2).
+/// Proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2), and those that differed in nothing else once.
 pub(crate) fn without_key_exchange(proposals: &[EspProposal]) -> Vec<EspProposal> {
-    proposals.iter().map(EspProposal::without_key_exchange).collect()
+    let mut without: Vec<EspProposal> = Vec::with_capacity(proposals.len());
+    for proposal in proposals.iter().map(EspProposal::without_key_exchange) {
+        if !without.contains(&proposal) {
+            without.push(proposal);
+        }
+    }
+    without
 }
 
 /// Each list has what the other has, in whatever order.

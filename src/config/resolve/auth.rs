@@ -23,6 +23,19 @@ pub(super) struct Auth {
     pub(super) remote: RemoteAuth,
 }
 
+impl Auth {
+    /// The pre-shared key, if there is one.
+    pub(super) fn psk(&self) -> Option<&Secret> {
+        match (&self.local, &self.remote) {
+            (LocalAuth::Psk { secret, .. }, _) | (_, RemoteAuth::Psk { secret, .. }) => Some(secret),
+            (
+                LocalAuth::Certificate { .. } | LocalAuth::RawKey { .. },
+                RemoteAuth::Certificate { .. } | RemoteAuth::RawKey { .. },
+            ) => None,
+        }
+    }
+}
+
 /// Our own credential, as far as it could be read.
 pub(super) enum Own {
     /// None is named: the pre-shared key.

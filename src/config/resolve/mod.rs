@@ -22,10 +22,12 @@ use super::raw::{Raw, RawEnd, RawGateway, RawTunnel};
 use super::rules::{Facts, Network};
 use super::source::At;
 use super::{Config, GatewayConfig, Offload, Purpose, TunnelConfig};
-use super::{defaults, network, proposals, rules};
+use super::{defaults, network, preset, proposals, rules};
+use auth::Auth;
 
 /// Resolves all of it. `None` if anything is wrong; what, is in the report.
-pub(super) fn resolve(raw: &Raw, path: PathBuf, purpose: Purpose, out: &mut Report) -> Option<Config> {
+pub(super) fn resolve(mut raw: Raw, path: PathBuf, purpose: Purpose, out: &mut Report) -> Option<Config> {
+    preset::apply(&mut raw, out);
     let mut resolver = Resolver {
         purpose,
         default_id: None,
@@ -42,7 +44,7 @@ pub(super) fn resolve(raw: &Raw, path: PathBuf, purpose: Purpose, out: &mut Repo
         tunnels.extend(resolver.tunnel(tunnel, &mut known));
         facts.push(known);
     }
-    resolver.tcp_of_gateway(raw, &tunnels);
+    resolver.tcp_of_gateway(&raw, &tunnels);
     rules::check(&facts, out);
     if raw.tunnels.is_empty() && out.errors() == 0 {
         out.push(Diagnostic::warning(
@@ -237,10 +239,12 @@ impl Resolver<'_> {
             .and_then(|at| u16::try_from(at.value).ok())
             .unwrap_or(defaults::PATH_MTU);
         let mtu = self.mtu(raw, path_mtu, facts);
+        preset::judge(raw, facts, auth.as_ref().and_then(Auth::psk), self.out);
         let nets = |networks: &[Network]| networks.iter().map(|n| n.net).collect::<Vec<_>>();
         let auth = auth?;
         Some(TunnelConfig {
             name: name?,
+            preset: raw.applied.clone(),
             interface: interface?,
             local_address,
             local_identity: local_identity?,
