@@ -31,15 +31,29 @@ impl Profile {
         }
     }
 
-    /// Whether super-packets may leave by the link between the gateways and by the hosts' links, and whether GRO
-    /// works at the former.
-    fn offloads(self) -> (bool, bool, bool) {
-        match self {
+    pub(crate) fn offloads(self) -> Offloads {
+        let (public_segmentation, inner_segmentation, public_gro) = match self {
             Self::Super => (true, true, false),
             Self::Wire => (false, true, true),
             Self::Plain => (false, false, false),
+        };
+        Offloads {
+            public_segmentation,
+            public_gro,
+            inner_segmentation,
         }
     }
+}
+
+/// What a profile is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Offloads {
+    /// Whether super-packets may leave by the link between the gateways.
+    pub(crate) public_segmentation: bool,
+    /// Whether GRO works where they arrive.
+    pub(crate) public_gro: bool,
+    /// Whether super-packets may leave by the hosts' links; GRO never works there.
+    pub(crate) inner_segmentation: bool,
 }
 
 /// One gateway and the host behind it.
@@ -97,13 +111,15 @@ impl Bed {
             a: side(1, "a")?,
             b: side(2, "b")?,
         };
-        let (public, inner, gro) = profile.offloads();
+        let offloads = profile.offloads();
+        let inner = offloads.inner_segmentation;
         join((&bed.a.gateway, "wan"), (&bed.b.gateway, "wan"), MTU)?;
         for side in [&bed.a, &bed.b] {
             join((&side.host, "eth0"), (&side.gateway, "lan"), MTU)?;
             side.gateway.run(|| {
                 set_sysctl("net/ipv4/ip_forward", "1")?;
-                link("wan", side.public_address(), public, gro)?;
+                let (segmentation, gro) = (offloads.public_segmentation, offloads.public_gro);
+                link("wan", side.public_address(), segmentation, gro)?;
                 link("lan", side.inner_address(), inner, false)
             })??;
             side.host.run(|| {

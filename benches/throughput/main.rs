@@ -21,6 +21,7 @@ mod contestant;
 mod host;
 mod measure;
 mod options;
+mod profiler;
 mod report;
 mod strongswan;
 mod sys;
@@ -146,7 +147,9 @@ fn one_profile(options: &Options, profile: Profile, contestants: &[Contestant], 
             let own = folder.join(format!("{}-{round}-{at}", profile.word()));
             let outcome = one_contestant(options, profile, contestant, &own, &mut hints[at], &mut sample);
             row.rounds.push(sample);
-            if let Err(error) = outcome {
+            if let Err(error) = outcome
+                && !interrupted()
+            {
                 eprintln!("{} FAILED: {error}", contestant.name);
                 row.failures.push(format!("round {}: {error}", round + 1));
             }
@@ -154,6 +157,7 @@ fn one_profile(options: &Options, profile: Profile, contestants: &[Contestant], 
     }
     Table {
         profile,
+        offloads: profile.offloads(),
         rows: rows.into_values().collect(),
     }
 }
@@ -168,7 +172,8 @@ fn one_contestant(
 ) -> Outcome {
     let bed = Bed::build(profile)?;
     let mut running = contestant.start(&bed, folder)?;
-    let outcome = measure(&bed, &running.pids(), options, hints, sample);
+    let name = format!("{}-{}", profile.word(), contestant.name);
+    let outcome = measure(&bed, &running.pids(), options, &name, hints, sample);
     let outcome = outcome.map_err(|error| format!("{error}\n{}", running.last_words()).into());
     running.stop();
     outcome

@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::contestant::Outcome;
 use crate::host::{self, Machine};
 use crate::options::{Options, Part};
-use crate::{tcp, udp};
+use crate::{profiler, tcp, udp};
 
 /// One round of one contestant.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -69,11 +69,12 @@ pub(crate) struct Udp {
     pub(crate) generator_limited: bool,
 }
 
-/// Measures what `options` ask for. `hints` are the UDP rates of an earlier round.
+/// Measures what `options` ask for. `name` is for files, `hints` are the UDP rates of an earlier round.
 pub(crate) fn measure(
     bed: &Bed,
     pids: &[Vec<u32>; 2],
     options: &Options,
+    name: &str,
     hints: &mut [Option<f64>; 2],
     sample: &mut Sample,
 ) -> Outcome {
@@ -90,6 +91,9 @@ pub(crate) fn measure(
                 sample.loaded = trips.or(sample.loaded);
             }
         }
+    }
+    if let Some(folder) = &options.perf {
+        profiler::record(bed, pids, options.time(), &folder.join(name))?;
     }
     if options.wants(Part::Udp) {
         for (size, hint) in SIZES.into_iter().zip(hints) {
@@ -202,6 +206,7 @@ fn udp_search(
     let mut late = 0;
     // The reached rate, if it holds, and whether the generator was too slow for more.
     let mut holds = |rate: f64| -> Outcome<Option<(f64, bool)>> {
+        // What one bad moment of the machine spoils, the second try may show.
         for _ in 0..2 {
             stop_if_interrupted()?;
             let probe = udp::probe(bed, size, rate, probing)?;
@@ -264,7 +269,8 @@ pub(crate) fn stop_if_interrupted() -> Outcome {
     Ok(())
 }
 
-fn sleep(time: Duration) {
+/// Sleeps unless somebody wants us to stop.
+pub(crate) fn sleep(time: Duration) {
     let end = std::time::Instant::now() + time;
     while std::time::Instant::now() < end && !interrupted() {
         thread::sleep(

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// Where the figures of each round go.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Records with `perf` where the gateways' time goes while one stream is measured, into this folder.
+    /// Has `perf` tell where the gateways' time goes in one more TCP run of each, into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) perf: Option<PathBuf>,
     /// What `cargo bench` passes to every bench.
@@ -81,7 +81,7 @@ impl Options {
         if self.quick { 50 } else { 300 }
     }
 
-    /// Whether the row `name` is wanted. `xvpn` means the xvpn of this run, not every build.
+    /// Whether the row `name` is wanted. `xvpn` means that row of every build.
     pub(crate) fn wants_peer(&self, name: &str) -> bool {
         let row = name.split('@').next().unwrap_or_default();
         self.peers.is_empty() || self.peers.iter().any(|peer| peer == name || peer == row)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::bed::Profile;
+use crate::bed::{Offloads, Profile};
 use crate::host::Description;
 use crate::measure::{RoundTrips, SIZES, Sample, Tcp, Udp};
 
@@ -26,6 +26,7 @@ pub(crate) struct Run {
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {
     pub(crate) profile: Profile,
+    pub(crate) offloads: Offloads,
     pub(crate) rows: Vec<Row>,
 }
 
