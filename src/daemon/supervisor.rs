@@ -136,7 +136,7 @@ impl Supervisor {
 
     fn begin(&mut self) {
         self.tell_time();
-        self.rotate_ticket_keys();
+        self.begin_with_ticket_keys();
         let ids: Vec<_> = self.tunnels.keys().copied().collect();
         for id in ids {
             self.searches.insert(id, Search::default());

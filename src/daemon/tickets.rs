@@ -86,7 +86,13 @@ impl TicketKeys {
 }
 
 impl Supervisor {
-    /// Replaces the key of the tickets once a day, if there are tickets at all.
+    /// Gives the protocol the keys of the tickets, those of an earlier run or new ones, if there are tickets at all.
+    pub(super) fn begin_with_ticket_keys(&mut self) {
+        self.rotate_ticket_keys();
+        self.give_ticket_keys();
+    }
+
+    /// Replaces the key of the tickets once a day.
     pub(super) fn rotate_ticket_keys(&mut self) {
         let Some(keys) = &mut self.ticket_keys else {
             return;
@@ -103,7 +109,12 @@ impl Supervisor {
             );
         }
         if changed {
-            let secrets = keys.secrets();
+            self.give_ticket_keys();
+        }
+    }
+
+    fn give_ticket_keys(&mut self) {
+        if let Some(secrets) = self.ticket_keys.as_ref().map(TicketKeys::secrets) {
             self.handle(Input::Command(Command::TicketKeys(secrets)));
         }
     }

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 41] = [
+    let tests: [(&str, Test); 43] = [
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
@@ -139,6 +139,14 @@ fn tests() -> Vec<Job> {
         (
             "a_gateway_that_crashed_tells_its_peer_at_the_next_message",
             crash::tells_the_peer,
+        ),
+        (
+            "a_gateway_that_crashed_goes_on_by_the_ticket_that_it_gave",
+            crash::resumes_the_session,
+        ),
+        (
+            "a_gateway_that_lost_the_key_of_its_tickets_is_asked_for_a_new_session",
+            crash::begins_anew_without_the_key,
         ),
         (
             "a_tunnel_follows_when_the_initiators_address_changes",
