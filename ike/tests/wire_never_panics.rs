@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use xvpn_ike::message::{
     AuthRequest, AuthResponse, CreateChildRequest, CreateChildResponse, Informational, InitNotifies,
-    InitRequest, InitResponse, Protect, build_plain, open, seal,
+    InitRequest, InitResponse, Protect, ResumeRequest, ResumeResponse, build_plain, open, seal,
 };
 use xvpn_ike::wire::payload::{
     AuthMethod, Authentication, Delete, IdType, Identification, KeyExchange, Nonce, Notify, NotifyType,
@@ -81,7 +81,7 @@ fn read_as_every_message(header: &Header, chain: &Chain<'_>) {
         CreateChildRequest,
         CreateChildResponse
     );
-    read!(Informational);
+    read!(Informational, ResumeRequest, ResumeResponse);
 }
 
 /// A header that is right in front of octets that may not be.

@@ -1,5 +1,7 @@
 //! Peers whose messages the test writes itself, for what Alice and Bob never say: an initiator, and a responder.
 
+pub(crate) mod resumption;
+
 use std::time::Duration;
 
 use xvpn_ike::api::{Command, Input, Output, Spi};

@@ -48,6 +48,7 @@ mod rekey_ike;
 mod rekey_simulation;
 mod restart;
 mod resume;
+mod resume_by_hand;
 mod resume_refused;
 mod revocation;
 mod rotation;
