@@ -7,5 +7,6 @@ pub mod header;
 pub mod icmp;
 pub mod mtu;
 pub mod selector;
+pub(crate) mod word;
 
 pub use header::Header;

@@ -1,7 +1,7 @@
 //! How much fits through a tunnel, and telling TCP (RFC 4301 8, RFC 4459, RFC 9293 3.7.1).
 
 use super::header::TCP;
-use super::{Header, checksum};
+use super::{Header, checksum, word};
 use crate::api::{Encapsulation, Suite};
 use crate::esp::layout::Layout;
 
@@ -33,10 +33,10 @@ pub fn clamp_mss(packet: &mut [u8], header: &Header, inner_mtu: u16) -> bool {
     // RFC 6691: the MSS counts neither IP nor TCP options.
     let limit = inner_mtu.saturating_sub(if header.is_ipv6() { 60 } else { 40 });
     let Some(at) = mss_option(tcp) else { return false };
-    let Some(old) = word(tcp, at).filter(|old| *old > limit) else {
+    let Some(old) = word::get(tcp, at).filter(|old| *old > limit) else {
         return false;
     };
-    let Some(sum) = word(tcp, TCP_CHECKSUM) else {
+    let Some(sum) = word::get(tcp, TCP_CHECKSUM) else {
         return false;
     };
     // A checksum adds 16-bit words from the start; an option at an odd offset lies across two of them.
@@ -45,9 +45,9 @@ pub fn clamp_mss(packet: &mut [u8], header: &Header, inner_mtu: u16) -> bool {
     } else {
         (old.swap_bytes(), limit.swap_bytes())
     };
-    set_word(tcp, at, limit);
-    set_word(tcp, TCP_CHECKSUM, checksum::update(sum, old, new));
-    true
+    word::set(tcp, at, limit)
+        .and_then(|()| word::set(tcp, TCP_CHECKSUM, checksum::update(sum, old, new)))
+        .is_some()
 }
 
 /// Where the value of the MSS option is.
@@ -69,19 +69,6 @@ fn mss_option(tcp: &[u8]) -> Option<usize> {
         }
     }
     None
-}
-
-fn word(octets: &[u8], at: usize) -> Option<u16> {
-    octets
-        .get(at..)?
-        .first_chunk()
-        .map(|word| u16::from_be_bytes(*word))
-}
-
-fn set_word(octets: &mut [u8], at: usize, value: u16) {
-    if let Some(word) = octets.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) {
-        *word = value.to_be_bytes();
-    }
 }
 
 fn outer(encapsulation: Encapsulation, ipv6: bool) -> usize {

@@ -13,6 +13,7 @@
 use super::vnet::{self, VnetHeader};
 use crate::buffer::Packet;
 use crate::ip::checksum;
+use crate::ip::word::{get, set};
 
 /// Packets that may be written as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,18 +240,6 @@ fn follows(shape: &Shape, before_length: usize, before: &[u8], next: &[u8]) -> b
         && before.get(8..13) == next.get(8..13)
         && before.get(14..16) == next.get(14..16)
         && before.get(18..end) == next.get(18..end)
-}
-
-fn get(octets: &[u8], at: usize) -> Option<u16> {
-    octets
-        .get(at..)?
-        .first_chunk()
-        .map(|word| u16::from_be_bytes(*word))
-}
-
-fn set(octets: &mut [u8], at: usize, value: u16) -> Option<()> {
-    *octets.get_mut(at..)?.first_chunk_mut::<2>()? = value.to_be_bytes();
-    Some(())
 }
 
 /// Packets in one write: what one datagram of the largest kind brings, and well below IOV_MAX.

@@ -14,6 +14,7 @@ use super::vnet::{self, VnetHeader};
 use crate::buffer::{MAX_LEN, Packet, Pool};
 use crate::io::tun::vnet::VnetError;
 use crate::ip::checksum;
+use crate::ip::word::{get, set};
 
 /// What was read last, and how much of it has left.
 ///
@@ -197,18 +198,6 @@ impl Shape {
         // RFC 768: a sum of zero is sent as all ones, for zero means that there is none. All ones is right for TCP, too.
         set(transport, at, if sum == 0 { 0xffff } else { sum })
     }
-}
-
-fn get(octets: &[u8], at: usize) -> Option<u16> {
-    octets
-        .get(at..)?
-        .first_chunk()
-        .map(|word| u16::from_be_bytes(*word))
-}
-
-fn set(octets: &mut [u8], at: usize, value: u16) -> Option<()> {
-    *octets.get_mut(at..)?.first_chunk_mut::<2>()? = value.to_be_bytes();
-    Some(())
 }
 
 /// The longest super-packet: an IPv6 header and the 65,535 octets it can tell of.

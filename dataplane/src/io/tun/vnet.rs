@@ -9,6 +9,8 @@
 //!
 //! Multi-octet fields are in the machine's order (the legacy layout, which the kernel uses unless told otherwise).
 
+use crate::ip::{checksum, word};
+
 /// Octets of the header.
 pub const LEN: usize = 10;
 
@@ -82,30 +84,12 @@ impl VnetHeader {
         let covered = packet
             .get_mut(usize::from(self.checksum_start)..)
             .ok_or(VnetError::ChecksumOutside)?;
-        let sum = ones_complement(covered);
+        // The pseudo-header's sum lies in the checksum's place.
+        let sum = checksum::finish(checksum::add(0, covered));
         // A UDP checksum of zero means "none" (RFC 768); its other spelling is right for TCP too.
         let sum = if sum == 0 { 0xffff } else { sum };
-        let at = usize::from(self.checksum_offset);
-        let field = covered.get_mut(at..at + 2).ok_or(VnetError::ChecksumOutside)?;
-        field.copy_from_slice(&sum.to_be_bytes());
-        Ok(())
+        word::set(covered, usize::from(self.checksum_offset), sum).ok_or(VnetError::ChecksumOutside)
     }
-}
-
-/// The Internet checksum (RFC 1071) over `bytes`, which hold the pseudo-header's sum in the checksum's place.
-fn ones_complement(bytes: &[u8]) -> u16 {
-    let mut sum = 0u64;
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    for pair in pairs {
-        sum += u64::from(u16::from_be_bytes(*pair));
-    }
-    if let [last] = rest {
-        sum += u64::from(u16::from_be_bytes([*last, 0]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(0)
 }
 
 /// The transport checksum is partial.
