@@ -423,3 +423,15 @@ fn udp_is_joined_only_where_the_kernel_can_cut_it() {
     assert!(Run::of(&packets, true).is_some());
     assert!(Run::of(&packets, false).is_none());
 }
+
+#[test]
+fn no_more_datagrams_are_joined_than_every_kernel_cuts() {
+    for (protocol, most) in [(TCP, 100), (UDP, 64)] {
+        let flow = Flow {
+            protocol,
+            ..tcp(100 * 20, 20)
+        };
+        let (_, _, count) = join(&mut packets(&flow.segments())).unwrap();
+        assert_eq!(count, most);
+    }
+}
