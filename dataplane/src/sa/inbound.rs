@@ -73,8 +73,13 @@ impl InboundSa {
             u64::from(sequence)
         };
         self.window.check(seq).map_err(discard)?;
-        self.transform
-            .open(self.spi.0, seq, self.esn, packet.octets_mut())?;
+        let opened = self
+            .transform
+            .open(self.spi.0, seq, self.esn, packet.octets_mut());
+        opened.map_err(|reason| {
+            let late = reason == Discard::BadIcv && self.esn && self.window.is_far_ahead(seq);
+            if late { Discard::OutsideWindow } else { reason }
+        })?;
         self.window.accept(seq).map_err(discard)?;
 
         let layout = self.transform.layout();

@@ -82,6 +82,14 @@ impl ReplayWindow {
         Some(high << 32 | low)
     }
 
+    /// Whether `seq`, as [`extend`](Self::extend) gave it, is nearer to what was before the window than to what is to come.
+    ///
+    /// RFC 4303 A2.2 takes a number before the window for one of the next 2^32, and then the ICV is wrong. Such a packet came too
+    /// late far more likely than it was forged; with both numbers to verify it by, a forger would have us work twice.
+    pub fn is_far_ahead(&self, seq: u64) -> bool {
+        seq.saturating_sub(self.highest()) > 1 << 31
+    }
+
     /// Whether `seq` would be accepted now. Changes nothing: the packet is not authentic yet.
     pub fn check(&self, seq: u64) -> Result<(), Refusal> {
         self.place(seq)?;
