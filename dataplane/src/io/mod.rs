@@ -5,6 +5,7 @@
 pub(crate) mod bpf;
 pub mod esp_raw;
 pub mod fault;
+mod landing;
 mod memory;
 pub mod poll;
 pub(crate) mod sys;

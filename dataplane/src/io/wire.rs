@@ -1,6 +1,5 @@
 //! The wire side of a queue: its UDP sockets and its raw ESP sockets.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,12 +7,13 @@ use std::sync::Arc;
 
 use super::esp_raw::RawEsp;
 use super::fault::Fault;
+use super::landing::Landing;
 use super::udp::message::{self, BATCH, SegmentedRun};
 use super::udp::socket::path_mtu;
 use super::udp::{Outgoing, UdpSocket};
 use super::{Port, Sent, TooBig};
 use crate::api::{Encapsulation, Offload, Path};
-use crate::buffer::{Batch, MAX_LEN, Meta, Packet, Pool};
+use crate::buffer::{Batch, Meta, Packet, Pool};
 use crate::discard::Discard;
 use crate::stats::QueueStats;
 
@@ -28,12 +28,7 @@ pub struct WirePort {
     ready: Vec<usize>,
     /// Empty packets for the next receive from a raw socket.
     rooms: Vec<Packet>,
-    /// Where UDP datagrams land: each place takes as many as the kernel may join.
-    landing: Box<[u8]>,
-    /// What has landed and is not in a batch yet, first to last.
-    landed: VecDeque<Landed>,
-    /// Datagrams that came in one piece lately.
-    joined: usize,
+    landing: Landing,
     /// Whether the kernel is asked to cut runs of packets (UDP_SEGMENT).
     segment: bool,
     /// How often it has refused to cut a run that it then took packet by packet.
@@ -41,13 +36,6 @@ pub struct WirePort {
     /// System calls made to receive and to send; sendmmsg(2) counts once.
     calls: [u64; 2],
     stats: Arc<QueueStats>,
-}
-
-/// One piece in its landing.
-#[derive(Clone, Copy)]
-struct Landed {
-    landing: usize,
-    meta: message::Meta,
 }
 
 enum Socket {
@@ -67,10 +55,7 @@ impl WirePort {
             sockets,
             ready: Vec::new(),
             rooms: Vec::with_capacity(BATCH),
-            // Zeros from the kernel: a page that is never written to is never resident.
-            landing: vec![0; LANDINGS * LANDING].into_boxed_slice(),
-            landed: VecDeque::with_capacity(LANDINGS),
-            joined: 1,
+            landing: Landing::new(),
             segment: true,
             refusals: 0,
             calls: [0; 2],
@@ -103,52 +88,12 @@ impl WirePort {
         }
     }
 
-    /// Receives from a UDP socket, whose kernel may have joined many datagrams into one piece (UDP_GRO).
+    /// Receives from a UDP socket.
     fn receive_udp(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
         let Some(Socket::Udp(socket)) = self.sockets.get_mut(index) else {
             return Ok(0);
         };
-        // About as much as the batch takes, by what came lately.
-        let want = (batch.vacancy() / self.joined).clamp(1, LANDINGS);
-        let (landed, stats) = (&mut self.landed, &self.stats);
-        let received = socket.receive(
-            self.landing.chunks_exact_mut(LANDING).take(want),
-            |landing, meta| match meta.filter(|meta| !meta.truncated) {
-                Some(meta) => landed.push_back(Landed { landing, meta }),
-                None => stats.discard(Discard::ReceivedTooLong),
-            },
-        )?;
-        let count = self.take_landed(batch, pool);
-        self.joined = (count / received.max(1)).max(1);
-        Ok(count)
-    }
-
-    /// Copies what has landed apart until the batch is full; the last piece is taken whole. The rest waits for the next batch:
-    /// one that held all of it would not fit into the cache.
-    fn take_landed(&mut self, batch: &mut Batch, pool: &mut Pool) -> usize {
-        let before = batch.len();
-        while batch.vacancy() > 0 {
-            let Some(Landed { landing, meta }) = self.landed.pop_front() else {
-                break;
-            };
-            let start = landing * LANDING;
-            let octets = self.landing.get(start..start + meta.len).unwrap_or_default();
-            let each = meta.segment.map_or(octets.len(), usize::from).max(1);
-            let meta = received_meta(&meta, Encapsulation::Udp);
-            // An empty datagram is one, too: the pipeline says what is wrong with it.
-            let empty = octets.is_empty().then_some(octets);
-            for datagram in octets.chunks(each).chain(empty) {
-                if datagram.len() > MAX_LEN {
-                    self.stats.discard(Discard::ReceivedTooLong);
-                    continue;
-                }
-                let mut packet = pool.take();
-                packet.set(datagram);
-                packet.meta = meta;
-                batch.push(packet);
-            }
-        }
-        batch.len() - before
+        self.landing.receive(socket, batch, pool, &self.stats)
     }
 
     /// Receives from a raw socket.
@@ -298,7 +243,7 @@ impl<'a> Iterator for Segments<'a> {
 
 impl Port for WirePort {
     fn recv(&mut self, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
-        let left = self.take_landed(batch, pool);
+        let left = self.landing.take(batch, pool, &self.stats);
         if left > 0 {
             return Ok(left);
         }
@@ -374,7 +319,7 @@ impl Socket {
 }
 
 /// What is known of a datagram that was received.
-fn received_meta(meta: &message::Meta, encapsulation: Encapsulation) -> Meta {
+pub(super) fn received_meta(meta: &message::Meta, encapsulation: Encapsulation) -> Meta {
     Meta {
         path: Path {
             local: meta.local,
@@ -418,10 +363,6 @@ fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {
     })
 }
 
-/// Pieces received by one call.
-const LANDINGS: usize = 32;
-/// Octets of the longest piece.
-const LANDING: usize = 1 << 16;
 /// Packets in one piece to be cut: what kernels took before they took 128.
 const MOST_SEGMENTS: usize = 64;
 /// Octets in one piece to be cut: the longest payload of a datagram of IPv4.

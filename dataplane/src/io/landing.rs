@@ -1,0 +1,103 @@
+//! Where UDP datagrams land: the kernel may have joined many of one flow into one piece (UDP_GRO), which is taken apart here.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::udp::UdpSocket;
+use super::udp::message::Meta;
+use super::wire::received_meta;
+use crate::api::Encapsulation;
+use crate::buffer::{Batch, MAX_LEN, Pool};
+use crate::discard::Discard;
+use crate::stats::QueueStats;
+
+/// What was received and is not in a batch yet.
+///
+/// Concurrency: owned by one queue thread.
+pub(super) struct Landing {
+    /// A row of places: each takes as many datagrams as the kernel may join.
+    octets: Box<[u8]>,
+    /// First to last.
+    landed: VecDeque<Landed>,
+    /// Datagrams that came in one piece lately.
+    joined: usize,
+}
+
+/// One piece in its place.
+#[derive(Clone, Copy)]
+struct Landed {
+    place: usize,
+    meta: Meta,
+}
+
+impl Landing {
+    pub(super) fn new() -> Self {
+        Self {
+            // Zeros from the kernel: a page that is never written to is never resident.
+            octets: vec![0; PLACES * PLACE].into_boxed_slice(),
+            landed: VecDeque::with_capacity(PLACES),
+            joined: 1,
+        }
+    }
+
+    /// Receives what is there, about as much as the batch takes by what came lately.
+    pub(super) fn receive(
+        &mut self,
+        socket: &mut UdpSocket,
+        batch: &mut Batch,
+        pool: &mut Pool,
+        stats: &QueueStats,
+    ) -> io::Result<usize> {
+        let want = (batch.vacancy() / self.joined).clamp(1, PLACES);
+        let landed = &mut self.landed;
+        let received =
+            socket.receive(
+                self.octets.chunks_exact_mut(PLACE).take(want),
+                |place, meta| match meta.filter(|meta| !meta.truncated) {
+                    Some(meta) => landed.push_back(Landed { place, meta }),
+                    None => stats.discard(Discard::ReceivedTooLong),
+                },
+            )?;
+        let count = self.take(batch, pool, stats);
+        self.joined = (count / received.max(1)).max(1);
+        Ok(count)
+    }
+
+    /// Copies what has landed apart until the batch is full; the last piece is taken whole. The rest waits for the next batch:
+    /// one that held all of it would not fit into the cache.
+    pub(super) fn take(&mut self, batch: &mut Batch, pool: &mut Pool, stats: &QueueStats) -> usize {
+        let before = batch.len();
+        while batch.vacancy() > 0 {
+            let Some(Landed { place, meta }) = self.landed.pop_front() else {
+                break;
+            };
+            let start = place * PLACE;
+            let octets = self.octets.get(start..start + meta.len).unwrap_or_default();
+            take_apart(octets, &meta, batch, pool, stats);
+        }
+        batch.len() - before
+    }
+}
+
+/// Makes packets of a piece: each datagram in it is one.
+pub(super) fn take_apart(octets: &[u8], meta: &Meta, batch: &mut Batch, pool: &mut Pool, stats: &QueueStats) {
+    let each = meta.segment.map_or(octets.len(), usize::from).max(1);
+    let meta = received_meta(meta, Encapsulation::Udp);
+    // An empty datagram is one, too: the pipeline says what is wrong with it.
+    let empty = octets.is_empty().then_some(octets);
+    for datagram in octets.chunks(each).chain(empty) {
+        if datagram.len() > MAX_LEN {
+            stats.discard(Discard::ReceivedTooLong);
+            continue;
+        }
+        let mut packet = pool.take();
+        packet.set(datagram);
+        packet.meta = meta;
+        batch.push(packet);
+    }
+}
+
+/// Pieces received by one call.
+const PLACES: usize = 32;
+/// Octets of the longest piece.
+const PLACE: usize = 1 << 16;
