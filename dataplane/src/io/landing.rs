@@ -48,6 +48,10 @@ impl Landing {
         pool: &mut Pool,
         stats: &QueueStats,
     ) -> io::Result<usize> {
+        if !self.landed.is_empty() {
+            // A batch without room: what has landed lies where more would land.
+            return Ok(0);
+        }
         let want = (batch.vacancy() / self.joined).clamp(1, PLACES);
         let landed = &mut self.landed;
         let received =
@@ -85,8 +89,8 @@ pub(super) fn take_apart(octets: &[u8], meta: &Meta, batch: &mut Batch, pool: &m
     let meta = received_meta(meta, Encapsulation::Udp);
     // An empty datagram is one, too: the pipeline says what is wrong with it.
     let empty = octets.is_empty().then_some(octets);
-    for datagram in octets.chunks(each).chain(empty) {
-        if datagram.len() > MAX_LEN {
+    for (index, datagram) in octets.chunks(each).chain(empty).enumerate() {
+        if datagram.len() > MAX_LEN || index >= MOST_JOINED {
             stats.discard(Discard::ReceivedTooLong);
             continue;
         }
@@ -99,5 +103,59 @@ pub(super) fn take_apart(octets: &[u8], meta: &Meta, batch: &mut Batch, pool: &m
 
 /// Pieces received by one call.
 const PLACES: usize = 32;
+/// Datagrams in one piece: no kernel joins or passes on more. But before Linux 6.7 a guest of this host may claim that one long
+/// datagram is thousands of short ones.
+const MOST_JOINED: usize = 128;
 /// Octets of the longest piece.
 const PLACE: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::buffer::Packet;
+
+    #[test]
+    fn what_has_landed_is_not_overwritten_while_a_batch_has_no_room() {
+        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let mut socket = UdpSocket::group(here, 1, 0).unwrap().pop().unwrap();
+        let sender = std::net::UdpSocket::bind(here).unwrap();
+        let (mut landing, mut pool, stats) = (Landing::new(), Pool::default(), QueueStats::new());
+        let mut full = Batch::new(1);
+        full.push(Packet::new());
+        for datagram in [b"one", b"two"] {
+            sender.send_to(datagram, socket.bound()).unwrap();
+            let received = landing.receive(&mut socket, &mut full, &mut pool, &stats);
+            assert_eq!(received.unwrap(), 0);
+        }
+        let mut batch = Batch::default();
+        assert_eq!(landing.take(&mut batch, &mut pool, &stats), 1);
+        landing
+            .receive(&mut socket, &mut batch, &mut pool, &stats)
+            .unwrap();
+        let received: Vec<&[u8]> = batch.iter().map(Packet::octets).collect();
+        assert_eq!(received, [b"one", b"two"]);
+    }
+
+    #[test]
+    fn a_piece_that_claims_to_be_thousands_of_datagrams_makes_no_more_packets_than_kernels_join() {
+        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 4500);
+        let meta = Meta {
+            local: here,
+            remote: here,
+            traffic_class: 0,
+            len: 60_000,
+            truncated: false,
+            segment: Some(1),
+            error: None,
+        };
+        let (mut batch, mut pool, stats) = (Batch::default(), Pool::default(), QueueStats::new());
+        take_apart(&[7; 60_000], &meta, &mut batch, &mut pool, &stats);
+        assert_eq!(batch.len(), MOST_JOINED);
+        assert_eq!(
+            stats.discarded(Discard::ReceivedTooLong),
+            60_000 - MOST_JOINED as u64
+        );
+    }
+}
