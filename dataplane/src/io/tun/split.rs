@@ -127,13 +127,14 @@ impl Shape {
             _ => return Err(VnetError::UnexpectedSegments),
         };
         let transport = usize::from(header.checksum_start);
-        let network = match octets.first().ok_or(VnetError::Contradiction)? {
-            0x45..=0x4f if !v6 => usize::from(octets[0] & 0xf) * 4,
-            0x60..=0x6f if v6 => IPV6_HEADER,
+        let field = |at| get(octets, at).map_or(0, usize::from);
+        let (network, total) = match octets.first().ok_or(VnetError::Contradiction)? {
+            first @ 0x45..=0x4f if !v6 => (usize::from(first & 0xf) * 4, field(2)),
+            0x60..=0x6f if v6 => (IPV6_HEADER, IPV6_HEADER + field(4)),
             _ => return Err(VnetError::Contradiction),
         };
         // Between an IPv6 header and the transport there may be extension headers; all segments have the same.
-        let right = transport == network || (v6 && transport > network);
+        let right = total == octets.len() && (transport == network || (v6 && transport > network));
         let headers = match protocol {
             Protocol::Udp | Protocol::Whole => transport + UDP_HEADER,
             Protocol::Tcp => {

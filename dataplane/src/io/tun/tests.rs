@@ -246,9 +246,15 @@ proptest! {
         mut octets in proptest::collection::vec(any::<u8>(), 0..300),
         version in prop_oneof![Just(0x45u8), Just(0x60), any::<u8>()],
         kind in prop_oneof![Just(0u8), Just(1), Just(4), Just(5), Just(0x81), any::<u8>()],
+        right: bool,
     ) {
         if let Some(first) = octets.first_mut() {
             *first = version;
+        }
+        let (at, before) = if version == 0x45 { (2, 0) } else { (4, 40) };
+        if right && octets.len() > 40 {
+            let total = u16::try_from(octets.len() - before).unwrap();
+            octets[at..at + 2].copy_from_slice(&total.to_be_bytes());
         }
         let mut header = VnetHeader::parse(&raw);
         header.gso_type = kind;
@@ -325,10 +331,11 @@ fn refuses_super_packets_whose_headers_contradict_them() {
         split(&unknown, &whole).unwrap_err(),
         VnetError::UnexpectedSegments
     );
-    assert_eq!(
-        split(&flow.vnet(), &whole[..40]).unwrap_err(),
-        VnetError::Contradiction
-    );
+    let mut padded = whole.clone();
+    padded.push(0);
+    for octets in [&whole[..40], &whole[..249], &padded] {
+        assert_eq!(split(&flow.vnet(), octets).unwrap_err(), VnetError::Contradiction);
+    }
 }
 
 #[test]
