@@ -39,6 +39,8 @@ struct Shape {
     size: usize,
     protocol: Protocol,
     v6: bool,
+    /// The sum of the pseudo-header without its length, where the addresses in the IPv6 header may not be those in it.
+    pseudo: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,7 @@ impl Shape {
         size: 0,
         protocol: Protocol::Whole,
         v6: false,
+        pseudo: None,
     };
 
     /// What the header says of a super-packet, compared with what the super-packet says.
@@ -149,12 +152,18 @@ impl Shape {
         if !right || !partial || header.gso_size == 0 || headers >= octets.len() {
             return Err(VnetError::Contradiction);
         }
+        // RFC 8200 8.1: a routing header names the destination that counts. The kernel has summed up the right one.
+        let extended = v6 && transport > IPV6_HEADER;
+        let at = transport + usize::from(header.checksum_offset);
+        let partial = get(octets, at).ok_or(VnetError::Contradiction)?;
+        let length = u16::try_from(octets.len() - transport).map_err(|_| VnetError::Contradiction)?;
         Ok(Self {
             headers,
             transport,
             size: usize::from(header.gso_size),
             protocol,
             v6,
+            pseudo: extended.then(|| u32::from(partial) + u32::from(!length)),
         })
     }
 
@@ -194,7 +203,10 @@ impl Shape {
             Protocol::Whole => return None,
         };
         set(transport, at, 0)?;
-        let pseudo = checksum::add(protocol + length, addresses);
+        let pseudo = match self.pseudo {
+            Some(sum) => sum + length,
+            None => checksum::add(protocol + length, addresses),
+        };
         let sum = checksum::finish(checksum::add(pseudo, transport));
         // RFC 768: a sum of zero is sent as all ones, for zero means that there is none. All ones is right for TCP, too.
         set(transport, at, if sum == 0 { 0xffff } else { sum })

@@ -442,3 +442,44 @@ fn no_more_datagrams_are_joined_than_every_kernel_cuts() {
         assert_eq!(count, most);
     }
 }
+
+#[test]
+fn the_destination_in_a_routing_header_stays_in_the_checksums() {
+    let flow = Flow {
+        v6: true,
+        ..tcp(250, 100)
+    };
+    // Of type 2 (RFC 6275 6.4): next header, length, type, segments left, four octets of zero, the home address.
+    let mut routing = vec![TCP, 2, 2, 1, 0, 0, 0, 0];
+    routing.extend([0x40; 16]);
+    // The pseudo-header's sum with that address, as the kernel gives it.
+    let mut whole = flow.partial(&flow.payload, 0, ACK);
+    let mut towards_home = whole.clone();
+    towards_home[24..40].fill(0x40);
+    let partial = {
+        let mut pseudo = towards_home[8..40].to_vec();
+        pseudo.extend(u32::try_from(whole.len() - 40).unwrap().to_be_bytes());
+        pseudo.extend([0, TCP]);
+        sum(&pseudo)
+    };
+    whole[56..58].copy_from_slice(&partial.to_be_bytes());
+    whole[6] = 43;
+    whole.splice(40..40, routing.iter().copied());
+    let length = u16::try_from(whole.len() - 40).unwrap();
+    whole[4..6].copy_from_slice(&length.to_be_bytes());
+    let header = VnetHeader {
+        checksum_start: 64,
+        ..flow.vnet()
+    };
+    let segments = split(&header, &whole).unwrap();
+    assert_eq!(segments.len(), 3);
+    for segment in &segments {
+        let octets = segment.octets();
+        assert_eq!(octets[40..64], routing);
+        let mut seen_at_home = octets.to_vec();
+        seen_at_home.drain(40..64);
+        seen_at_home[6] = TCP;
+        seen_at_home[24..40].fill(0x40);
+        assert_eq!(transport_sum(&seen_at_home), 0xffff);
+    }
+}
