@@ -44,7 +44,7 @@ impl Line {
         ))
     }
 
-    /// Gives an order. It is done after the batch in hand. A worker that is gone takes none.
+    /// Gives an order. It is done after the batch in hand, and before any that comes later. A worker that is gone takes none.
     pub(super) fn order(&self, order: Order) {
         if self.orders.send(order).is_ok() {
             self.waker.wake();
@@ -105,12 +105,13 @@ impl Worker {
                     Token::Tun(tunnel) => self.queue.tun.mark_ready(tunnel),
                 }
             }
-            // Each descriptor that was ready gives one batch; then the others have their turn. What is left makes the next
-            // wait return at once.
-            while self.queue.turn(|| self.shared.tables.load())? > 0 {}
+            // Orders first: what is to be opened was ordered before the packets for it came.
             if ordered && self.obey()? {
                 return Ok(());
             }
+            // Each descriptor that was ready gives one batch; then the others have their turn. What is left makes the next
+            // wait return at once.
+            while self.queue.turn(|| self.shared.tables.load())? > 0 {}
         }
     }
 
