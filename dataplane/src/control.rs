@@ -10,7 +10,7 @@ use crate::api::{Command, Config, SaUsage, TunnelId, TunnelSpec, Usage};
 use crate::discard::Discard;
 use crate::io::udp::IkeSocket;
 use crate::queue::{Beside, PuntReceiver, Workers};
-use crate::sa::{InboundSa, OutboundSa};
+use crate::sa::{InboundSa, OutboundSa, backend};
 use crate::stats::{self, Counter, QueueStats, Stage, StageCounts};
 use crate::tables::Tables;
 
@@ -70,6 +70,8 @@ pub struct Started {
 impl Control {
     /// Binds the sockets and starts one thread per queue.
     pub fn start(config: &Config) -> io::Result<Started> {
+        // Measured before there is traffic.
+        backend::choices();
         let shared = Shared::new(config.queues.max(1));
         let (workers, Beside { punts, ike, notes }) = Workers::start(config, Arc::clone(&shared))?;
         Ok(Started {

@@ -18,7 +18,7 @@ use super::keys::KeyRow;
 
 mod queue;
 
-pub use queue::{QueueReport, StageReport};
+pub use queue::{CipherReport, CipherSpeed, QueueReport, StageReport};
 
 /// The version of this contract.
 pub const VERSION: u32 = 1;
@@ -360,6 +360,9 @@ pub struct StatusReport {
     /// What the packet path of each queue costs.
     #[serde(default)]
     pub queue_stages: Vec<QueueReport>,
+    /// Which library does which cipher of ESP; those not named here have one only.
+    #[serde(default)]
+    pub ciphers: Vec<CipherReport>,
     /// Who is being given the keys of all SAs at the moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_exports: Vec<KeyExport>,

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use xvpn_dataplane as dp;
 use xvpn_dataplane::esp::layout::Layout;
 use xvpn_dataplane::ip::mtu::inner_mtu;
+use xvpn_dataplane::sa::backend;
 use xvpn_ike::api as ike;
 use xvpn_ike::config::ConnectionId;
 use xvpn_ike::negotiate::selector::TrafficSelector;
@@ -17,7 +18,7 @@ use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
-use crate::admin::api::{QueueReport, StageReport};
+use crate::admin::api::{CipherReport, CipherSpeed, QueueReport, StageReport};
 use crate::config::{Offload, TunnelConfig};
 
 /// The running dataplane, in the words of `ike`.
@@ -30,6 +31,27 @@ pub struct Bridge {
 /// What the dataplane needs to know of a tunnel and `ike` does not say each time.
 struct Known {
     replay_window: u32,
+}
+
+/// Which library does which cipher of ESP.
+pub fn ciphers() -> Vec<CipherReport> {
+    let speed = |(library, ns): (backend::Library, u32)| CipherSpeed {
+        library: library.name().to_owned(),
+        octets: u32::try_from(backend::TRIAL).unwrap_or(u32::MAX),
+        ns,
+    };
+    let choices = backend::choices().iter();
+    choices
+        .map(|choice| CipherReport {
+            name: choice.algorithm.name().to_owned(),
+            library: choice.library.name().to_owned(),
+            measured: backend::Library::ALL
+                .into_iter()
+                .zip(choice.nanoseconds)
+                .map(speed)
+                .collect(),
+        })
+        .collect()
 }
 
 /// What an output asks of the dataplane.

@@ -188,6 +188,7 @@ impl Supervisor {
                 .collect(),
             host_changes: self.host.changes(),
             queue_stages: self.bridge.queues(),
+            ciphers: super::bridge::ciphers(),
             key_exports: self.export.iter().map(|export| export.report(now)).collect(),
         }
     }

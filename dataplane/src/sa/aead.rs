@@ -1,20 +1,20 @@
 //! One type over the ciphers of ESP: seals and opens an ESP packet in place.
 //!
-//! AEADs are ring's, but those for old peers (`legacy`). AES-CBC is RustCrypto's, its HMAC ring's: encrypt-then-MAC (RFC 4303
-//! 3.3.2).
-//! ring does not wipe its key schedules on drop; RustCrypto's are wiped. The raw keys are zeroized by their owner.
+//! AEADs are those of [`backend`](super::backend), but those for old peers (`legacy`). AES-CBC is RustCrypto's, its HMAC ring's:
+//! encrypt-then-MAC (RFC 4303 3.3.2).
+//! ring and aws-lc do not wipe their key schedules on drop; RustCrypto's are wiped. The raw keys are zeroized by their owner.
 
 use aes::cipher::{
     Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit,
 };
 use aes::{Aes128, Aes192, Aes256};
 use ccm::consts::{U8, U12, U16};
-use ring::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
 use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::BadKeys;
+use super::backend::{Algorithm, Key, NONCE};
 use super::legacy::{self, Legacy};
 use crate::api::{Integrity, Keys, Suite};
 use crate::discard::Discard;
@@ -30,7 +30,7 @@ pub(crate) struct Transform {
 
 enum Cipher {
     Aead {
-        key: Box<LessSafeKey>,
+        key: Key,
         salt: Zeroizing<[u8; SALT]>,
     },
     Cbc {
@@ -50,10 +50,10 @@ enum Aes {
 impl Transform {
     pub(crate) fn new(suite: Suite, keys: &Keys) -> Result<Self, BadKeys> {
         let cipher = match suite {
-            Suite::AesGcm128 | Suite::AesGcm128Iiv => Cipher::aead(&aead::AES_128_GCM, keys)?,
-            Suite::AesGcm256 | Suite::AesGcm256Iiv => Cipher::aead(&aead::AES_256_GCM, keys)?,
+            Suite::AesGcm128 | Suite::AesGcm128Iiv => Cipher::aead(Algorithm::Aes128Gcm, keys)?,
+            Suite::AesGcm256 | Suite::AesGcm256Iiv => Cipher::aead(Algorithm::Aes256Gcm, keys)?,
             Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => {
-                Cipher::aead(&aead::CHACHA20_POLY1305, keys)?
+                Cipher::aead(Algorithm::ChaCha20Poly1305, keys)?
             }
             Suite::AesCbc { key_bits, integrity } => Cipher::cbc(key_bits, integrity, keys)?,
             Suite::AesCcm8(key) | Suite::AesCcm8Iiv(key) => Cipher::Legacy(legacy::ccm::<U8>(key, keys)?),
@@ -93,8 +93,8 @@ impl Transform {
                 }
                 let nonce = nonce(salt, &unique).ok_or(Discard::NoRoom)?;
                 let (aad, len) = associated_data(spi, seq, esn);
-                let tag = key.seal_in_place_separate_tag(nonce, Aad::from(&aad[..len]), payload);
-                icv.copy_from_slice(tag.map_err(|_| Discard::NoRoom)?.as_ref());
+                key.seal(nonce, &aad[..len], payload, icv)
+                    .ok_or(Discard::NoRoom)?;
             }
             Cipher::Cbc { block, iv_key, mac } => {
                 iv.copy_from_slice(&unpredictable_iv(iv_key, spi, seq));
@@ -120,52 +120,50 @@ impl Transform {
     ///
     /// `seq` is the whole sequence number: with ESN the half that was not sent is authenticated too.
     pub(crate) fn open(&self, spi: u32, seq: u64, esn: bool, esp: &mut [u8]) -> Result<(), Discard> {
-        let Parts {
-            header,
-            iv,
-            payload,
-            icv,
-        } = self.parts(esp).ok_or(Discard::TruncatedOuter)?;
         match &self.cipher {
             Cipher::Aead { key, salt } => {
-                // RFC 8750 4: the sequence number in 64 bits, of which the upper 32 are zero without ESN.
-                let implicit = seq.to_be_bytes();
-                let iv = if self.layout.has_implicit_iv() {
-                    &implicit
-                } else {
-                    &*iv
-                };
-                let nonce = nonce(salt, iv).ok_or(Discard::TruncatedOuter)?;
-                let tag = Tag::try_from(&*icv).map_err(|_| Discard::TruncatedOuter)?;
+                let (_, rest) = esp.split_at_mut_checked(HEADER).ok_or(Discard::TruncatedOuter)?;
+                let (iv, sealed) = rest
+                    .split_at_mut_checked(self.layout.iv)
+                    .ok_or(Discard::TruncatedOuter)?;
+                let nonce = nonce(salt, self.received_iv(iv, &seq.to_be_bytes()));
                 let (aad, len) = associated_data(spi, seq, esn);
-                key.open_in_place_separate_tag(nonce, Aad::from(&aad[..len]), tag, payload, 0..)
-                    .map_err(|_| Discard::BadIcv)?;
+                // The ICV is read where it lies, behind the payload.
+                key.open(nonce.ok_or(Discard::TruncatedOuter)?, &aad[..len], sealed)
+                    .ok_or(Discard::BadIcv)
             }
             Cipher::Cbc {
                 block,
                 iv_key: _,
                 mac,
             } => {
-                let tag = authenticate(mac, header, iv, payload, seq, esn);
-                let expected = tag.as_ref().get(..icv.len()).ok_or(Discard::BadIcv)?;
-                if !bool::from(expected.ct_eq(icv)) {
+                let parts = self.parts(esp).ok_or(Discard::TruncatedOuter)?;
+                let tag = authenticate(mac, parts.header, parts.iv, parts.payload, seq, esn);
+                let expected = tag.as_ref().get(..parts.icv.len()).ok_or(Discard::BadIcv)?;
+                if !bool::from(expected.ct_eq(parts.icv)) {
                     return Err(Discard::BadIcv);
                 }
                 // Authentic, so a length that is no multiple of the block is the peer's fault, not an attacker's.
-                block.decrypt(iv, payload).ok_or(Discard::BadPadding)?;
+                block.decrypt(parts.iv, parts.payload).ok_or(Discard::BadPadding)
             }
             Cipher::Legacy(aead) => {
-                let implicit = seq.to_be_bytes();
-                let iv = if self.layout.has_implicit_iv() {
-                    &implicit
-                } else {
-                    &*iv
-                };
+                let parts = self.parts(esp).ok_or(Discard::TruncatedOuter)?;
+                let unique = seq.to_be_bytes();
                 let (aad, len) = associated_data(spi, seq, esn);
-                aead.open(iv, &aad[..len], payload, icv).ok_or(Discard::BadIcv)?;
+                let iv = self.received_iv(parts.iv, &unique);
+                aead.open(iv, &aad[..len], parts.payload, parts.icv)
+                    .ok_or(Discard::BadIcv)
             }
         }
-        Ok(())
+    }
+
+    /// RFC 8750 4: an implicit IV is the sequence number in 64 bits, of which the upper 32 are zero without ESN.
+    fn received_iv<'a>(&self, sent: &'a [u8], sequence: &'a [u8; 8]) -> &'a [u8] {
+        if self.layout.has_implicit_iv() {
+            sequence
+        } else {
+            sent
+        }
     }
 
     fn parts<'a>(&self, esp: &'a mut [u8]) -> Option<Parts<'a>> {
@@ -189,14 +187,13 @@ struct Parts<'a> {
 }
 
 impl Cipher {
-    fn aead(algorithm: &'static aead::Algorithm, keys: &Keys) -> Result<Self, BadKeys> {
+    fn aead(algorithm: Algorithm, keys: &Keys) -> Result<Self, BadKeys> {
         let (key, salt) = keys.encryption.split_last_chunk::<SALT>().ok_or(BadKeys)?;
         if !keys.integrity.is_empty() {
             return Err(BadKeys);
         }
-        let key = UnboundKey::new(algorithm, key).map_err(|_| BadKeys)?;
         Ok(Self::Aead {
-            key: Box::new(LessSafeKey::new(key)),
+            key: Key::new(algorithm, key)?,
             salt: Zeroizing::new(*salt),
         })
     }
@@ -263,12 +260,12 @@ fn decrypt<C: BlockCipherDecrypt>(cipher: &C, iv: &[u8], payload: &mut [u8]) -> 
 }
 
 /// RFC 4106 4, RFC 7634 2: salt and IV.
-fn nonce(salt: &[u8; SALT], iv: &[u8]) -> Option<Nonce> {
-    let mut nonce = [0; NONCE_LEN];
+fn nonce(salt: &[u8; SALT], iv: &[u8]) -> Option<[u8; NONCE]> {
+    let mut nonce = [0; NONCE];
     let (front, back) = nonce.split_at_mut(SALT);
     front.copy_from_slice(salt);
-    back.copy_from_slice(iv.first_chunk::<{ NONCE_LEN - SALT }>()?);
-    Some(Nonce::assume_unique_for_key(nonce))
+    back.copy_from_slice(iv.first_chunk::<{ NONCE - SALT }>()?);
+    Some(nonce)
 }
 
 /// RFC 4106 5, RFC 4309 5, RFC 7634 2.1: SPI and sequence number, all 64 bits of it with ESN. Gives the buffer and the length used.

@@ -1,6 +1,7 @@
 //! Security associations (RFC 4301 4.1): what is constant for one direction of one CHILD SA, and its counters.
 
 mod aead;
+pub mod backend;
 mod gcm;
 mod inbound;
 mod legacy;

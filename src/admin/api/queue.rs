@@ -30,6 +30,28 @@ pub struct StageReport {
     pub timed_ns: u64,
 }
 
+/// Which library seals and opens ESP with a cipher.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CipherReport {
+    /// Its name in proposals, without what does not matter here.
+    pub name: String,
+    /// `ring` or `aws-lc`: the faster one when the daemon started.
+    pub library: String,
+    /// What was measured then.
+    pub measured: Vec<CipherSpeed>,
+}
+
+/// How fast a library is with a cipher.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CipherSpeed {
+    /// `ring` or `aws-lc`.
+    pub library: String,
+    /// Octets that were sealed.
+    pub octets: u32,
+    /// Nanoseconds for them.
+    pub ns: u32,
+}
+
 impl StageReport {
     /// Packets per batch.
     pub fn packets_per_batch(&self) -> Option<f64> {

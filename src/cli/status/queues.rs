@@ -2,12 +2,29 @@
 
 use std::fmt::Write;
 
-use crate::admin::api::{QueueReport, StageReport};
+use crate::admin::api::{CipherReport, QueueReport, StageReport};
 use crate::cli::terminal::Style;
 
-/// One table per queue.
-pub(super) fn render(queues: &[QueueReport], style: Style) -> String {
+/// One table per queue, and who does the ciphers.
+pub(super) fn render(queues: &[QueueReport], ciphers: &[CipherReport], style: Style) -> String {
     let mut out = String::new();
+    if !ciphers.is_empty() {
+        let _ = writeln!(out, "\n{}", style.strong("ciphers of ESP"));
+    }
+    for cipher in ciphers {
+        let measured = cipher.measured.iter();
+        let measured: Vec<String> = measured
+            .map(|speed| format!("{} {} ns", speed.library, speed.ns))
+            .collect();
+        let octets = cipher.measured.first().map_or(0, |speed| speed.octets);
+        let _ = writeln!(
+            out,
+            "  {:<18} by {}; for {octets} octets: {}",
+            cipher.name,
+            cipher.library,
+            measured.join(", ")
+        );
+    }
     for (index, queue) in queues.iter().enumerate() {
         let _ = writeln!(out, "\n{}", style.strong(&format!("queue {index}")));
         let head = format!(
@@ -45,6 +62,7 @@ fn row(stage: &StageReport, all_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::api::CipherSpeed;
 
     #[test]
     fn shows_what_each_stage_carries_and_costs() {
@@ -67,6 +85,23 @@ mod tests {
             stage               packets  per batch  octets/call  ns/packet  ns/octet   time\n  \
             seal                    640       64.0            -        500      0.50   100%\n  \
             open                      0          -            -          -         -     0%\n";
-        assert_eq!(render(&[QueueReport { stages }], Style::none()), expected);
+        assert_eq!(render(&[QueueReport { stages }], &[], Style::none()), expected);
+    }
+
+    #[test]
+    fn shows_who_does_the_ciphers() {
+        let speed = |library: &str, ns| CipherSpeed {
+            library: library.into(),
+            octets: 1_438,
+            ns,
+        };
+        let cipher = CipherReport {
+            name: "aes128gcm16".into(),
+            library: "ring".into(),
+            measured: vec![speed("ring", 287), speed("aws-lc", 483)],
+        };
+        let expected = "\nciphers of ESP\n  \
+            aes128gcm16        by ring; for 1438 octets: ring 287 ns, aws-lc 483 ns\n";
+        assert_eq!(render(&[], &[cipher], Style::none()), expected);
     }
 }
