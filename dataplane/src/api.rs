@@ -173,6 +173,8 @@ pub struct OutboundSpec {
     pub local: Vec<Selector>,
     /// Destinations that may leave.
     pub remote: Vec<Selector>,
+    /// Its place in the SPD (RFC 4301 4.4.1): of several that take a packet the lowest carries it, and of equals the newest.
+    pub order: u32,
     /// Where it goes.
     pub path: Path,
 }
@@ -182,7 +184,7 @@ pub struct OutboundSpec {
 pub enum Command {
     /// Receive on this SA.
     InstallInbound(Box<InboundSpec>),
-    /// Send with this SA; newest first where several match a packet.
+    /// Send with this SA; where several match a packet, by their order, and newest first among equals.
     InstallOutbound(Box<OutboundSpec>),
     /// Forget an inbound SA. Unknown: no effect.
     RemoveInbound(Spi),

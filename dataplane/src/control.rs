@@ -269,6 +269,7 @@ mod tests {
             esn: true,
             local: Vec::new(),
             remote: Vec::new(),
+            order: 0,
             path: path(4500),
         }))
     }

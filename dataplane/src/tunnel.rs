@@ -14,7 +14,7 @@ use crate::sa::OutboundSa;
 pub struct Tunnel {
     /// What the caller asked for.
     pub spec: TunnelSpec,
-    /// Newest first: the first whose selectors match carries a packet.
+    /// In the order of the SPD, and newest first within one place: the first whose selectors match carries a packet.
     pub outbound: Vec<Outbound>,
     /// What it waits for, if it is made on demand.
     pub trap: Option<Arc<Trap>>,
@@ -57,17 +57,20 @@ impl Tunnel {
         self.path_mtu = Arc::new(AtomicU16::new(self.spec.path_mtu.max(MIN_PATH_MTU)));
     }
 
-    /// The SAs of one CHILD SA by its selectors: newer ones take over.
+    /// Takes over from those of its place in the SPD, and from no other: new keys change nothing about who carries what
+    /// (RFC 4301 4.4.1).
     pub(crate) fn install(&mut self, sa: Arc<OutboundSa>, path: Path) {
         self.outbound.retain(|other| other.sa.spi() != sa.spi());
-        self.outbound.insert(0, Outbound { sa, path });
+        let before = |other: &Outbound| other.sa.order() < sa.order();
+        let at = self.outbound.partition_point(before);
+        self.outbound.insert(at, Outbound { sa, path });
     }
 
     pub(crate) fn remove(&mut self, spi: Spi) {
         self.outbound.retain(|other| other.sa.spi() != spi);
     }
 
-    /// The longest inner packet that the newest SA carries on the path as known now. `None` without an SA.
+    /// The longest inner packet that the first SA carries on the path as known now. `None` without an SA.
     pub fn inner_mtu(&self) -> Option<u16> {
         self.outbound
             .first()

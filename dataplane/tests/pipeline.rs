@@ -237,6 +237,44 @@ fn the_newest_sa_that_takes_a_packet_carries_it() {
     assert!(gateway.leave(&[v4(60)]).is_empty());
 }
 
+/// RFC 4301 4.4.1: the SPD has an order, and new keys do not change it.
+#[test]
+fn of_overlapping_sas_the_first_of_the_spd_carries_a_packet_whatever_is_replaced() {
+    let mut gateway = Gateway::new();
+    let spec = |spi: u32, order: u32, last: &str| {
+        let mut spec = outbound_spec(Suite::AesGcm128, false);
+        spec.spi = Spi(spi);
+        spec.order = order;
+        spec.remote = vec![any("10.2.0.0", last)];
+        spec
+    };
+    let (narrow, wide) = ("10.2.0.127", "10.2.255.255");
+    let mut further = v4(60);
+    further[18] = 1;
+    checksum_v4(&mut further);
+    let check = |gateway: &mut Gateway, expected: [u32; 2]| {
+        let wire = gateway.leave(&[v4(60), further.clone()]);
+        let spi = |packet: &Packet| u32::from_be_bytes(packet.octets()[..4].try_into().unwrap());
+        assert_eq!(wire.iter().map(spi).collect::<Vec<_>>(), expected);
+    };
+    gateway.send_with(&spec(0x2000, 1, wide));
+    check(&mut gateway, [0x2000, 0x2000]);
+    gateway.send_with(&spec(0x1000, 0, narrow));
+    check(&mut gateway, [0x1000, 0x2000]);
+    // New keys for the second, and for a third that nothing is left for.
+    gateway.send_with(&spec(0x2001, 1, wide));
+    gateway.send_with(&spec(0x3000, 2, wide));
+    check(&mut gateway, [0x1000, 0x2001]);
+    gateway.tables.remove_outbound(TUNNEL, Spi(0x2000));
+    gateway.send_with(&spec(0x1001, 0, narrow));
+    check(&mut gateway, [0x1001, 0x2001]);
+    gateway.tables.remove_outbound(TUNNEL, Spi(0x1000));
+    check(&mut gateway, [0x1001, 0x2001]);
+    // While the first has no SA, the next that takes the packet carries it.
+    gateway.tables.remove_outbound(TUNNEL, Spi(0x1001));
+    check(&mut gateway, [0x2001, 0x2001]);
+}
+
 #[test]
 fn another_path_is_taken_by_all_sas_of_a_tunnel() {
     let mut gateway = Gateway::alice(Suite::AesGcm128);

@@ -17,7 +17,7 @@ use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
 use crate::auth::x509::crl::Crl;
 use crate::auth::x509::revocation::RevocationError;
-use crate::config::{ConnectionConfig, ConnectionId, Secret};
+use crate::config::{ChildId, ConnectionConfig, ConnectionId, Secret};
 use crate::error::{Failure, Side};
 use crate::negotiate::selector::TrafficSelector;
 use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
@@ -352,6 +352,9 @@ pub struct InstallOutbound {
     pub path: Path,
     /// The queue or CPU that it is for; `None`: any (RFC 9611).
     pub resource: Option<u32>,
+    /// Its entry of the SPD: of several SAs that take a packet the one of the lowest carries it, and of one entry's the newest
+    /// (RFC 4301 4.4.1).
+    pub child: ChildId,
 }
 
 /// Which half of a CHILD SA.

@@ -47,8 +47,6 @@ pub(super) fn check(tunnels: &[Facts], out: &mut Report) {
 }
 
 fn within(tunnel: &Facts, out: &mut Report) {
-    listed_twice(&tunnel.local, "local", out);
-    listed_twice(&tunnel.remote, "remote", out);
     for local in &tunnel.local {
         for remote in &tunnel.remote {
             both_sides(local, remote, out);
@@ -90,14 +88,15 @@ fn within(tunnel: &Facts, out: &mut Report) {
     }
 }
 
-fn listed_twice(networks: &[Network], which: &str, out: &mut Report) {
+/// Within one list; the lists of two CHILD SAs may well overlap.
+pub(super) fn listed_twice(networks: &[Network], key: &str, out: &mut Report) {
     for (n, network) in networks.iter().enumerate() {
         if let Some(first) = networks
             .iter()
             .take(n)
             .find(|first| first.net.contains(&network.net) || network.net.contains(&first.net))
         {
-            let title = format!("`{which}.networks` names the same addresses twice");
+            let title = format!("`{key}` names the same addresses twice");
             let (remedy, span) = if first.net.contains(&network.net) {
                 (
                     format!("remove {}: it is within {}", network.net, first.net),

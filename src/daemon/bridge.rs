@@ -289,6 +289,8 @@ fn outbound(sa: ike::InstallOutbound, path: dp::Path) -> Result<dp::OutboundSpec
         esn: sa.suite.esn,
         local: sa.local.iter().map(selector).collect(),
         remote: sa.remote.iter().map(selector).collect(),
+        // There are fewer of them than a u32 counts.
+        order: u32::try_from(sa.child.0).unwrap_or(u32::MAX),
         path,
     })
 }

@@ -1,5 +1,6 @@
 //! One table: everything that can be negotiated has its counterpart in the dataplane.
 
+use xvpn_ike::config::ChildId;
 use zeroize::Zeroizing;
 
 use super::*;
@@ -108,6 +109,7 @@ fn an_outbound_sa_crosses_with_every_field() {
             remote: "198.51.100.7:1027".parse().unwrap(),
         },
         resource: None,
+        child: ChildId(5),
     };
     let path = direct(sa.path, encapsulation(sa.encapsulation), &PORTS);
     let spec = outbound(sa, path).unwrap();
@@ -115,6 +117,7 @@ fn an_outbound_sa_crosses_with_every_field() {
         (spec.tunnel, spec.spi, spec.inbound_spi),
         (dp::TunnelId(3), dp::Spi(0x1111), dp::Spi(0x2222))
     );
+    assert_eq!(spec.order, 5);
     assert!(spec.esn);
     assert_eq!(spec.keys.encryption.len(), 36);
     assert_eq!(spec.local.len(), 1);

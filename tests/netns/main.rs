@@ -11,6 +11,7 @@ mod flood;
 mod harness;
 mod life;
 mod mobility;
+mod overlap;
 mod packet;
 mod refusal;
 mod rekey;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 43] = [
+    let tests: [(&str, Test); 44] = [
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
@@ -118,6 +119,10 @@ fn tests() -> Vec<Job> {
         ),
         ("copies_dscp_to_the_outer_header", packet::copies_dscp),
         ("several_networks_share_one_child_sa", carriage::several_networks),
+        (
+            "overlapping_children_carry_in_the_order_of_the_configuration",
+            overlap::overlapping_children,
+        ),
         (
             "packets_outside_the_selectors_do_not_pass",
             packet::outside_the_selectors,

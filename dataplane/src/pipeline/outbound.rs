@@ -217,7 +217,7 @@ fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Ref
 /// Tunnels asked for after one batch.
 const MOST_WANTED: usize = 64;
 
-/// RFC 4301 5.1: the first SA, newest first, whose selectors take the packet.
+/// RFC 4301 5.1: the first SA, in the order of the SPD, whose selectors take the packet.
 fn select<'a>(tunnel: &'a Tunnel, header: &Header) -> Option<&'a tunnel::Outbound> {
     tunnel.outbound.iter().find(|outbound| {
         let selectors = outbound.sa.selectors();

@@ -259,6 +259,7 @@ mod tests {
             esn: true,
             local: any(),
             remote: any(),
+            order: 0,
             path: path(),
         };
         let sa = Arc::new(OutboundSa::new(&outbound).unwrap());

@@ -20,6 +20,7 @@ pub struct OutboundSa {
     inbound_spi: Spi,
     esn: bool,
     selectors: Selectors,
+    order: u32,
     transform: Transform,
     sequence: Sequence,
     usage: UsageCounter,
@@ -37,6 +38,7 @@ impl OutboundSa {
                 local: spec.local.clone(),
                 remote: spec.remote.clone(),
             },
+            order: spec.order,
             transform: Transform::new(spec.suite, &spec.keys)?,
             sequence: Sequence::new(spec.esn),
             usage: UsageCounter::default(),
@@ -92,6 +94,11 @@ impl OutboundSa {
     /// What it may carry.
     pub fn selectors(&self) -> &Selectors {
         &self.selectors
+    }
+
+    /// Its place in the SPD.
+    pub fn order(&self) -> u32 {
+        self.order
     }
 
     /// Lengths of its ESP packets.

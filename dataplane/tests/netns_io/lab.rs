@@ -111,6 +111,7 @@ impl Side {
             esn: true,
             local: everything(),
             remote: everything(),
+            order: 0,
             path: Path {
                 local: self.udp,
                 remote: peer.udp,

@@ -77,22 +77,25 @@ impl Narrowed {
         }
     }
 
-    /// The same for whichever of our CHILD SAs fits best: one that need not be narrowed before one that must, one that
-    /// does not stand yet before one that does (`stands`), and in the order of the configuration.
+    /// The same for whichever of our CHILD SAs fits best: one that need not be narrowed before one that must, one that is for
+    /// exactly this before one that is for more, one that does not stand yet before one that does (`stands`), and in the order
+    /// of the configuration. Where several overlap, so each SA finds its own entry of the SPD.
     pub(crate) fn choose(
         config: &ConnectionConfig,
         wanted: &ChildOffer,
         exchange: ChildExchange,
         stands: impl Fn(&Self) -> bool,
     ) -> Result<Self, Cause> {
-        let mut best: Option<((bool, bool), Self)> = None;
+        let mut best: Option<((bool, bool, bool), Self)> = None;
         let mut refusal: Option<Cause> = None;
         let mut all: Vec<(Vec<TrafficSelector>, Vec<TrafficSelector>)> = Vec::new();
         for policy in config.children() {
             match Self::agree(policy, wanted, exchange) {
                 Ok(narrowed) => {
                     all.push((narrowed.local.clone(), narrowed.remote.clone()));
-                    let rank = (!narrowed.whole, stands(&narrowed));
+                    let exact = same(&narrowed.local, policy.local_selectors)
+                        && same(&narrowed.remote, policy.remote_selectors);
+                    let rank = (!narrowed.whole, !exact, stands(&narrowed));
                     if best.as_ref().is_none_or(|(have, _)| rank < *have) {
                         best = Some((rank, narrowed));
                     }

@@ -244,6 +244,7 @@ impl ChildSa {
             encapsulation: agreed.encapsulation,
             path,
             resource: agreed.resource,
+            child: agreed.id,
         }))
     }
 

@@ -211,6 +211,68 @@ fn each_is_replaced() {
     assert_eq!(failed(&pair.alice), []);
 }
 
+/// RFC 4301 4.4.1: an SA belongs to its entry of the SPD, whoever asked for it and however often it was replaced.
+#[test]
+fn overlapping_ones_keep_their_places_in_the_order_of_the_configuration() {
+    let (narrow, wide) = (("10.1.5.0/24", "10.2.5.0/24"), ("10.1.0.0/16", "10.2.0.0/16"));
+    let overlapping = |who| {
+        let first = child(who, "voice", narrow);
+        ConnectionConfig {
+            local_selectors: first.local_selectors,
+            remote_selectors: first.remote_selectors,
+            ..with(who, &[child(who, "all", wide)])
+        }
+    };
+    // The same in the opposite order: the wide one is the first, and the narrow one has no traffic left, but a place.
+    let reversed = |who| with(who, &[child(who, "voice", narrow)]);
+    for (config, expected) in [
+        (&overlapping as &dyn Fn(Who) -> ConnectionConfig, [narrow, wide]),
+        (&reversed, [wide, narrow]),
+    ] {
+        let mut pair = Pair::configured(config(Who::Alice), config(Who::Bob));
+        pair.up(Who::Alice);
+        assert!(pair.run_until(SOON, |pair| has(pair, 2)));
+        for who in [Who::Alice, Who::Bob, Who::Bob] {
+            for what in [Rekey::Child, Rekey::Ike] {
+                rekey(&mut pair, who, what);
+                pair.run_for(LATER);
+                assert!(has(&pair, 2));
+                for sa in pair.alice.outbound.values() {
+                    assert_eq!(sa.local, net(expected[sa.child.0].0), "alice");
+                    assert_eq!(sa.remote, net(expected[sa.child.0].1), "alice");
+                }
+                for sa in pair.bob.outbound.values() {
+                    assert_eq!(sa.local, net(expected[sa.child.0].1), "bob");
+                    assert_eq!(sa.remote, net(expected[sa.child.0].0), "bob");
+                }
+            }
+        }
+        assert_eq!((failed(&pair.alice), failed(&pair.bob)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn one_for_a_resource_belongs_to_the_entry_that_is_for_exactly_its_networks() {
+    let config = |who| {
+        let mut config = with(who, &[child(who, "voice", ("10.1.5.0/24", "10.2.5.0/24"))]);
+        config.more_children[0].resources = 1;
+        config
+    };
+    let mut pair = Pair::configured(config(Who::Alice), config(Who::Bob));
+    pair.up(Who::Alice);
+    pair.run_for(LATER);
+    assert!(has(&pair, 3));
+    for host in [&pair.alice, &pair.bob] {
+        let narrow = host
+            .outbound
+            .values()
+            .filter(|sa| sa.child.0 == 1)
+            .map(|sa| sa.resource.is_some());
+        assert_eq!(narrow.filter(|of_one| *of_one).count(), 1);
+        assert_eq!(host.outbound.values().filter(|sa| sa.child.0 == 0).count(), 1);
+    }
+}
+
 #[test]
 fn at_its_hard_limit_one_is_deleted_and_made_anew_and_the_others_stay() {
     let short = |who| {

@@ -1,12 +1,13 @@
 //! The CHILD SAs of a tunnel: the one of `local.networks` and `remote.networks`, and those of `[[tunnel.child]]`.
 
+use ipnet::IpNet;
 use xvpn_ike::config::Lifetime;
 use xvpn_ike::negotiate::proposal::EspProposal;
 
 use super::super::ChildConfig;
 use super::super::diagnostic::Diagnostic;
 use super::super::raw::{RawChild, RawTunnel};
-use super::super::rules::{Facts, Network};
+use super::super::rules::{Facts, Network, listed_twice};
 use super::super::source::At;
 use super::super::{defaults, proposals};
 use super::{Resolver, has};
@@ -35,11 +36,14 @@ impl Resolver<'_> {
                     .map_or(defaults::PER_RESOURCE, |at| at.value),
             });
         }
+        listed_twice(&local, "local.networks", self.out);
+        listed_twice(&remote, "remote.networks", self.out);
         (facts.local, facts.remote) = (local, remote);
         for child in &raw.children {
             let shared = (esp_proposals.as_slice(), lifetime);
             if let Some(resolved) = self.child(raw, child, shared, facts) {
-                self.unlike(child, &resolved, &children);
+                let own = raw.name.as_ref().map(|at| &at.value);
+                self.unlike(child, &resolved, &children, own);
                 children.push(resolved);
             }
         }
@@ -77,6 +81,8 @@ impl Resolver<'_> {
         let time = child.lifetime.as_ref().and_then(|at| at.value);
         let resources = child.per_resource.as_ref().or(raw.per_resource.as_ref());
         let (local, remote) = (local?, remote?);
+        listed_twice(&local, "local", self.out);
+        listed_twice(&remote, "remote", self.out);
         let config = ChildConfig {
             name: name?.value.clone(),
             local_networks: local.iter().map(|n| n.net).collect(),
@@ -99,8 +105,9 @@ impl Resolver<'_> {
         Some(config)
     }
 
-    /// Two CHILD SAs must be told apart, by us and by the peer.
-    fn unlike(&mut self, raw: &RawChild, child: &ChildConfig, earlier: &[ChildConfig]) {
+    /// Two CHILD SAs must be told apart, by us and by the peer, and each must have something to carry. `own` is the name of the one
+    /// of `local.networks`.
+    fn unlike(&mut self, raw: &RawChild, child: &ChildConfig, earlier: &[ChildConfig], own: Option<&String>) {
         let span = raw.name.as_ref().map_or(&raw.span, |at| &at.span);
         if earlier.iter().any(|other| other.name == child.name) {
             let title = format!("two CHILD SAs of the tunnel are called `{}`", child.name);
@@ -117,6 +124,22 @@ impl Resolver<'_> {
                 "give them different networks, or remove one; for one SA per queue there is `per_resource`";
             self.out
                 .push(Diagnostic::error("overlap", title, remedy).at(span, "the same networks again"));
+        } else if let Some(other) = earlier.iter().find(|other| covers(other, child)) {
+            let title = format!(
+                "`{}` stands before `{}` and has all its networks",
+                other.name, child.name
+            );
+            let remedy = if Some(&other.name) == own {
+                "leave out local.networks and remote.networks, and make a [[tunnel.child]] of them, behind this one"
+            } else {
+                "put the one with the smaller networks first"
+            };
+            let cause = "of several CHILD SAs that may carry a packet the first of the configuration does (RFC 4301 4.4.1)";
+            self.out.push(
+                Diagnostic::warning("overlap", title, remedy)
+                    .at(span, "nothing is left to be sent with it")
+                    .because(cause),
+            );
         }
     }
 
@@ -141,6 +164,17 @@ impl Resolver<'_> {
         let esn = raw.esn.as_ref().map_or(defaults::ESN, |at| at.value);
         proposals::esp(written, legacy, esn, self.out)
     }
+}
+
+/// Whatever the later one could carry, the earlier one carries.
+fn covers(earlier: &ChildConfig, later: &ChildConfig) -> bool {
+    let within = |inner: &[IpNet], outer: &[IpNet]| {
+        inner
+            .iter()
+            .all(|net| outer.iter().any(|wide| wide.contains(net)))
+    };
+    within(&later.local_networks, &earlier.local_networks)
+        && within(&later.remote_networks, &earlier.remote_networks)
 }
 
 /// `xvpn-ike` keeps a bounded number of CHILD SAs for each IKE SA.
