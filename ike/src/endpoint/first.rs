@@ -56,7 +56,7 @@ impl Endpoint {
             && !path.is_tcp()
             && let Some(nonce) = nonce_without_cookie(bytes)
         {
-            return self.demand_cookie(now, path, header, nonce);
+            return self.demand_cookie(now, path, header, (nonce, bytes.len()));
         }
         if resumes {
             return self.on_resume_request(now, path, header, bytes);
@@ -74,7 +74,7 @@ impl Endpoint {
         now: Instant,
         path: Path,
         header: &Header,
-        nonce: &[u8],
+        (nonce, received): (&[u8], usize),
     ) -> Result<(), Ignore> {
         let applicant = Applicant {
             nonce,
@@ -90,11 +90,7 @@ impl Endpoint {
         let (mut cx, _, admission) = self.split(now);
         match admission.judge(&config, now, cx.random, applicant) {
             Verdict::CookieWanted(cookie) => {
-                cx.transmit(
-                    path,
-                    init_answer::stateless(header, &InitResponse::Cookie(cookie)),
-                );
-                Ok(())
+                demand(&mut cx, (path, header), &InitResponse::Cookie(cookie), received)
             }
             Verdict::Admitted | Verdict::PuzzleWanted(..) | Verdict::Full => Err(Ignore::HalfOpenFull),
         }
@@ -121,15 +117,14 @@ impl Endpoint {
             expected: candidates.iter().any(|config| config.remote.is_some()),
             proven: path.is_tcp(),
         };
-        let demand = match admission.judge(&config, now, cx.random, applicant) {
+        let wanted = match admission.judge(&config, now, cx.random, applicant) {
             Verdict::Full => return Err(Ignore::HalfOpenFull),
             Verdict::CookieWanted(cookie) => Some(InitResponse::Cookie(cookie)),
             Verdict::PuzzleWanted(cookie, puzzle) => Some(InitResponse::Puzzle { cookie, puzzle }),
             Verdict::Admitted => None,
         };
-        if let Some(demand) = demand {
-            cx.transmit(path, init_answer::stateless(header, &demand));
-            return Ok(());
+        if let Some(wanted) = wanted {
+            return demand(&mut cx, (path, header), &wanted, bytes.len());
         }
         if redirect_everybody(&mut cx, admission, (path, header), (request, bytes), &candidates) {
             return Ok(());
@@ -214,6 +209,22 @@ impl Endpoint {
         candidates.sort_by_key(|config| config.remote.is_none());
         candidates
     }
+}
+
+/// Asks for more before anything is kept. Nobody gets more octets than it sent before it has shown its address: no honest
+/// request is shorter than a cookie.
+fn demand(
+    cx: &mut Cx<'_>,
+    (path, header): (Path, &Header),
+    wanted: &InitResponse,
+    received: usize,
+) -> Result<(), Ignore> {
+    let answer = init_answer::stateless(header, wanted);
+    if answer.len() > received {
+        return Err(Ignore::Malformed);
+    }
+    cx.transmit(path, answer);
+    Ok(())
 }
 
 /// Sends whoever asks to another gateway, if all that it can mean say so (RFC 5685 3). Whether it was sent.

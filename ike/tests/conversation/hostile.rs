@@ -303,3 +303,23 @@ fn nobody_gets_more_octets_than_it_sent_without_a_cookie() {
     }
     assert_eq!(answered, 20);
 }
+
+#[test]
+fn nobody_gets_a_cookie_for_fewer_octets_than_it_has() {
+    let limits = EndpointConfig {
+        cookie_threshold: 0,
+        ..EndpointConfig::default()
+    };
+    let mut pair = Pair::with(5, Faults::NONE, limits, config(Who::Alice), config(Who::Bob));
+    // Nothing but a nonce, which is all that is looked for under load.
+    let mut request = first(1, [9; 32], None)[..16].to_vec();
+    request.extend([40, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 20]);
+    request.resize(48, 7);
+    assert_eq!(
+        transmissions(&pair.inject(Who::Bob, path(Who::Bob, 500), &request)),
+        [[0; 0]; 0]
+    );
+    // Whoever asks as one does is asked for one.
+    let outputs = pair.inject(Who::Bob, path(Who::Bob, 500), &first(1, [9; 32], None));
+    assert!(demanded(&outputs).is_some());
+}
