@@ -159,6 +159,22 @@ impl Admission {
         }
     }
 
+    /// It receives what is sent to its address: a cookie of ours says so, or TCP does.
+    pub(crate) fn has_shown_address(&self, applicant: &Applicant<'_>) -> bool {
+        applicant.proven || self.cookies.read(applicant).is_some()
+    }
+
+    /// A cookie without a puzzle, whatever the load.
+    pub(crate) fn cookie(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+        applicant: &Applicant<'_>,
+    ) -> Vec<u8> {
+        self.cookies.rotate(now, random);
+        self.cookies.make(applicant, None)
+    }
+
     /// RFC 8019 7.1.4: all four keys are checked, against the difficulty that was asked for when the puzzle was given.
     fn judge_solution(
         &mut self,

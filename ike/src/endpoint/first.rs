@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -132,16 +132,15 @@ impl Endpoint {
         let first = first_message(path, header.initiator_spi, bytes);
         match init_answer::answer(&mut cx, header, request, path, &candidates, (first, bytes.len())) {
             init_answer::Answered::Accepted(half) => {
-                cx.transmit(path, half.response.clone());
-                let mut awaited = Awaited::new(
-                    half.ike,
-                    bytes,
-                    half.response,
-                    now,
-                    after(now, config.half_open_timeout),
+                let wait = config.half_open_timeout;
+                return keep(
+                    &mut cx,
+                    admission,
+                    (path, header, bytes),
+                    applicant,
+                    *half,
+                    (wait, &candidates),
                 );
-                awaited.likely = likely(&candidates);
-                admission.put(awaited);
             }
             init_answer::Answered::Refused(response, failure) => {
                 cx.transmit(path, init_answer::stateless(header, &response));
@@ -224,6 +223,30 @@ fn demand(
         return Err(Ignore::Malformed);
     }
     cx.transmit(path, answer);
+    Ok(())
+}
+
+/// Answers, and keeps a half-open SA. An answer that is larger than the request (to a short nonce, or to short lists) goes
+/// only to who has shown its address: anybody else is asked for a cookie, and has wasted a key exchange.
+fn keep(
+    cx: &mut Cx<'_>,
+    admission: &mut Admission,
+    (path, header, bytes): (Path, &Header, &[u8]),
+    applicant: Applicant<'_>,
+    half: init_answer::Half,
+    (wait, candidates): (Duration, &[Arc<ConnectionConfig>]),
+) -> Result<(), Ignore> {
+    if half.response.len() > bytes.len() && !admission.has_shown_address(&applicant) {
+        cx.spis.release_ike(half.ike.local_spi(), half.ike.first);
+        admission.note_wasted(cx.now, path.remote.ip());
+        let cookie = admission.cookie(cx.now, cx.random, &applicant);
+        return demand(cx, (path, header), &InitResponse::Cookie(cookie), bytes.len());
+    }
+    cx.transmit(path, half.response.clone());
+    let expires = after(cx.now, wait);
+    let mut awaited = Awaited::new(half.ike, bytes, half.response, cx.now, expires);
+    awaited.likely = likely(candidates);
+    admission.put(awaited);
     Ok(())
 }
 

@@ -323,3 +323,29 @@ fn nobody_gets_a_cookie_for_fewer_octets_than_it_has() {
     let outputs = pair.inject(Who::Bob, path(Who::Bob, 500), &first(1, [9; 32], None));
     assert!(demanded(&outputs).is_some());
 }
+
+#[test]
+fn an_answer_larger_than_the_request_goes_only_to_who_has_shown_its_address() {
+    // RFC 7296 2.10: half the key of this PRF is 32 octets, so Bob's nonce is longer than the shortest.
+    let proposals = vec!["aes256gcm16-prfsha512-x25519".parse().unwrap()];
+    let (alice, mut bob) = (config(Who::Alice), config(Who::Bob));
+    bob.ike_proposals.clone_from(&proposals);
+    let mut pair = Pair::configured(alice, bob);
+    let template = first_with_nonce(1, [9; 32], None, 16);
+    let (header, chain) = Chain::parse_message(&template).unwrap();
+    let message = InitRequest {
+        sa: ike_offer(&proposals, None),
+        ..InitRequest::parse(&chain).unwrap()
+    };
+    let request = build_plain(&header, &message.emit());
+    let outputs = pair.inject(Who::Bob, path(Who::Bob, 500), &request);
+    let sent = transmissions(&outputs);
+    assert!(
+        sent.iter().all(|answer| answer.len() <= request.len()),
+        "{sent:?}"
+    );
+    assert_eq!(pair.bob.endpoint.spis_in_use(), (0, 0));
+    let request = with_cookie(&request, demanded(&outputs).unwrap());
+    let outputs = pair.inject(Who::Bob, path(Who::Bob, 500), &request);
+    assert!(matches!(response(&outputs), Some(InitResponse::Accepted(_))));
+}
