@@ -83,11 +83,15 @@ impl Announced {
     }
 
     /// Reads the notify's data. What is not understood is left out, and reading ends where the lengths make no sense:
-    /// nothing depends on it but a preference.
+    /// nothing depends on it but a preference. Nor is a list read to its end that is longer than any that makes sense: it
+    /// comes of a stranger, and is kept.
     pub fn from_bytes(data: &[u8]) -> Self {
         let mut announced = Self::default();
         let mut rest = data;
-        while let Some((&length, _)) = rest.split_first() {
+        for _ in 0..MOST_ITEMS {
+            let Some((&length, _)) = rest.split_first() else {
+                break;
+            };
             let Some((item, behind)) = rest.split_at_checked(usize::from(length)).filter(|_| length >= 2)
             else {
                 break;
@@ -114,6 +118,8 @@ impl Announced {
     }
 }
 
+/// Methods of a list that are read. There are about a dozen.
+const MOST_ITEMS: usize = 64;
 /// Not linked to one of the authorities in CERTREQ.
 const ANY_AUTHORITY: u8 = 0;
 
@@ -130,6 +136,15 @@ mod tests {
         let ed25519 = [10, 14, 0, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
         assert_eq!(bytes.get(2..12), Some(ed25519.as_slice()));
         assert_eq!(Announced::from_bytes(&bytes), announced);
+    }
+
+    #[test]
+    fn reads_no_more_of_a_list_than_makes_sense() {
+        let mut bytes = [2, 9].repeat(MOST_ITEMS);
+        assert_eq!(Announced::from_bytes(&bytes).methods.len(), MOST_ITEMS);
+        bytes.extend([2, 9].repeat(30_000));
+        let announced = Announced::from_bytes(&bytes);
+        assert_eq!((announced.methods.len(), announced.algorithms.len()), (MOST_ITEMS, MOST_ITEMS));
     }
 
     #[test]
