@@ -453,7 +453,7 @@ fn replaced(established: &Established) -> Vec<Spi> {
 }
 
 /// CHILD SAs of an IKE SA at most, those that drain included.
-const MOST_CHILDREN: usize = 256;
+pub(crate) const MOST_CHILDREN: usize = 256;
 /// A request of the peer that is older than this one of ours was not sent before the peer had our request.
 const CROSSING: Duration = Duration::from_secs(30);
 /// Longer than the peer goes on asking: after that it is a peer that does not delete what it replaced.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::Established;
 use crate::api::Random;
-use crate::exchange::{Cx, collision};
+use crate::exchange::collision::MOST_CHILDREN;
+use crate::exchange::{Cx, collision, delete};
 use crate::sa::child::Stage;
 use crate::sa::lifetime::{Limits, Wear};
 use crate::timers::{after, back_off};
@@ -107,10 +108,15 @@ impl Established {
         self.arm(now);
     }
 
-    /// The CHILD SAs of `old` send no more; what is on its way to them is received for a while, on behalf of this IKE SA.
+    /// The CHILD SAs of `old` send no more; what is on its way to them is received for a while, on behalf of this IKE SA. A
+    /// peer that begins anew all the time must not pile them up: what finds no room goes at once.
     pub(crate) fn adopt(&mut self, cx: &mut Cx<'_>, old: &mut Self) {
         let connection = self.config.id;
         for (spi, mut child) in std::mem::take(&mut old.children) {
+            if self.children.len() >= MOST_CHILDREN {
+                delete::remove(cx, connection, [child]);
+                continue;
+            }
             if child.stage != Stage::Draining {
                 collision::drain(cx, connection, &mut child);
             }

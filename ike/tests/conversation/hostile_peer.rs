@@ -238,6 +238,22 @@ fn key_exchanges_that_a_peer_begins_and_never_goes_on_with_do_not_pile_up() {
 }
 
 #[test]
+fn a_peer_that_begins_anew_without_end_does_not_pile_up_child_sas() {
+    let mut pair = Pair::new(11, Faults::NONE);
+    for round in 0..400 {
+        let mut mallory = ByHand::init_with(pair, round.into());
+        let mut message = mallory.auth_request();
+        let child = message.child.as_mut().unwrap();
+        child.sa = esp_offer(&config(Who::Alice).esp_proposals, Spi(0x2000 + round));
+        mallory.ask(ExchangeType::IKE_AUTH, &message.emit());
+        pair = mallory.pair;
+        assert!(pair.bob.inbound.len() <= 260, "{}", pair.bob.inbound.len());
+        pair.bob.endpoint.audit().unwrap();
+        pair.bob.clear();
+    }
+}
+
+#[test]
 fn deletes_of_everything_without_end_leave_nothing_behind() {
     let mut mallory = ByHand::established();
     for round in 0..200 {
