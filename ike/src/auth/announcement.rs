@@ -144,7 +144,10 @@ mod tests {
         assert_eq!(Announced::from_bytes(&bytes).methods.len(), MOST_ITEMS);
         bytes.extend([2, 9].repeat(30_000));
         let announced = Announced::from_bytes(&bytes);
-        assert_eq!((announced.methods.len(), announced.algorithms.len()), (MOST_ITEMS, MOST_ITEMS));
+        assert_eq!(
+            (announced.methods.len(), announced.algorithms.len()),
+            (MOST_ITEMS, MOST_ITEMS)
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::x509::DistinguishedName;
+use super::x509::{DistinguishedName, show};
 
 /// Who someone says to be. Equality is exact; to compare a peer with the configuration use [`Identity::matches`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,14 +175,14 @@ impl fmt::Display for Identity {
         match self {
             Self::Ipv4(a) => write!(f, "{a}"),
             Self::Ipv6(a) => write!(f, "{a}"),
-            Self::Fqdn(text) | Self::Rfc822(text) => f.write_str(text),
+            Self::Fqdn(text) | Self::Rfc822(text) => show(f, text),
             Self::KeyId(octets) => match printable(octets) {
-                Some(text) if !text.starts_with("0x") => write!(f, "keyid:{text}"),
-                Some(_) | None => write_hex(f, "keyid:0x", octets),
+                Some(text) if !text.starts_with("0x") => show(f, &format!("keyid:{text}")),
+                Some(_) | None => show(f, &in_hex("keyid:0x", octets)),
             },
             Self::DerAsn1Dn(der) => match distinguished(der) {
                 Some(text) => f.write_str(&text),
-                None => write_hex(f, "asn1dn:0x", der),
+                None => show(f, &in_hex("asn1dn:0x", der)),
             },
         }
     }
@@ -221,9 +221,9 @@ fn hex(digits: &str) -> Result<Vec<u8>, IdentityError> {
         .collect())
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, prefix: &str, octets: &[u8]) -> fmt::Result {
-    f.write_str(prefix)?;
-    octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+fn in_hex(prefix: &str, octets: &[u8]) -> String {
+    let digits = octets.iter().map(|octet| format!("{octet:02x}"));
+    std::iter::once(prefix.to_owned()).chain(digits).collect()
 }
 
 #[cfg(test)]
@@ -287,6 +287,16 @@ mod tests {
             Identity::from_wire(201, b"x"),
             Err(IdentityWireError::UnknownType(201))
         );
+    }
+
+    #[test]
+    fn shows_no_more_of_a_stranger_than_fits_into_a_line() {
+        for (id_type, octet) in [(2, b'x'), (3, b'x'), (11, b'x'), (11, 0), (9, 0)] {
+            let long = Identity::from_wire(id_type, &vec![octet; 30_000]).unwrap();
+            assert_eq!(long.to_string().chars().count(), 257, "{id_type}");
+        }
+        let turned = Identity::from_wire(2, "gw\u{202e}x".as_bytes()).unwrap();
+        assert_eq!(turned.to_string(), "gw\\u{202e}x");
     }
 
     #[test]

@@ -85,20 +85,23 @@ impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let attributes = self.0.iter().flat_map(RelativeDistinguishedName::iter);
         let texts: Vec<String> = attributes.map(ToString::to_string).collect();
-        let text = texts.join(", ");
-        // A stranger's certificate must not write into a log what it likes, or as much as it likes.
-        for c in text.chars().take(LONGEST) {
-            if c.is_control() || is_invisible(c) {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        if text.chars().nth(LONGEST).is_some() {
-            f.write_str("…")?;
-        }
-        Ok(())
+        show(f, &texts.join(", "))
     }
+}
+
+/// Writes what a stranger wrote: it must not write into a log what it likes, or as much as it likes.
+pub(crate) fn show(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for c in text.chars().take(LONGEST) {
+        if c.is_control() || is_invisible(c) {
+            write!(f, "{}", c.escape_unicode())?;
+        } else {
+            f.write_char(c)?;
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        f.write_str("…")?;
+    }
+    Ok(())
 }
 
 /// The pieces between commas that are not escaped; a text that begins with a slash has slashes between.

@@ -18,6 +18,7 @@ mod usage;
 mod validate;
 
 pub use anchor::{Anchor, AnchorError};
+pub(crate) use distinguished::show;
 pub use distinguished::{DistinguishedName, DnError};
 pub use error::{CertificateError, Moment};
 pub use leaf::{Leaf, LeafError};
