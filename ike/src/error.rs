@@ -2,6 +2,8 @@
 //! end a connection), [`Failure`] ends a negotiation and says who must act.
 
 mod explain;
+mod ignore;
+mod notify;
 mod words;
 
 use crate::auth::identity::Identity;
@@ -10,98 +12,9 @@ use crate::auth::x509::CertificateError;
 use crate::auth::x509::revocation::RevocationError;
 use crate::negotiate::selector::TrafficSelector;
 use crate::wire::payload::{GatewayIdentity, NotifyType};
-use crate::wire::{Fault, Malformed};
 
 pub use explain::Explanation;
-
-/// Why a datagram changed nothing. One variant is one counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ignore {
-    /// Shorter than it claims to be, or than an IKE header (RFC 7296 3.1).
-    Truncated,
-    /// Not an IKE message at all: the length field does not agree with the datagram.
-    NotIke,
-    /// Another major version than 2 (RFC 7296 2.5).
-    WrongVersion,
-    /// An exchange type that RFC 7296 does not know, or one that does not fit the message.
-    WrongExchange,
-    /// No IKE SA has these SPIs (RFC 7296 2.21.4).
-    UnknownSpi,
-    /// The integrity check failed, or the message is not protected though it should be.
-    BadIcv,
-    /// The payloads do not parse, in a message that proves nothing about its sender.
-    Malformed,
-    /// A message ID outside the window of one (RFC 7296 2.3).
-    OutOfWindow,
-    /// A fragment with impossible numbers, one that is there already, or one too many (RFC 7383 2.6).
-    Fragment,
-    /// Our own message came back.
-    Reflected,
-    /// A response to no request of ours.
-    Unasked,
-    /// The message came from a place this SA does not know, and does not prove that the peer moved.
-    WrongPath,
-    /// Too many half-open SAs: not even a cookie is given out (RFC 7296 2.6).
-    HalfOpenFull,
-    /// No configured connection fits the addresses.
-    NoConnection,
-    /// Not expected in this state.
-    UnexpectedState,
-    /// Refused, as something like it was a moment ago: counted, not told again.
-    RefusedAgain,
-    /// An unauthenticated error notification: remembered as the probable cause, not obeyed (RFC 7296 2.21.1).
-    UnprotectedError,
-    /// The peer asks again while we ask the network whether its certificate is still good.
-    AwaitingStatus,
-}
-
-impl Ignore {
-    /// All of them, for tables of counters.
-    pub const ALL: [Self; 18] = [
-        Self::Truncated,
-        Self::NotIke,
-        Self::WrongVersion,
-        Self::WrongExchange,
-        Self::UnknownSpi,
-        Self::BadIcv,
-        Self::Malformed,
-        Self::OutOfWindow,
-        Self::Fragment,
-        Self::Reflected,
-        Self::Unasked,
-        Self::WrongPath,
-        Self::HalfOpenFull,
-        Self::NoConnection,
-        Self::UnexpectedState,
-        Self::RefusedAgain,
-        Self::UnprotectedError,
-        Self::AwaitingStatus,
-    ];
-
-    /// The name of the counter.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Truncated => "truncated",
-            Self::NotIke => "not_ike",
-            Self::WrongVersion => "wrong_version",
-            Self::WrongExchange => "wrong_exchange",
-            Self::UnknownSpi => "unknown_spi",
-            Self::BadIcv => "bad_icv",
-            Self::Malformed => "malformed",
-            Self::OutOfWindow => "out_of_window",
-            Self::Fragment => "fragment",
-            Self::Reflected => "reflected",
-            Self::Unasked => "unasked",
-            Self::WrongPath => "wrong_path",
-            Self::HalfOpenFull => "half_open_full",
-            Self::NoConnection => "no_connection",
-            Self::UnexpectedState => "unexpected_state",
-            Self::RefusedAgain => "refused_again",
-            Self::UnprotectedError => "unprotected_error",
-            Self::AwaitingStatus => "awaiting_status",
-        }
-    }
-}
+pub use ignore::Ignore;
 
 /// The step of the protocol at which something failed (RFC 7296 1.2 to 1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -436,97 +349,6 @@ impl Cause {
                 }
             }
             Self::Internal { .. } => Blame::Us,
-        }
-    }
-
-    /// The notify that tells the peer, if it is to be told.
-    pub fn notify(&self) -> Option<NotifyType> {
-        match self {
-            Self::NoProposal { .. } => Some(NotifyType::NO_PROPOSAL_CHOSEN),
-            Self::InvalidKeyExchange { .. } => Some(NotifyType::INVALID_KE_PAYLOAD),
-            Self::BadPublicValue | Self::InvalidSyntax { .. } => Some(NotifyType::INVALID_SYNTAX),
-            Self::UnsupportedCritical { .. } => Some(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD),
-            // RFC 7296 2.21.2: whoever is not who it should be learns no more than that.
-            Self::AuthenticationFailed { .. }
-            | Self::IdentityMismatch { .. }
-            | Self::UnsupportedIdentity { .. }
-            | Self::Revocation { .. }
-            | Self::WrongResponder { .. }
-            | Self::UnsupportedAuthMethod { .. }
-            | Self::Certificate { .. }
-            | Self::UnknownKey { .. }
-            | Self::BadSignature { .. }
-            | Self::NoCommonSignature { .. }
-            | Self::CredentialRefused { .. }
-            | Self::NoPpk
-            | Self::UnknownPpk { .. }
-            | Self::NotChildless
-            | Self::NoPolicy => Some(NotifyType::AUTHENTICATION_FAILED),
-            // "A CHILD SA in this exchange is not acceptable", and the IKE SA stands (RFC 7296 1.3).
-            Self::ChildInAuth => Some(NotifyType::NO_ADDITIONAL_SAS),
-            Self::OtherVersion { .. } => Some(NotifyType::INVALID_MAJOR_VERSION),
-            Self::SelectorMismatch { .. } => Some(NotifyType::TS_UNACCEPTABLE),
-            Self::ForbiddenNat => Some(NotifyType::UNEXPECTED_NAT_DETECTED),
-            Self::Internal { .. } => Some(NotifyType::TEMPORARY_FAILURE),
-            Self::NoResponse { .. }
-            | Self::RekeyRefused { .. }
-            | Self::CookieLoop
-            | Self::PuzzleTooHard { .. }
-            | Self::PeerNotify { .. }
-            | Self::Deleted
-            | Self::Abandoned
-            | Self::NotReachable
-            | Self::Crashed
-            | Self::Redirected { .. }
-            | Self::NoChild
-            | Self::Expired
-            | Self::TooOften
-            | Self::NoAddress => None,
-        }
-    }
-
-    /// The payload type that goes with UNSUPPORTED_CRITICAL_PAYLOAD (RFC 7296 2.5).
-    pub(crate) fn unsupported_critical(&self) -> Option<u8> {
-        if let Self::UnsupportedCritical {
-            refused_by: Side::Us,
-            payload,
-        } = self
-        {
-            Some(*payload)
-        } else {
-            None
-        }
-    }
-
-    /// What an error notify of the peer means where it has no more to say.
-    pub(crate) fn from_notify(notify: NotifyType) -> Self {
-        match notify {
-            NotifyType::INVALID_SYNTAX => Self::InvalidSyntax {
-                refused_by: Side::Peer,
-                detail: "it does not say where".into(),
-            },
-            other => Self::PeerNotify { notify: other },
-        }
-    }
-
-    /// What a message of the peer that does not parse means.
-    pub(crate) fn from_malformed(malformed: &Malformed) -> Self {
-        match malformed.fault {
-            Fault::UnsupportedCritical(payload) => Self::UnsupportedCritical {
-                refused_by: Side::Us,
-                payload: payload.0,
-            },
-            Fault::Truncated { .. }
-            | Fault::Trailing { .. }
-            | Fault::Length { .. }
-            | Fault::Value { .. }
-            | Fault::TooMany { .. }
-            | Fault::MajorVersion(_)
-            | Fault::Missing(_)
-            | Fault::Duplicate(_) => Self::InvalidSyntax {
-                refused_by: Side::Us,
-                detail: malformed.to_string(),
-            },
         }
     }
 }
