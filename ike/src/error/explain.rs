@@ -85,45 +85,10 @@ impl Cause {
     }
 
     fn difference(&self) -> Option<String> {
-        match self {
-            Self::NoProposal { difference, .. } | Self::RekeyRefused { difference, .. } => difference.clone(),
-            Self::NoResponse { .. }
-            | Self::InvalidKeyExchange { .. }
-            | Self::OtherVersion { .. }
-            | Self::BadPublicValue
-            | Self::PuzzleTooHard { .. }
-            | Self::CookieLoop
-            | Self::AuthenticationFailed { .. }
-            | Self::IdentityMismatch { .. }
-            | Self::UnsupportedIdentity { .. }
-            | Self::UnsupportedAuthMethod { .. }
-            | Self::Certificate { .. }
-            | Self::UnknownKey { .. }
-            | Self::BadSignature { .. }
-            | Self::NoCommonSignature { .. }
-            | Self::CredentialRefused { .. }
-            | Self::SelectorMismatch { .. }
-            | Self::WrongResponder { .. }
-            | Self::NoPolicy
-            | Self::InvalidSyntax { .. }
-            | Self::UnsupportedCritical { .. }
-            | Self::PeerNotify { .. }
-            | Self::NoPpk
-            | Self::UnknownPpk { .. }
-            | Self::NotChildless
-            | Self::ChildInAuth
-            | Self::Revocation { .. }
-            | Self::TooOften
-            | Self::Deleted
-            | Self::Abandoned
-            | Self::NotReachable
-            | Self::ForbiddenNat
-            | Self::Crashed
-            | Self::Redirected { .. }
-            | Self::NoChild
-            | Self::Expired
-            | Self::NoAddress
-            | Self::Internal { .. } => None,
+        if let Self::NoProposal { difference, .. } | Self::RekeyRefused { difference, .. } = self {
+            difference.clone()
+        } else {
+            None
         }
     }
 
