@@ -41,6 +41,7 @@ mod proposals;
 mod puzzle;
 mod reauth;
 mod redirect;
+mod redirect_answers;
 mod refused_rekey;
 mod rekey_child;
 mod rekey_collisions;
