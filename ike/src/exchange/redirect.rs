@@ -80,8 +80,9 @@ pub(crate) fn instead(ike: &IkeSa, child: &ChildAnswer) -> Option<GatewayIdentit
 
 /// The peer's INFORMATIONAL request may send us elsewhere: the connection decides about it.
 pub(crate) fn hear(established: &mut Established, notifies: &[Notify]) {
-    // RFC 5685 10: only the responder redirects, and only the initiator.
-    if established.ike.features.redirect != Some(Role::Responder) {
+    // RFC 5685 10: only the responder redirects, and only the initiator of the first IKE SA, whatever it announced.
+    let began = established.ike.features.redirect == Some(Role::Initiator) || established.mobility.decides;
+    if began {
         established.redirected = notifies.iter().find_map(read);
     }
 }

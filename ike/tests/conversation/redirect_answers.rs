@@ -137,7 +137,8 @@ fn the_responder_is_not_redirected_by_its_initiator() {
         ..Default::default()
     };
     by_hand.ask(ExchangeType::INFORMATIONAL, &message.emit());
-    // This one did not announce that it can be redirected, so Bob cannot tell who began: he does not call anybody either.
+    // Though this one did not announce that it can be redirected.
+    assert_eq!(redirects(&mut by_hand.pair, Who::Bob, Side::Peer), []);
     let firsts = first_messages(&by_hand.pair);
     assert!(firsts.is_empty());
 }
