@@ -2,6 +2,7 @@
 # run.sh [TARGET|all [SECONDS]]: fuzz one target, or all in turn; no argument lists them. Needs cargo-fuzz (cargo install cargo-fuzz).
 # Each begins with what is in tests/fuzz/seeds/TARGET; x509 with all that OpenSSL made for the tests of ike.
 # A stable toolchain does: RUSTC_BOOTSTRAP lets it take the flags that cargo-fuzz passes; no sanitizer, so that gcc's runtime is enough.
+# XVPN_SANITIZER=address wants the runtime that rustup's toolchains bring.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export RUSTC_BOOTSTRAP=1 PATH="$PATH:$HOME/.cargo/bin:$PWD/target/tools/bin"
@@ -16,7 +17,7 @@ for t in $what; do
     mkdir -p "tests/fuzz/corpus/$t"
     [ -d "$seeds" ] && cp -rn "$seeds/." "tests/fuzz/corpus/$t/"
     set +e
-    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$t" -- -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 2>&1 |
+    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer "${XVPN_SANITIZER:-none}" "$t" -- -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 2>&1 |
         { grep -E '^(stat::|Done|==|SUMMARY|thread|.*panicked|.*ERROR)|crash-|error' || true; }
     status=${PIPESTATUS[0]}
     set -e

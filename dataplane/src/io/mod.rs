@@ -5,7 +5,8 @@
 pub(crate) mod bpf;
 pub mod esp_raw;
 pub mod fault;
-mod landing;
+#[doc(hidden)]
+pub mod landing;
 mod memory;
 pub mod poll;
 pub(crate) mod sys;

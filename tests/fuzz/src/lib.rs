@@ -1,2 +1,3 @@
 //! What the fuzz targets share.
+pub mod flow;
 pub mod gateway;

@@ -2,6 +2,8 @@
 
 mod coalesce;
 pub mod device;
+#[doc(hidden)]
+pub mod door;
 pub mod port;
 mod split;
 pub mod vnet;

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::coalesce::Run;
-use super::split::Splitter;
+use super::door;
 use super::vnet::{self, VnetError, VnetHeader};
-use crate::buffer::{Packet, Pool};
+use crate::buffer::Packet;
 
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
@@ -173,10 +173,7 @@ impl Flow {
 }
 
 fn split(header: &VnetHeader, octets: &[u8]) -> Result<Vec<Packet>, VnetError> {
-    let (mut splitter, mut pool) = (Splitter::new(), Pool::default());
-    splitter.room()[..octets.len()].copy_from_slice(octets);
-    splitter.begin(header, octets.len())?;
-    Ok(std::iter::from_fn(|| splitter.next(&mut pool)).collect())
+    door::split(&header.emit(), octets)
 }
 
 fn packets(octets: &[Vec<u8>]) -> Vec<Packet> {
@@ -190,14 +187,8 @@ fn packets(octets: &[Vec<u8>]) -> Vec<Packet> {
 
 /// The first run joined: its header and octets.
 fn join(packets: &mut [Packet]) -> Option<(VnetHeader, Vec<u8>, usize)> {
-    let run = Run::of(packets, true)?;
-    let flags = run.flags(packets[run.count - 1].octets());
-    let header = run.head(packets[0].octets_mut(), flags).unwrap();
-    let mut whole = packets[0].octets().to_vec();
-    for packet in &packets[1..run.count] {
-        whole.extend(&packet.octets()[run.headers..]);
-    }
-    Some((header, whole, run.count))
+    let (header, whole, count) = door::join(packets, true)?;
+    Some((VnetHeader::parse(&header), whole, count))
 }
 
 fn flow() -> impl Strategy<Value = Flow> {
