@@ -82,8 +82,9 @@ pub const REKEY_PROBE: bool = false;
 pub const IKE_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// Between attempts: the first and the longest wait.
 pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// `replay_window` in packets: many queues and the reordering of a cloud's network want more than the 64 of RFC 4303 3.4.3.
-pub const REPLAY_WINDOW: u32 = 1024;
+/// `replay_window` in packets: a queue of the peer's that waits for a CPU between taking its sequence numbers and sending may be
+/// overtaken by others for some milliseconds, at hundreds of packets each. RFC 4303 3.4.3 asks for 64.
+pub const REPLAY_WINDOW: u32 = 4096;
 /// `esn`.
 pub const ESN: bool = true;
 /// `path_mtu`.

@@ -19,6 +19,7 @@ use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
 use crate::admin::api::{CipherReport, CipherSpeed, QueueReport, StageReport};
+use crate::config::defaults::REPLAY_WINDOW;
 use crate::config::{Offload, TunnelConfig};
 
 /// The running dataplane, in the words of `ike`.
@@ -192,7 +193,7 @@ impl Bridge {
                 let replay_window = self
                     .tunnels
                     .get(&sa.connection)
-                    .map_or(1024, |known| known.replay_window);
+                    .map_or(REPLAY_WINDOW, |known| known.replay_window);
                 dp::Command::InstallInbound(Box::new(inbound(sa, replay_window)?))
             }
             Effect::InstallOutbound(sa) => {
