@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+pub use crate::io::tun::Steering;
+
 /// The caller's name for a tunnel: one TUN interface, one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId(pub u32);
@@ -177,6 +179,20 @@ pub struct OutboundSpec {
     pub order: u32,
     /// Where it goes.
     pub path: Path,
+    /// Which queues send on it, and from where.
+    pub lane: Lane,
+}
+
+/// Which queues send on an SA, and from which port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane {
+    /// It is for one resource (RFC 9611): the queue that is `resource % queues` prefers it. `None`: for any queue that has none.
+    pub resource: Option<u32>,
+    /// Each queue sends on it from a UDP port of its own ([`Config::own_ports`]), as long as it takes the path it was made for:
+    /// the peer receives ESP from any port, and nothing on the way minds.
+    pub own_port: bool,
+    /// The peer's replay window is wide enough for what several queues seal at once: its tunnel's flows are spread over all.
+    pub spread: bool,
 }
 
 /// A change of the tables. Performed in the order given; it is visible to the next batch of every queue.
@@ -236,6 +252,11 @@ pub struct Config {
     pub tun_device: PathBuf,
     /// What the kernel may do for many packets at once.
     pub offloads: Offloads,
+    /// Give each queue a UDP port of its own to send from ([`Lane::own_port`]).
+    pub own_ports: bool,
+    /// Keeps the flows of every TUN on their queues; `None`: the kernel moves a flow to where its replies are
+    /// written.
+    pub steering: Option<Steering>,
 }
 
 /// What the kernel is asked to do for many packets at once. A kernel that does not have one of these works without.

@@ -104,6 +104,9 @@ impl Control {
 
     /// Performs a command; it is visible to the next batch of every queue.
     pub fn perform(&self, command: Command) {
+        if let Command::InstallOutbound(spec) = &command {
+            self.workers.spread(spec.tunnel, spec.lane.spread);
+        }
         self.shared.perform(&self.changing, command);
     }
 
@@ -226,7 +229,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::api::{Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Spi, Suite};
+    use crate::api::{Encapsulation, InboundSpec, Keys, Lane, OutboundSpec, Path, Spi, Suite};
 
     const TUNNEL: TunnelId = TunnelId(3);
 
@@ -271,6 +274,7 @@ mod tests {
             remote: Vec::new(),
             order: 0,
             path: path(4500),
+            lane: Lane::default(),
         }))
     }
 

@@ -24,8 +24,8 @@ pub mod tables;
 pub mod tunnel;
 
 pub use api::{
-    AesKey, Command, Config, Encapsulation, InboundSpec, Integrity, Keys, Offload, Offloads, OutboundSpec,
-    Path, Punted, SaUsage, Selector, Spi, Suite, Trap, TunnelId, TunnelSpec, Usage,
+    AesKey, Command, Config, Encapsulation, InboundSpec, Integrity, Keys, Lane, Offload, Offloads,
+    OutboundSpec, Path, Punted, SaUsage, Selector, Spi, Steering, Suite, Trap, TunnelId, TunnelSpec, Usage,
 };
 pub use control::{Control, Started};
 pub use discard::Discard;

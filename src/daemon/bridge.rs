@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use xvpn_dataplane as dp;
+pub use xvpn_dataplane::Steering;
 use xvpn_dataplane::esp::layout::Layout;
 use xvpn_dataplane::ip::mtu::inner_mtu;
 use xvpn_dataplane::sa::backend;
@@ -81,6 +82,7 @@ impl Bridge {
         offload: Offload,
         udp: Vec<SocketAddr>,
         ports: Ports,
+        steering: Option<Steering>,
     ) -> io::Result<(Self, Upward)> {
         let Offload { tun, gso, gro } = offload;
         let started = dp::Control::start(&dp::Config {
@@ -90,6 +92,8 @@ impl Bridge {
             socket_buffer: SOCKET_BUFFER,
             tun_device: TUN_DEVICE.into(),
             offloads: dp::Offloads { tun, gso, gro },
+            own_ports: false,
+            steering,
         })?;
         let dp::Started {
             control,
@@ -293,6 +297,10 @@ fn outbound(sa: ike::InstallOutbound, path: dp::Path) -> Result<dp::OutboundSpec
         // There are fewer of them than a u32 counts.
         order: u32::try_from(sa.child.0).unwrap_or(u32::MAX),
         path,
+        lane: dp::Lane {
+            resource: sa.resource,
+            ..dp::Lane::default()
+        },
     })
 }
 

@@ -3,16 +3,10 @@
 //! What comes back is signed by an authority and verified by `ike`; the way there is not trusted, so plain HTTP is
 //! enough (RFC 5280 8). Other schemes are not followed, not even by a redirect: there is no TLS in here that could.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use ureq::Agent;
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::http::uri::Authority;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use xvpn_ike::api::{Fetch, FetchId};
 
 /// What came of a fetch.
@@ -39,7 +33,7 @@ pub fn start(fetch: Fetch, results: mpsc::Sender<Fetched>) {
 }
 
 fn get(fetch: &Fetch) -> Result<Vec<u8>, String> {
-    let agent = agent(fetch);
+    let agent = agent(fetch.timeout);
     let sent = match &fetch.post {
         // RFC 6960 A.1.
         Some(request) => agent
@@ -54,66 +48,17 @@ fn get(fetch: &Fetch) -> Result<Vec<u8>, String> {
         .map_err(|error| words(&error))
 }
 
-fn agent(fetch: &Fetch) -> Agent {
-    let config = Agent::config_builder()
-        .timeout_global(Some(fetch.timeout))
+fn agent(timeout: Duration) -> Agent {
+    Agent::config_builder()
+        .timeout_global(Some(timeout))
         .max_redirects(MOST_REDIRECTS)
         .max_response_header_size(LONGEST_HEADER)
         .user_agent(concat!("xvpn/", env!("CARGO_PKG_VERSION")))
         // What the environment of whoever started the daemon says must not decide who is asked.
         .proxy(None)
-        .build();
-    let named = fetch
-        .url
-        .parse()
-        .ok()
-        .and_then(|uri: Uri| uri.authority().cloned());
-    Agent::with_parts(config, DefaultConnector::default(), Guarded { named })
+        .build()
+        .new_agent()
 }
-
-/// Resolves names, and lets nobody lead us to a place that only this host can reach. Where the certificate itself points, its authority
-/// has decided; a redirect may come from anybody on the way, and must not make the gateway ask its cloud's metadata service or its own daemons.
-#[derive(Debug)]
-struct Guarded {
-    /// The host and port of the certificate.
-    named: Option<Authority>,
-}
-
-impl Resolver for Guarded {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let resolved = DefaultResolver::default().resolve(uri, config, timeout)?;
-        let elsewhere = uri.authority() != self.named.as_ref();
-        match resolved.iter().find(|address| is_private_to_host(address.ip())) {
-            Some(address) if elsewhere => {
-                let ip = address.ip();
-                Err(io::Error::other(format!("a redirect leads to {ip}, which is not followed")).into())
-            }
-            Some(_) | None => Ok(resolved),
-        }
-    }
-}
-
-/// What this address means differs from host to host.
-fn is_private_to_host(address: IpAddr) -> bool {
-    let canonical = address.to_canonical();
-    let special = match canonical {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0,
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
-    };
-    special || canonical.is_multicast() || METADATA.contains(&canonical)
-}
-
-/// Metadata services that are not at a link-local address: of AWS by IPv6, of Alibaba, and Azure's host agent.
-const METADATA: [IpAddr; 3] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-];
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library's enum, which grows")]
 fn words(error: &ureq::Error) -> String {
@@ -135,7 +80,6 @@ const LONGEST_HEADER: usize = 16 * 1024;
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::time::Duration;
 
     use super::*;
 
@@ -214,52 +158,6 @@ mod tests {
             let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {scheme}\r\nContent-Length: 0\r\n\r\n");
             let (url, _requests) = server(vec![redirect]);
             assert!(get(&fetch(&url)).is_err(), "{scheme}");
-        }
-    }
-
-    #[test]
-    fn follows_no_redirect_to_what_only_this_host_can_reach() {
-        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
-            let (inner, asked) = server(vec![ok("a secret")]);
-            let port = inner.split(':').nth(2).unwrap();
-            let redirect =
-                format!("HTTP/1.1 302 Found\r\nLocation: http://{host}:{port}\r\nContent-Length: 0\r\n\r\n");
-            let (url, _requests) = server(vec![redirect]);
-            let refused = get(&fetch(&url)).unwrap_err();
-            assert!(refused.contains("which is not followed"), "{host}: {refused}");
-            assert!(asked.try_recv().is_err(), "{host} was asked");
-        }
-    }
-
-    #[test]
-    fn knows_the_addresses_that_only_this_host_can_reach() {
-        let private = |text: &str| is_private_to_host(text.parse().unwrap());
-        for text in [
-            "0.0.0.0",
-            "0.1.2.3",
-            "127.8.9.1",
-            "169.254.169.254",
-            "255.255.255.255",
-            "224.0.0.1",
-            "100.100.100.200",
-            "168.63.129.16",
-            "::",
-            "::1",
-            "fe80::1",
-            "ff02::1",
-            "fd00:ec2::254",
-            "::ffff:169.254.169.254",
-        ] {
-            assert!(private(text), "{text}");
-        }
-        for text in [
-            "10.1.2.3",
-            "192.0.2.1",
-            "fd00::1",
-            "2001:db8::1",
-            "::ffff:192.0.2.1",
-        ] {
-            assert!(!private(text), "{text}");
         }
     }
 

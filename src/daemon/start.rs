@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use xvpn_ike::Endpoint;
 use xvpn_ike::config::{ConnectionId, EndpointConfig, TransportPolicy};
 
-use super::bridge::{self, Bridge};
+use super::bridge::{self, Bridge, Steering};
 use super::connection::{self, OsRandom};
 use super::crls::CrlFiles;
 use super::hints::Hints;
@@ -86,6 +86,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     privilege::harden()
         .iter()
         .for_each(|weakness| tracing::warn!("{weakness}"));
+    // While there may still be the right to.
+    let steering = steering(queues(&config));
     if let Err(error) = privilege::drop_others() {
         tracing::warn!("cannot give up capabilities that are not needed: {error}");
     }
@@ -94,19 +96,19 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
         what: "an event loop",
         source,
     })?;
-    let result = runtime.block_on(live(config));
+    let result = runtime.block_on(live(config, steering));
     // A name server that does not answer must not hold up the end.
     runtime.shutdown_timeout(Duration::ZERO);
     result
 }
 
-async fn live(config: Config) -> Result<(), DaemonError> {
+async fn live(config: Config, steering: Option<Steering>) -> Result<(), DaemonError> {
     let netlink = Netlink::open().map_err(|source| DaemonError::System {
         what: "a netlink socket",
         source,
     })?;
     let mut host = Host::open(&config.gateway.state_dir, netlink.clone())?;
-    let stand = match stand_up(&config, &mut host, &netlink).await {
+    let stand = match stand_up(&config, &mut host, &netlink, steering).await {
         Ok(stand) => stand,
         Err(error) => {
             give_back(&mut host).await;
@@ -193,6 +195,7 @@ async fn stand_up(
     config: &Config,
     host: &mut Host<Netlink>,
     netlink: &Netlink,
+    steering: Option<Steering>,
 ) -> Result<Stand, DaemonError> {
     let mut random = OsRandom::open().map_err(|source| DaemonError::System {
         what: "randomness",
@@ -224,7 +227,7 @@ async fn stand_up(
         what: "its signals",
         source,
     })?;
-    let (mut bridge, sources) = open_sockets(config)?;
+    let (mut bridge, sources) = open_sockets(config, steering)?;
     let mut mtus = Vec::new();
     for (id, tunnel) in (0..).map(ConnectionId).zip(&config.tunnels) {
         bridge
@@ -263,7 +266,7 @@ async fn stand_up(
     })
 }
 
-fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
+fn open_sockets(config: &Config, steering: Option<Steering>) -> Result<(Bridge, Sources), DaemonError> {
     let gateway = &config.gateway;
     let ports = Ports {
         ike: gateway.port,
@@ -276,7 +279,7 @@ fn open_sockets(config: &Config) -> Result<(Bridge, Sources), DaemonError> {
         .map(|address| SocketAddr::new(*address, ports.nat_t))
         .collect();
     let (bridge, upward) =
-        Bridge::start(queues(config), gateway.offload, udp, ports).map_err(DaemonError::Bind)?;
+        Bridge::start(queues(config), gateway.offload, udp, ports, steering).map_err(DaemonError::Bind)?;
     let listen = gateway.listen.iter();
     let wanted = tcp::Wanted {
         listen: gateway.tcp_port.map_or_else(Vec::new, |port| {
@@ -349,6 +352,20 @@ fn maybe_ipv6(tunnel: &TunnelConfig, listen: &[IpAddr]) -> bool {
             .local_address
             .map_or_else(|| listen.iter().any(IpAddr::is_ipv6), |local| local.is_ipv6()),
     }
+}
+
+/// What keeps flows on their queues, where there are several.
+fn steering(queues: usize) -> Option<Steering> {
+    if queues < 2 {
+        return None;
+    }
+    let refused = |error| {
+        tracing::info!(
+            "the kernel moves a flow to the queue of its replies, which may put packets out of order (bpf: {error}; CAP_BPF \
+             would help)"
+        );
+    };
+    Steering::load(queues).map_err(refused).ok()
 }
 
 fn queues(config: &Config) -> usize {

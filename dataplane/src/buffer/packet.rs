@@ -32,6 +32,8 @@ pub struct Meta {
     pub tos: u8,
     /// On the wire side, to be sent: set DF in the outer IPv4 header.
     pub dont_fragment: bool,
+    /// On the wire side, to be sent: from the queue's own UDP port, if it has one, not from that of the path.
+    pub own_port: bool,
 }
 
 impl Default for Meta {
@@ -46,6 +48,7 @@ impl Default for Meta {
             },
             tos: 0,
             dont_fragment: true,
+            own_port: false,
         }
     }
 }

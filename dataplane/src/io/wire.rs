@@ -41,6 +41,8 @@ pub struct WirePort {
 enum Socket {
     Udp(UdpSocket),
     Raw(RawEsp),
+    /// To send from only.
+    Own(UdpSocket),
 }
 
 impl WirePort {
@@ -63,6 +65,12 @@ impl WirePort {
         }
     }
 
+    /// Sends from these what is to leave from the queue's own port ([`Meta::own_port`]).
+    pub fn with_own_ports(mut self, own: Vec<UdpSocket>) -> Self {
+        self.sockets.extend(own.into_iter().map(Socket::Own));
+        self
+    }
+
     /// Hands the kernel packets one by one.
     pub fn without_segmentation(mut self) -> Self {
         self.segment = false;
@@ -71,7 +79,12 @@ impl WirePort {
 
     /// What to wait for, each with the name to mark it ready by.
     pub fn descriptors(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
-        self.sockets.iter().map(Socket::as_fd).enumerate()
+        let all = self.sockets.iter().enumerate();
+        all.filter_map(|(index, socket)| match socket {
+            Socket::Udp(udp) => Some((index, udp.as_fd())),
+            Socket::Raw(raw) => Some((index, raw.as_fd())),
+            Socket::Own(_) => None,
+        })
     }
 
     /// Something can be read from this socket.
@@ -84,7 +97,7 @@ impl WirePort {
         match self.sockets.get(index) {
             Some(Socket::Udp(_)) => self.receive_udp(index, batch, pool),
             Some(Socket::Raw(_)) => self.receive_raw(index, batch, pool),
-            None => Ok(0),
+            Some(Socket::Own(_)) | None => Ok(0),
         }
     }
 
@@ -140,7 +153,22 @@ impl WirePort {
                     (Socket::Udp(udp), Encapsulation::Udp) => serves(udp.bound(), path, exact),
                     // The ports of the path mean nothing.
                     (Socket::Raw(raw), Encapsulation::None) => serves_address(raw.bound().ip(), path, exact),
-                    (Socket::Udp(_), Encapsulation::None) | (Socket::Raw(_), Encapsulation::Udp) => false,
+                    (Socket::Udp(_), Encapsulation::None)
+                    | (Socket::Raw(_), Encapsulation::Udp)
+                    | (Socket::Own(_), _) => false,
+                })
+        };
+        fits(true).or_else(|| fits(false))
+    }
+
+    /// The queue's own port for a path.
+    fn own_socket_for(&self, path: &Path) -> Option<usize> {
+        let fits = |exact: bool| {
+            self.sockets
+                .iter()
+                .position(|socket| match (socket, path.encapsulation) {
+                    (Socket::Own(own), Encapsulation::Udp) => serves_address(own.bound().ip(), path, exact),
+                    (Socket::Own(_), Encapsulation::None) | (Socket::Udp(_) | Socket::Raw(_), _) => false,
                 })
         };
         fits(true).or_else(|| fits(false))
@@ -150,7 +178,7 @@ impl WirePort {
     fn send_run(&mut self, index: usize, mut packets: &[Packet], sent: &mut Sent) {
         // Rare: an IPv6 packet of 1280 octets over a path that does not take it whole (RFC 2473 7.1).
         let cut = packets.first().is_some_and(|first| !first.meta.dont_fragment);
-        if let Some(Socket::Udp(socket)) = self.sockets.get_mut(index)
+        if let Some(Socket::Udp(socket) | Socket::Own(socket)) = self.sockets.get_mut(index)
             && !cut
             && self.segment
         {
@@ -225,7 +253,10 @@ impl<'a> Iterator for Segments<'a> {
         let (mut count, mut octets) = (1, size);
         for packet in self.0.iter().skip(1).take(MOST_SEGMENTS - 1) {
             let whole = octets == size * count;
-            let like = packet.meta.path.remote == first.meta.path.remote && packet.meta.tos == first.meta.tos;
+            // One SPI: the receiver gives a piece to the queue of its first packet (`io/udp/steer.rs`).
+            let like = packet.meta.path.remote == first.meta.path.remote
+                && packet.meta.tos == first.meta.tos
+                && packet.octets().first_chunk::<4>() == first.octets().first_chunk();
             if !whole || !like || packet.len() > size || octets + packet.len() > LONGEST_RUN {
                 break;
             }
@@ -268,7 +299,8 @@ impl Port for WirePort {
             // Usually the whole batch has one path.
             let same = packets.iter().take_while(|packet| same_run(&packet.meta, &meta));
             let (run, rest) = packets.split_at(same.count());
-            if let Some(index) = self.socket_for(&meta.path) {
+            let own = meta.own_port.then(|| self.own_socket_for(&meta.path));
+            if let Some(index) = own.flatten().or_else(|| self.socket_for(&meta.path)) {
                 self.send_run(index, run, &mut sent);
             }
             packets = rest;
@@ -292,16 +324,9 @@ impl Port for WirePort {
 }
 
 impl Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Udp(udp) => udp.as_fd(),
-            Self::Raw(raw) => raw.as_fd(),
-        }
-    }
-
     fn allow_fragments(&self, allowed: bool) -> io::Result<()> {
         match self {
-            Self::Udp(udp) => udp.allow_fragments(allowed),
+            Self::Udp(udp) | Self::Own(udp) => udp.allow_fragments(allowed),
             Self::Raw(raw) => raw.allow_fragments(allowed),
         }
     }
@@ -312,7 +337,7 @@ impl Socket {
         failed: impl FnMut(usize, Fault),
     ) -> usize {
         match self {
-            Self::Udp(udp) => udp.send(outgoing, failed),
+            Self::Udp(udp) | Self::Own(udp) => udp.send(outgoing, failed),
             Self::Raw(raw) => raw.send(outgoing, failed),
         }
     }
@@ -352,6 +377,7 @@ fn same_run(one: &Meta, other: &Meta) -> bool {
         && one.path.encapsulation == other.path.encapsulation
         && one.path.remote.is_ipv6() == other.path.remote.is_ipv6()
         && one.dont_fragment == other.dont_fragment
+        && one.own_port == other.own_port
 }
 
 fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {

@@ -2,7 +2,7 @@
 //!
 //! 1. (per batch) the caller takes one snapshot of the tables, once the batch is in hand
 //! 2. (per packet) parse the inner header, cut what lies behind the packet
-//! 3. (per packet) tunnel, selectors -> outbound SA; none: the trap springs, or ICMP prohibited
+//! 3. (per packet) tunnel, queue, selectors -> outbound SA; none: the trap springs, or ICMP prohibited
 //! 4. (per packet) MTU: too long and not to be cut: ICMP too big; too long: fragments; MSS of a SYN; outer TOS
 //! 5. (per run of packets of one SA) one block of sequence numbers, one addition to the usage
 //! 6. (per packet) pad, header, seal in place; path and TOS for the port
@@ -24,6 +24,7 @@ use crate::tunnel::{self, Tunnel};
 /// Concurrency: owned by one queue thread.
 pub struct Outbound {
     stats: Arc<QueueStats>,
+    place: Place,
     allowance: Allowance,
     /// Ready to be sealed on one SA. Empty between batches; kept for its memory.
     run: Vec<Packet>,
@@ -35,10 +36,16 @@ impl Outbound {
     pub fn new(stats: Arc<QueueStats>) -> Self {
         Self {
             stats,
+            place: Place { queue: 0, of: 1 },
             allowance: Allowance::new(Instant::now()),
             run: Vec::with_capacity(2 * Batch::LIMIT),
             wanted: Vec::new(),
         }
+    }
+
+    /// It is that of queue `queue`, of `of` queues.
+    pub fn set_place(&mut self, queue: u32, of: u32) {
+        self.place = Place { queue, of: of.max(1) };
     }
 
     /// The tunnels whose trap has sprung since the last call, each once.
@@ -59,7 +66,7 @@ impl Outbound {
     ) {
         let mut current: Option<&tunnel::Outbound> = None;
         for mut packet in from_tun.drain() {
-            let found = match prepare(tables, &mut packet) {
+            let found = match prepare(tables, self.place, &mut packet) {
                 Ok(found) => found,
                 Err(refusal) => {
                     self.refuse(now, refusal, packet, to_tun, pool);
@@ -93,6 +100,7 @@ impl Outbound {
     fn seal(&mut self, outbound: &tunnel::Outbound, to_wire: &mut Batch, pool: &mut Pool) {
         let sa = &outbound.sa;
         let (mut packets, mut bytes) = (0, 0);
+        let own_port = sa.own_port(&outbound.path);
         let block = sa.reserve(self.run.len() as u64);
         let mut numbers = block.into_iter().flat_map(|block| block.iter());
         for mut packet in self.run.drain(..) {
@@ -106,6 +114,7 @@ impl Outbound {
                     packets += 1;
                     bytes += len;
                     packet.meta.path = outbound.path;
+                    packet.meta.own_port = own_port;
                     to_wire.push(packet);
                 }
                 Err(reason) => {
@@ -166,7 +175,7 @@ struct Refusal {
 }
 
 /// Stages 2 to 4 for one packet.
-fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Refusal> {
+fn prepare<'a>(tables: &'a Tables, place: Place, packet: &mut Packet) -> Result<Found<'a>, Refusal> {
     let header = Header::parse(packet.octets()).map_err(|reason| Refusal { reason, answer: None })?;
     packet.truncate(header.total_len);
     let prohibited = || Refusal {
@@ -175,7 +184,7 @@ fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Ref
     };
     let tunnel = tables.tunnel(packet.meta.tunnel).ok_or_else(prohibited)?;
     let trapped = |trap: &Arc<Trap>| selector::permits_outbound(&trap.local, &trap.remote, &header);
-    let outbound = match select(tunnel, &header) {
+    let outbound = match select(tunnel, place, &header) {
         Some(outbound) => outbound,
         // An ICMP error would end what is only to wait for a moment.
         None if tunnel.outbound.is_empty() && tunnel.trap.as_ref().is_some_and(trapped) => {
@@ -217,10 +226,32 @@ fn prepare<'a>(tables: &'a Tables, packet: &mut Packet) -> Result<Found<'a>, Ref
 /// Tunnels asked for after one batch.
 const MOST_WANTED: usize = 64;
 
-/// RFC 4301 5.1: the first SA, in the order of the SPD, whose selectors take the packet.
-fn select<'a>(tunnel: &'a Tunnel, header: &Header) -> Option<&'a tunnel::Outbound> {
-    tunnel.outbound.iter().find(|outbound| {
+/// Which queue this is.
+#[derive(Clone, Copy)]
+struct Place {
+    queue: u32,
+    of: u32,
+}
+
+/// RFC 4301 5.1: the first SA, in the order of the SPD, whose selectors take the packet. RFC 9611 3: of those in one place of the
+/// SPD the one for the resource that this queue is, else the one for any; and any other rather than none.
+fn select<'a>(tunnel: &'a Tunnel, place: Place, header: &Header) -> Option<&'a tunnel::Outbound> {
+    let fits = |outbound: &&tunnel::Outbound| {
         let selectors = outbound.sa.selectors();
         selector::permits_outbound(&selectors.local, &selectors.remote, header)
-    })
+    };
+    let first = tunnel.outbound.iter().find(fits)?;
+    let there = || {
+        let all = tunnel.outbound.iter();
+        all.filter(|outbound| outbound.sa.order() == first.sa.order())
+    };
+    let mine = |outbound: &&tunnel::Outbound| {
+        let resource = outbound.sa.resource();
+        resource.is_some_and(|resource| resource % place.of == place.queue)
+    };
+    let for_any = |outbound: &&tunnel::Outbound| outbound.sa.resource().is_none();
+    let best = there().filter(mine).find(fits);
+    best.or_else(|| Some(first).filter(for_any))
+        .or_else(|| there().filter(for_any).find(fits))
+        .or(Some(first))
 }

@@ -15,7 +15,7 @@ use super::{IkeSocket, Queue};
 use crate::api::{Config, TunnelId, TunnelSpec};
 use crate::control::Shared;
 use crate::io::esp_raw::RawEsp;
-use crate::io::tun::{TunPort, TunQueue};
+use crate::io::tun::{Spread, Steering, TunPort, TunQueue};
 use crate::io::udp::UdpSocket;
 use crate::io::wire::WirePort;
 
@@ -26,6 +26,7 @@ pub struct Workers {
     threads: Vec<Thread>,
     tun_device: PathBuf,
     offload_tun: bool,
+    steering: Option<Steering>,
 }
 
 /// What starting the workers gives beside them.
@@ -57,14 +58,16 @@ impl Workers {
             threads: Vec::with_capacity(queues),
             tun_device: config.tun_device.clone(),
             offload_tun: config.offloads.tun,
+            steering: config.steering.clone(),
         };
-        for (index, (udp, raw)) in sockets.of_queues.into_iter().enumerate() {
+        for (index, OfQueue { udp, raw, own }) in sockets.of_queues.into_iter().enumerate() {
             let stats = shared.queue_stats(index);
-            let mut wire = WirePort::new(udp, raw, Arc::clone(&stats));
+            let mut wire = WirePort::new(udp, raw, Arc::clone(&stats)).with_own_ports(own);
             if !config.offloads.gso {
                 wire = wire.without_segmentation();
             }
-            let queue = Queue::new(TunPort::new(), wire, stats, punt.clone());
+            let queue =
+                Queue::new(TunPort::new(), wire, stats, punt.clone()).serving(number(index), number(queues));
             let (worker, line) = Worker::new(index, Arc::clone(&shared), queue)?;
             let handle = Builder::new()
                 .name(format!("xvpn-q{index}"))
@@ -79,6 +82,17 @@ impl Workers {
     /// Returns a note for the operator if the kernel lacks a feature.
     pub fn open_tunnel(&self, spec: &TunnelSpec) -> io::Result<Option<String>> {
         let mut open = TunQueue::open(&self.tun_device, &spec.interface, self.threads.len())?;
+        // All on one until it is known how far the peer's replay window goes back.
+        let one = Spread::Queue(self.home(spec.id));
+        if let (Some(steering), [first, _, ..]) = (&self.steering, &open.queues[..])
+            && let Err(error) = first.steer(steering, one)
+        {
+            let name = &spec.interface;
+            open.note = Some(format!(
+                "interface {name}: the kernel moves a flow to the queue of its replies, which may put packets out of order \
+                 (TUNSETSTEERINGEBPF: {error})"
+            ));
+        }
         for (thread, mut queue) in self.threads.iter().zip(open.queues) {
             if self.offload_tun
                 && let Err(error) = queue.offload()
@@ -91,6 +105,23 @@ impl Workers {
             thread.line.order(Order::Open(spec.id, queue));
         }
         Ok(open.note)
+    }
+
+    /// Spreads the flows of a tunnel over all queues, or keeps them on one.
+    pub fn spread(&self, id: TunnelId, all: bool) {
+        let spread = if all {
+            Spread::Flows
+        } else {
+            Spread::Queue(self.home(id))
+        };
+        if let (Some(steering), [first, _, ..]) = (&self.steering, &self.threads[..]) {
+            first.line.order(Order::Steer(id, steering.clone(), spread));
+        }
+    }
+
+    /// The queue of a tunnel that has only one.
+    fn home(&self, id: TunnelId) -> usize {
+        usize::try_from(id.0).unwrap_or(0) % self.threads.len().max(1)
     }
 
     /// Closes the interface of a tunnel. When this returns the name is free again.
@@ -148,9 +179,18 @@ impl Drop for Workers {
     }
 }
 
+/// The sockets of a queue.
+#[derive(Default)]
+struct OfQueue {
+    udp: Vec<UdpSocket>,
+    raw: Vec<RawEsp>,
+    /// To send from only.
+    own: Vec<UdpSocket>,
+}
+
 /// The sockets of all queues.
 struct Sockets {
-    of_queues: Vec<(Vec<UdpSocket>, Vec<RawEsp>)>,
+    of_queues: Vec<OfQueue>,
     ike: Vec<IkeSocket>,
     notes: Vec<String>,
 }
@@ -176,6 +216,9 @@ impl Sockets {
                         ));
                     }
                     sockets.add_udp(group)?;
+                    if config.own_ports {
+                        sockets.add_own(address.ip(), config.socket_buffer)?;
+                    }
                 }
                 // `[::]` is in everyone's configuration, IPv6 is not in every kernel.
                 Err(error) if address.ip().is_unspecified() && no_family(&error) && config.udp.len() > 1 => {}
@@ -199,23 +242,31 @@ impl Sockets {
         if let Some(first) = group.first() {
             self.ike.push(first.share()?);
         }
-        for ((udp, _), socket) in self.of_queues.iter_mut().zip(group) {
-            udp.push(socket);
+        for (of, socket) in self.of_queues.iter_mut().zip(group) {
+            of.udp.push(socket);
+        }
+        Ok(())
+    }
+
+    fn add_own(&mut self, address: IpAddr, buffer: usize) -> io::Result<()> {
+        for of in &mut self.of_queues {
+            of.own.push(UdpSocket::sender(address, buffer)?);
         }
         Ok(())
     }
 
     fn open_raw(&mut self, address: IpAddr, buffer: usize) -> io::Result<()> {
         let count = u32::try_from(self.of_queues.len()).unwrap_or(u32::MAX);
-        for ((_, raw), socket) in self
-            .of_queues
-            .iter_mut()
-            .zip(RawEsp::group(address, count, buffer)?)
-        {
-            raw.push(socket);
+        let group = RawEsp::group(address, count, buffer)?;
+        for (of, socket) in self.of_queues.iter_mut().zip(group) {
+            of.raw.push(socket);
         }
         Ok(())
     }
+}
+
+fn number(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 fn no_family(error: &io::Error) -> bool {
@@ -271,6 +322,7 @@ mod tests {
             threads: vec![Thread { line, handle }],
             tun_device: PathBuf::new(),
             offload_tun: false,
+            steering: None,
         }
     }
 

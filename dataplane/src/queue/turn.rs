@@ -54,6 +54,12 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         }
     }
 
+    /// The same as queue `queue` of `of`: which of the SAs for single resources are its own (RFC 9611).
+    pub fn serving(mut self, queue: u32, of: u32) -> Self {
+        self.outbound.set_place(queue, of);
+        self
+    }
+
     /// One batch each way, run to completion. Returns how many packets were received; 0 means there is nothing to do.
     ///
     /// `tables` gives the tables in force. They are asked for when the packets of a batch are in hand, never before: a peer
@@ -193,7 +199,8 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Selector, Spi, Suite, TunnelId, TunnelSpec,
+        Encapsulation, InboundSpec, Keys, Lane, OutboundSpec, Path, Selector, Spi, Suite, TunnelId,
+        TunnelSpec,
     };
     use crate::buffer::Packet;
     use crate::io::MemoryPort;
@@ -216,20 +223,6 @@ mod tests {
 
     /// Tables that send on one SPI and receive on another, everything to everything.
     fn tables(sending: u32, receiving: u32) -> Tables {
-        let any = || {
-            let (first, last) = ("0.0.0.0".parse().unwrap(), "255.255.255.255".parse().unwrap());
-            vec![Selector {
-                first,
-                last,
-                protocol: 0,
-                first_port: 0,
-                last_port: u16::MAX,
-            }]
-        };
-        let keys = || Keys {
-            encryption: vec![7; 36].into(),
-            integrity: Vec::new().into(),
-        };
         let mut tables = Tables::default();
         let spec = TunnelSpec {
             id: TunnelId(1),
@@ -250,10 +243,16 @@ mod tests {
             remote: any(),
         };
         tables.install_inbound(Arc::new(InboundSa::new(&inbound).unwrap()));
-        let outbound = OutboundSpec {
+        let sa = Arc::new(OutboundSa::new(&outbound(sending, receiving)).unwrap());
+        assert!(tables.install_outbound(sa, path()));
+        tables
+    }
+
+    fn outbound(spi: u32, inbound_spi: u32) -> OutboundSpec {
+        OutboundSpec {
             tunnel: TunnelId(1),
-            spi: Spi(sending),
-            inbound_spi: Spi(receiving),
+            spi: Spi(spi),
+            inbound_spi: Spi(inbound_spi),
             suite: Suite::ChaCha20Poly1305,
             keys: keys(),
             esn: true,
@@ -261,10 +260,26 @@ mod tests {
             remote: any(),
             order: 0,
             path: path(),
-        };
-        let sa = Arc::new(OutboundSa::new(&outbound).unwrap());
-        assert!(tables.install_outbound(sa, path()));
-        tables
+            lane: Lane::default(),
+        }
+    }
+
+    fn any() -> Vec<Selector> {
+        let (first, last) = ("0.0.0.0".parse().unwrap(), "255.255.255.255".parse().unwrap());
+        vec![Selector {
+            first,
+            last,
+            protocol: 0,
+            first_port: 0,
+            last_port: u16::MAX,
+        }]
+    }
+
+    fn keys() -> Keys {
+        Keys {
+            encryption: vec![7; 36].into(),
+            integrity: Vec::new().into(),
+        }
     }
 
     fn path() -> Path {
@@ -340,6 +355,36 @@ mod tests {
         assert_eq!(passed(&bobs, Stage::WireReceive), sealed);
         assert_eq!(passed(&bobs, Stage::TunWrite), (3, 150, plain));
         assert_eq!(passed(&bobs, Stage::TunRead), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_queue_sends_on_the_sa_of_its_resource_else_on_the_one_for_any_else_on_whatever_there_is() {
+        let mut tables = tables(0x1000, 0x2000);
+        let mut install = |spi, resource| {
+            let mut spec = outbound(spi, 0x2000);
+            spec.lane.resource = Some(resource);
+            let sa = Arc::new(OutboundSa::new(&spec).unwrap());
+            assert!(tables.install_outbound(sa, path()));
+        };
+        install(0x1100, 0);
+        install(0x1200, 3);
+        // Sent by queue 0, 1 and 2 of `of`.
+        let sent = |tables: &Tables, of| {
+            [0, 1, 2].map(|index| {
+                let (queue, ..) = queue();
+                let mut queue = queue.serving(index, of);
+                queue.tun.arriving.push_back(packet(&inner(1)));
+                queue.turn(|| tables).unwrap();
+                let esp = queue.wire.sent[0].octets();
+                u32::from_be_bytes([esp[0], esp[1], esp[2], esp[3]])
+            })
+        };
+        assert_eq!(sent(&tables, 4), [0x1100, 0x1000, 0x1000]);
+        assert_eq!(sent(&tables, 2)[..2], [0x1100, 0x1200], "resource 3 is queue 1's");
+        tables.remove_outbound(TunnelId(1), Spi(0x1100));
+        assert_eq!(sent(&tables, 2)[..2], [0x1000, 0x1200]);
+        tables.remove_outbound(TunnelId(1), Spi(0x1000));
+        assert_eq!(sent(&tables, 2)[..2], [0x1200, 0x1200]);
     }
 
     #[test]

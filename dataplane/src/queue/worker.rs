@@ -9,7 +9,7 @@ use super::{Queue, affinity};
 use crate::api::TunnelId;
 use crate::control::Shared;
 use crate::io::poll::{Events, Poll, Waker};
-use crate::io::tun::{TunPort, TunQueue};
+use crate::io::tun::{Spread, Steering, TunPort, TunQueue};
 use crate::io::wire::WirePort;
 
 /// What control asks of a worker.
@@ -18,6 +18,8 @@ pub(super) enum Order {
     Open(TunnelId, TunQueue),
     /// Close the queue of a tunnel's interface, then say so.
     Close(TunnelId, SyncSender<()>),
+    /// Have the kernel spread the packets of a tunnel so.
+    Steer(TunnelId, Steering, Spread),
     /// Close everything and return.
     Stop,
 }
@@ -131,6 +133,10 @@ impl Worker {
                     self.queue.tun.remove(tunnel);
                     // Nobody may be waiting any more.
                     let _ = done.try_send(());
+                }
+                // It was refused at the opening, too, and said so.
+                Ok(Order::Steer(tunnel, steering, spread)) => {
+                    let _ = self.queue.tun.steer(tunnel, &steering, spread);
                 }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::aead::Transform;
 use super::{BadKeys, Selectors, Sequence, SequenceBlock, UsageCounter};
-use crate::api::{OutboundSpec, Spi, TunnelId};
+use crate::api::{Lane, OutboundSpec, Path, Spi, TunnelId};
 use crate::buffer::Packet;
 use crate::discard::Discard;
 use crate::esp::layout::{Layout, TRAILER};
@@ -24,6 +24,8 @@ pub struct OutboundSa {
     transform: Transform,
     sequence: Sequence,
     usage: UsageCounter,
+    lane: Lane,
+    made_for: Path,
 }
 
 impl OutboundSa {
@@ -42,6 +44,8 @@ impl OutboundSa {
             transform: Transform::new(spec.suite, &spec.keys)?,
             sequence: Sequence::new(spec.esn),
             usage: UsageCounter::default(),
+            lane: spec.lane,
+            made_for: spec.path,
         })
     }
 
@@ -99,6 +103,17 @@ impl OutboundSa {
     /// Its place in the SPD.
     pub fn order(&self) -> u32 {
         self.order
+    }
+
+    /// The resource that it is for (RFC 9611).
+    pub fn resource(&self) -> Option<u32> {
+        self.lane.resource
+    }
+
+    /// Whether each queue has a port of its own for it on this path. Of another path than the one it was made for nothing is
+    /// known.
+    pub fn own_port(&self, path: &Path) -> bool {
+        self.lane.own_port && *path == self.made_for
     }
 
     /// Lengths of its ESP packets.

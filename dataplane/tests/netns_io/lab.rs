@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use xvpn_dataplane::Offloads;
 use xvpn_dataplane::{
-    Command, Config, Control, Encapsulation, InboundSpec, Keys, OutboundSpec, Path, Selector, Spi, Started,
-    Suite, TunnelId, TunnelSpec,
+    Command, Config, Control, Encapsulation, InboundSpec, Keys, Lane, OutboundSpec, Path, Selector, Spi,
+    Started, Steering, Suite, TunnelId, TunnelSpec,
 };
 
 use crate::netns::{self, TUN_DEVICE};
@@ -64,6 +64,11 @@ pub(crate) fn start(udp: SocketAddr, raw_esp: bool) -> std::io::Result<Started> 
 }
 
 fn start_with(udp: SocketAddr, raw_esp: bool, offloads: Offloads) -> std::io::Result<Started> {
+    // Root of a user namespace only may be refused.
+    let steering = Steering::load(2);
+    let steering = steering
+        .inspect_err(|error| println!("  no steering of flows: bpf: {error}"))
+        .ok();
     Control::start(&Config {
         queues: 2,
         udp: vec![udp],
@@ -71,6 +76,8 @@ fn start_with(udp: SocketAddr, raw_esp: bool, offloads: Offloads) -> std::io::Re
         socket_buffer: 1 << 20,
         tun_device: PathBuf::from(TUN_DEVICE),
         offloads,
+        own_ports: true,
+        steering,
     })
 }
 
@@ -98,7 +105,7 @@ impl Side {
             suite: Suite::AesGcm256,
             keys: keys(receiving),
             esn: true,
-            replay_window: 1024,
+            replay_window: 8192,
             local: everything(),
             remote: everything(),
         })));
@@ -116,6 +123,10 @@ impl Side {
                 local: self.udp,
                 remote: peer.udp,
                 encapsulation,
+            },
+            lane: Lane {
+                spread: true,
+                ..Lane::default()
             },
         })));
     }
@@ -140,13 +151,24 @@ pub(crate) fn pair_with(
     encapsulation: Encapsulation,
     offloads: [Offloads; 2],
 ) -> (Side, Side) {
+    pair_of(alice, bob, encapsulation, offloads, (0x1000, 0x2001))
+}
+
+/// The same, with these SPIs: to Bob and to Alice.
+pub(crate) fn pair_of(
+    alice: &str,
+    bob: &str,
+    encapsulation: Encapsulation,
+    offloads: [Offloads; 2],
+    (to_bob, to_alice): (u32, u32),
+) -> (Side, Side) {
     let raw = encapsulation == Encapsulation::None;
     let alice = Side::new(&format!("{}:4500", bracket(alice)), ALICE, raw, offloads[0]);
     // On IPv6 loopback there is one address only; the port tells the two apart.
     let port = if bob.contains(':') { 4501 } else { 4500 };
     let bob = Side::new(&format!("{}:{port}", bracket(bob)), BOB, raw, offloads[1]);
-    alice.install(&bob, 0x1000, 0x2001, encapsulation);
-    bob.install(&alice, 0x2001, 0x1000, encapsulation);
+    alice.install(&bob, to_bob, to_alice, encapsulation);
+    bob.install(&alice, to_alice, to_bob, encapsulation);
     (alice, bob)
 }
 

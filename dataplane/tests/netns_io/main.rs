@@ -8,7 +8,9 @@
 
 mod gateways;
 mod lab;
+mod lanes;
 mod netns;
+mod order;
 mod sockets;
 mod tun;
 
@@ -75,7 +77,14 @@ fn chosen(arguments: &[String], exact: bool) -> Vec<Test> {
                 }
             })
     };
-    let all = [tun::TESTS, sockets::TESTS, gateways::TESTS].concat();
+    let all = [
+        tun::TESTS,
+        sockets::TESTS,
+        gateways::TESTS,
+        order::TESTS,
+        lanes::TESTS,
+    ]
+    .concat();
     all.into_iter().filter(|test| wanted(test.0)).collect()
 }
 

@@ -61,6 +61,7 @@ impl Gateway {
         let inbound = InboundSpec { tunnel, spi: SPI, suite, keys: keys(suite), esn, replay_window: 1024, local: any(), remote: any() };
         let outbound = OutboundSpec {
             tunnel, spi: SPI, inbound_spi: SPI, suite, keys: keys(suite), esn, local: any(), remote: any(), order: 0, path: path(),
+            lane: Lane::default(),
         };
         tables.install_inbound(Arc::new(InboundSa::new(&inbound).expect("keys")));
         assert!(tables.install_outbound(Arc::new(OutboundSa::new(&outbound).expect("keys")), path()), "the tunnel is open");

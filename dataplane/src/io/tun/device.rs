@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::vnet::{self, VnetHeader};
+use super::{Spread, Steering};
 use crate::io::sys::{self, check, check_len, retry};
 
 /// One queue of a TUN interface: a descriptor of its own.
@@ -169,6 +170,11 @@ impl TunQueue {
             self.segments = offload(&self.fd)?;
         }
         Ok(())
+    }
+
+    /// From now on the interface gives its packets to these of its queues, and a flow to one.
+    pub fn steer(&self, steering: &Steering, spread: Spread) -> io::Result<()> {
+        steering.attach(self.fd.as_fd(), spread)
     }
 
     /// Whether super-packets may be written.
@@ -380,6 +386,12 @@ const IFF_TUN_EXCL: u16 = 0x8000;
 #[allow(clippy::cast_possible_truncation)] // musl's Ioctl is an int; the numbers fit 31 bits.
 const fn iow(number: u64, size: usize) -> libc::Ioctl {
     ((1u64 << 30) | ((size as u64) << 16) | ((b'T' as u64) << 8) | number) as libc::Ioctl
+}
+
+/// `_IOR('T', number, size)`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // As above, but for the sign of musl's int.
+pub(super) const fn ior(number: u64, size: usize) -> libc::Ioctl {
+    ((2u64 << 30) | ((size as u64) << 16) | ((b'T' as u64) << 8) | number) as libc::Ioctl
 }
 
 #[cfg(test)]

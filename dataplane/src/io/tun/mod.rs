@@ -6,10 +6,12 @@ pub mod device;
 pub mod door;
 pub mod port;
 mod split;
+mod steer;
 pub mod vnet;
 
 pub use device::{OpenTun, TunError, TunQueue};
 pub use port::TunPort;
+pub use steer::{Spread, Steering};
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::TunQueue;
 use super::coalesce::Run;
 use super::split::Splitter;
+use super::{Spread, Steering, TunQueue};
 use crate::api::{Offload, TunnelId};
 use crate::buffer::{Batch, Packet, Pool};
 use crate::io::fault::Fault;
@@ -49,6 +49,14 @@ impl TunPort {
     /// What to wait for to read from a tunnel's interface.
     pub fn descriptor(&self, tunnel: TunnelId) -> Option<BorrowedFd<'_>> {
         self.interfaces.get(&tunnel).map(AsFd::as_fd)
+    }
+
+    /// Has the kernel spread the packets of a tunnel so. Unknown: no effect. An error leaves it as it was.
+    pub fn steer(&self, tunnel: TunnelId, steering: &Steering, spread: Spread) -> io::Result<()> {
+        match self.interfaces.get(&tunnel) {
+            Some(queue) => queue.steer(steering, spread),
+            None => Ok(()),
+        }
     }
 
     /// Something can be read from this tunnel's interface.

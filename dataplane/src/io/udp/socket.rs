@@ -60,6 +60,22 @@ impl UdpSocket {
         }
     }
 
+    /// A socket to send from only, on a port of its own: what is sent to it is dropped by the kernel.
+    pub fn sender(address: IpAddr, buffer: usize) -> io::Result<Self> {
+        let fd = sys::socket(sys::domain(address), libc::SOCK_DGRAM, 0)?;
+        separate_families(fd.as_fd(), address)?;
+        prepare(fd.as_fd(), address, buffer)?;
+        set_fragmentation(fd.as_fd(), address, false)?;
+        steer::nothing(fd.as_fd())?;
+        sys::bind(fd.as_fd(), SocketAddr::new(address, 0))?;
+        let bound = sys::local_address(fd.as_fd())?;
+        Ok(Self {
+            fd,
+            bound,
+            exchange: Exchange::new(BATCH),
+        })
+    }
+
     /// The address it is bound to.
     pub fn bound(&self) -> SocketAddr {
         self.bound

@@ -25,6 +25,11 @@ pub(super) fn by_spi(fd: BorrowedFd<'_>, sockets: u32) -> io::Result<()> {
     bpf::attach(fd, libc::SO_ATTACH_REUSEPORT_CBPF, &program(sockets))
 }
 
+/// Has the kernel drop whatever arrives at a socket.
+pub(super) fn nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
+    bpf::attach(fd, libc::SO_ATTACH_FILTER, &[statement(BPF_RET | BPF_K, 0)])
+}
+
 /// The kernel runs it on the payload of UDP. What it returns is the number of a socket of the group.
 fn program(sockets: u32) -> [libc::sock_filter; 3] {
     [
