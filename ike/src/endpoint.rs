@@ -63,6 +63,11 @@ impl Endpoint {
         }
     }
 
+    /// The dataplane has so many queues, and queue `SPI % queues` receives ESP: SPIs are chosen with that in mind.
+    pub fn set_queues(&mut self, queues: u32) {
+        self.spis.set_queues(queues);
+    }
+
     /// Takes one input. Never fails: bad input becomes an event.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {

@@ -82,7 +82,7 @@ impl Bridge {
         offload: Offload,
         udp: Vec<SocketAddr>,
         ports: Ports,
-        steering: Option<Steering>,
+        (own_ports, steering): (bool, Option<Steering>),
     ) -> io::Result<(Self, Upward)> {
         let Offload { tun, gso, gro } = offload;
         let started = dp::Control::start(&dp::Config {
@@ -92,7 +92,7 @@ impl Bridge {
             socket_buffer: SOCKET_BUFFER,
             tun_device: TUN_DEVICE.into(),
             offloads: dp::Offloads { tun, gso, gro },
-            own_ports: false,
+            own_ports,
             steering,
         })?;
         let dp::Started {
@@ -299,7 +299,8 @@ fn outbound(sa: ike::InstallOutbound, path: dp::Path) -> Result<dp::OutboundSpec
         path,
         lane: dp::Lane {
             resource: sa.resource,
-            ..dp::Lane::default()
+            own_port: sa.any_port,
+            spread: sa.xvpn,
         },
     })
 }

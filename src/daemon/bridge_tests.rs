@@ -110,6 +110,8 @@ fn an_outbound_sa_crosses_with_every_field() {
         },
         resource: None,
         child: ChildId(5),
+        xvpn: true,
+        any_port: false,
     };
     let path = direct(sa.path, encapsulation(sa.encapsulation), &PORTS);
     let spec = outbound(sa, path).unwrap();

@@ -214,7 +214,8 @@ async fn stand_up(
         crash_secret,
         ..EndpointConfig::default()
     };
-    let endpoint = Endpoint::new(endpoint_config, Box::new(random));
+    let mut endpoint = Endpoint::new(endpoint_config, Box::new(random));
+    endpoint.set_queues(u32::try_from(queues(config)).unwrap_or(u32::MAX));
     let (ask_sender, asks) = mpsc::channel(ASKS_KEPT);
     let (network_sender, network) = mpsc::channel(1);
     netlink
@@ -278,8 +279,10 @@ fn open_sockets(config: &Config, steering: Option<Steering>) -> Result<(Bridge, 
         .iter()
         .map(|address| SocketAddr::new(*address, ports.nat_t))
         .collect();
-    let (bridge, upward) =
-        Bridge::start(queues(config), gateway.offload, udp, ports, steering).map_err(DaemonError::Bind)?;
+    let mut children = config.tunnels.iter().flat_map(|tunnel| &tunnel.children);
+    let own_ports = children.any(|child| child.resources > 0);
+    let (bridge, upward) = Bridge::start(queues(config), gateway.offload, udp, ports, (own_ports, steering))
+        .map_err(DaemonError::Bind)?;
     let listen = gateway.listen.iter();
     let wanted = tcp::Wanted {
         listen: gateway.tcp_port.map_or_else(Vec::new, |port| {

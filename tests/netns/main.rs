@@ -9,6 +9,7 @@ mod demo;
 mod flood;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod lanes;
 mod life;
 mod mobility;
 mod overlap;
@@ -31,7 +32,11 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 44] = [
+    let tests: [(&str, Test); 45] = [
+        (
+            "two_queues_have_an_sa_and_a_port_each",
+            lanes::two_queues_have_an_sa_and_a_port_each,
+        ),
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",

@@ -45,7 +45,7 @@ pub(crate) fn request(
     detours: u8,
 ) -> Result<(), Failure> {
     let proposals = established.config.child(wish.id).esp_proposals.to_vec();
-    let (begun, child) = Begun::offer(cx, proposals, wish, method)?;
+    let (begun, child) = Begun::offer(cx, established, None, proposals, wish, method)?;
     let message = CreateChildRequest::Child { rekeyed: None, child };
     let sent = Sent {
         begun,

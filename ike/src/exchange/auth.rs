@@ -166,7 +166,7 @@ pub(crate) fn request(
     }
     ike.local_means = Some(proof.means);
     let childless = config.childless.wants() && ike.features.childless;
-    let child_spi = (!childless).then(|| cx.spis.allocate_esp(cx.random));
+    let child_spi = (!childless).then(|| cx.spis.allocate_esp(cx.random, None));
     // RFC 5723 4.3.3: there are no certificates.
     let full = past.is_none();
     let asked = full.then_some(&*config);
@@ -462,6 +462,8 @@ impl Sent {
             local,
             remote,
             encapsulation: self.ike.encapsulation,
+            xvpn: self.ike.features.xvpn,
+            any_port: false,
         };
         first_child_sa(cx, &self.ike, &self.config, agreement)
     }

@@ -440,7 +440,7 @@ impl Awaited {
             Ok(None) => return (Ok(None), ChildAnswer::Absent),
             Err(cause) => return refuse(cause),
         };
-        let inbound_spi = cx.spis.allocate_esp(cx.random);
+        let inbound_spi = cx.spis.allocate_esp(cx.random, None);
         let answer = ChildOffer {
             sa: offer::esp_answer(&narrowed.chosen, inbound_spi),
             tsi: to_payload(&narrowed.remote),

@@ -30,6 +30,7 @@ pub(crate) mod informational;
 pub(crate) mod init;
 pub(crate) mod init_answer;
 pub(crate) mod intermediate;
+mod lane;
 pub(crate) mod liveness;
 pub(crate) mod mobike;
 pub(crate) mod narrowed;

@@ -1,7 +1,6 @@
 //! What both sides want of a CHILD SA that the peer asks for: which of ours it is, its suite and its traffic selectors
 //! (RFC 7296 2.7, 2.9).
 
-use super::new_child::resource_info;
 use crate::api::Spi;
 use crate::config::{ChildId, ChildPolicy, ConnectionConfig};
 use crate::error::{Cause, Negotiated, Side};
@@ -119,7 +118,7 @@ impl Narrowed {
     /// What the answer says besides.
     pub(crate) fn notifies(&self) -> Vec<Notify> {
         let more = self.more.then(|| Notify::new(NotifyType::ADDITIONAL_TS_POSSIBLE));
-        more.into_iter().chain(self.resource.map(resource_info)).collect()
+        more.into_iter().collect()
     }
 
     /// As an agreement, with our SPI.
@@ -133,6 +132,8 @@ impl Narrowed {
             local: self.local,
             remote: self.remote,
             encapsulation: ike.encapsulation,
+            xvpn: ike.features.xvpn,
+            any_port: false,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Cx;
 use super::init::{NONCE_LEN, key_pair};
+use super::lane;
 use super::narrowed::Narrowed;
 use crate::api::{Role, Spi};
 use crate::config::ChildId;
@@ -50,6 +51,8 @@ impl Begun {
     /// Makes an offer. `method`: the group the peer asked for.
     pub(crate) fn offer(
         cx: &mut Cx<'_>,
+        established: &Established,
+        replaced: Option<Spi>,
         proposals: Vec<EspProposal>,
         wish: Wish,
         method: Option<KeyExchangeMethod>,
@@ -62,7 +65,9 @@ impl Begun {
             Some(method) => Some(key_pair(cx, method)?),
             None => None,
         };
-        let spi = cx.spis.allocate_esp(cx.random);
+        let spi = cx
+            .spis
+            .allocate_esp(cx.random, lane::spi_like(established, wish.resource, replaced));
         let nonce = cx.random_octets(NONCE_LEN);
         let message = NewChild {
             offer: ChildOffer {
@@ -74,7 +79,7 @@ impl Begun {
             },
             nonce: Nonce(nonce.clone()),
             ke: key.as_ref().map(public),
-            other: wish.resource.map(resource_info).into_iter().collect(),
+            other: lane::notify(established, wish.resource).into_iter().collect(),
         };
         let begun = Self {
             spi,
@@ -118,6 +123,8 @@ impl Begun {
             local,
             remote,
             encapsulation: established.ike.encapsulation,
+            xvpn: established.ike.features.xvpn,
+            any_port: lane::any_port(established, &answer.other),
         };
         let unfinished = Unfinished {
             agreement,
@@ -165,7 +172,8 @@ pub(crate) fn agree(
         (Some(method), _) => return Err(invalid_ke(method)),
     };
     let nonce = cx.random_octets(NONCE_LEN);
-    let spi = cx.spis.allocate_esp(cx.random);
+    let like = lane::spi_like(established, narrowed.resource, replaced);
+    let spi = cx.spis.allocate_esp(cx.random, like);
     let offer = ChildOffer {
         sa: offer::esp_answer(&narrowed.chosen, spi),
         tsi: to_payload(&narrowed.remote),
@@ -173,8 +181,15 @@ pub(crate) fn agree(
         transport_mode: false,
         no_tfc_padding: false,
     };
-    let other = narrowed.notifies();
-    let agreement = narrowed.agreement(spi, &established.ike);
+    let other = narrowed
+        .notifies()
+        .into_iter()
+        .chain(lane::notify(established, narrowed.resource))
+        .collect();
+    let agreement = ChildAgreement {
+        any_port: lane::any_port(established, &wanted.other),
+        ..narrowed.agreement(spi, &established.ike)
+    };
     let unfinished = Unfinished {
         agreement,
         nonces: (wanted.nonce.0.clone(), nonce.clone()),
@@ -283,11 +298,6 @@ fn uses(established: &Established, outbound_spi: Spi) -> bool {
         .children
         .values()
         .any(|child| child.outbound_spi() == outbound_spi)
-}
-
-/// SA_RESOURCE_INFO: what we call the resource (RFC 9611 5.1).
-pub(super) fn resource_info(resource: u32) -> Notify {
-    Notify::with_data(NotifyType::SA_RESOURCE_INFO, resource.to_be_bytes().to_vec())
 }
 
 /// The notify that tells the peer of a cause.

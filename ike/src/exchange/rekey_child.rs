@@ -62,7 +62,7 @@ pub(crate) fn request(
         remote: remote.to_vec(),
     };
     let proposals = established.config.child(wish.id).esp_proposals.to_vec();
-    let (begun, child) = Begun::offer(cx, proposals, wish, method)?;
+    let (begun, child) = Begun::offer(cx, established, Some(old), proposals, wish, method)?;
     let message = CreateChildRequest::Child {
         // RFC 7296 1.3.3: the SPI that the sender of the request receives on.
         rekeyed: Some(old.0),

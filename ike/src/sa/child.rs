@@ -32,6 +32,10 @@ pub(crate) struct ChildAgreement {
     pub(crate) remote: Vec<TrafficSelector>,
     /// In UDP or not.
     pub(crate) encapsulation: Encapsulation,
+    /// The peer is an xvpn.
+    pub(crate) xvpn: bool,
+    /// ESP may come to the peer from any UDP port.
+    pub(crate) any_port: bool,
 }
 
 /// A CHILD SA and how much of it the dataplane knows.
@@ -245,6 +249,8 @@ impl ChildSa {
             path,
             resource: agreed.resource,
             child: agreed.id,
+            xvpn: agreed.xvpn,
+            any_port: agreed.any_port,
         }))
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Spis {
     ike: BTreeMap<IkeSpi, Owner>,
     first_messages: BTreeMap<FirstMessage, IkeSpi>,
     esp: BTreeSet<Spi>,
+    /// Queues of the dataplane; 0 is not known, and one.
+    queues: u32,
     /// The last port of a TCP connection of ours, counted from the first that may be taken.
     tcp: Option<u16>,
 }
@@ -91,12 +93,21 @@ impl Spis {
         FIRST_TCP + next
     }
 
-    /// A new inbound SPI for a CHILD SA: unpredictable, unique here, above 255 (RFC 4303 2.1).
-    pub(crate) fn allocate_esp(&mut self, random: &mut dyn Random) -> Spi {
+    /// The dataplane has so many queues.
+    pub(crate) fn set_queues(&mut self, queues: u32) {
+        self.queues = queues;
+    }
+
+    /// A new inbound SPI for a CHILD SA: unpredictable, unique here, above 255 (RFC 4303 2.1). `like`: the same as this modulo the
+    /// number of queues, so that the same queue receives it.
+    pub(crate) fn allocate_esp(&mut self, random: &mut dyn Random, like: Option<u32>) -> Spi {
+        let queues = self.queues.max(1);
         loop {
             let mut octets = [0; 4];
             random.fill(&mut octets);
-            let spi = Spi(u32::from_be_bytes(octets));
+            let drawn = u32::from_be_bytes(octets);
+            let turned = like.and_then(|like| (drawn - drawn % queues).checked_add(like % queues));
+            let spi = Spi(turned.unwrap_or(drawn));
             if spi.0 > 255 && self.esp.insert(spi) {
                 return spi;
             }
@@ -145,8 +156,26 @@ mod tests {
     fn never_gives_out_a_reserved_or_a_used_esp_spi() {
         let mut random = Script(vec![0, 0, 0, 255, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1].into_iter());
         let mut spis = Spis::default();
-        assert_eq!(spis.allocate_esp(&mut random), Spi(256));
-        assert_eq!(spis.allocate_esp(&mut random), Spi(257));
+        assert_eq!(spis.allocate_esp(&mut random, None), Spi(256));
+        assert_eq!(spis.allocate_esp(&mut random, None), Spi(257));
+    }
+
+    #[test]
+    fn gives_out_an_esp_spi_of_the_queue_that_is_asked_for() {
+        let mut random = Script(vec![0xff, 0xff, 0xff, 0xff, 0, 0, 1, 0, 0, 0, 1, 2].into_iter());
+        let mut spis = Spis::default();
+        spis.set_queues(3);
+        assert_eq!(
+            spis.allocate_esp(&mut random, Some(0)),
+            Spi(0xffff_ffff),
+            "3 divides it"
+        );
+        assert_eq!(
+            spis.allocate_esp(&mut random, Some(5)),
+            Spi(257),
+            "as 5 is 2 modulo 3, so is 257"
+        );
+        assert_eq!(spis.allocate_esp(&mut random, Some(1)), Spi(259), "258 was drawn");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use xvpn_ike::api::{Event, Output, Rekey};
-use xvpn_ike::config::{ChildConfig, ConnectionConfig, Lifetime};
+use xvpn_ike::config::{ChildConfig, ConnectionConfig, EncapsulationPolicy, Lifetime};
 use xvpn_ike::error::Cause;
 use xvpn_ike::negotiate::selector::TrafficSelector;
-use xvpn_ike::testing::{Faults, Host, Pair, Who, config};
+use xvpn_ike::testing::{ALICE, EVE, Faults, Host, Nat, Pair, Who, config, ip};
 
 use super::rekey_child::rekey;
 use super::{LATER, SOON, count};
@@ -372,4 +372,87 @@ fn a_peer_with_fewer_resources_says_when_it_is_enough() {
     pair.run_for(Duration::from_secs(100));
     assert!(has(&pair, 3));
     assert_eq!(failed(&pair.alice), []);
+}
+
+/// The SPIs that both sides receive the resources on, modulo the number of queues, in the order of the resources.
+fn queues_of(pair: &Pair, queues: u32) -> [Vec<(Option<u32>, u32)>; 2] {
+    [&pair.alice, &pair.bob].map(|host| {
+        let all = host.inbound.values();
+        let mut queues: Vec<_> = all.map(|sa| (sa.resource, sa.spi.0 % queues)).collect();
+        queues.sort_unstable();
+        queues
+    })
+}
+
+#[test]
+fn a_resource_keeps_its_queue_and_its_ports_through_rekeying() {
+    let forced = |who| ConnectionConfig {
+        encapsulation: EncapsulationPolicy::Force,
+        ..with_resources(who, 3)
+    };
+    let mut pair = Pair::configured(forced(Who::Alice), forced(Who::Bob));
+    for who in [Who::Alice, Who::Bob] {
+        pair.host(who).endpoint.set_queues(3);
+    }
+    pair.up(Who::Alice);
+    pair.run_for(LATER);
+    assert!(has(&pair, 4));
+    let before = queues_of(&pair, 3);
+    for queues in &before {
+        assert_eq!(queues[1..], [(Some(0), 0), (Some(1), 1), (Some(2), 2)]);
+    }
+    let any_ports = |pair: &Pair| {
+        [&pair.alice, &pair.bob].map(|host| {
+            let all = host.outbound.values();
+            all.filter(|sa| sa.any_port).count()
+        })
+    };
+    // Not the first, which IKE_AUTH made.
+    assert_eq!(any_ports(&pair), [3, 3]);
+    for who in [Who::Bob, Who::Alice, Who::Bob] {
+        rekey(&mut pair, who, Rekey::Child);
+        pair.run_for(LATER);
+        assert!(has(&pair, 4));
+        assert_eq!(queues_of(&pair, 3), before);
+        assert_eq!(any_ports(&pair), [3, 3]);
+    }
+}
+
+#[test]
+fn without_ports_of_their_own_all_of_a_peer_in_udp_share_a_queue_and_without_udp_none_has_to() {
+    let mut pair = Pair::configured(with_resources(Who::Alice, 2), with_resources(Who::Bob, 2));
+    pair.alice.endpoint.set_queues(2);
+    pair.up(Who::Alice);
+    pair.run_for(LATER);
+    assert!(has(&pair, 3));
+    assert_eq!(queues_of(&pair, 2)[0][1..], [(Some(0), 0), (Some(1), 1)]);
+    assert!(pair.alice.outbound.values().all(|sa| !sa.any_port && sa.xvpn));
+
+    // A NAT before Alice: Bob may send from 4500 only, and she does so, too, for her NAT's sake.
+    let forced = |who| ConnectionConfig {
+        encapsulation: EncapsulationPolicy::Force,
+        ..with_resources(who, 2)
+    };
+    let bob = ConnectionConfig {
+        remote: format!("{EVE}:500").parse().ok(),
+        ..forced(Who::Bob)
+    };
+    let mut pair = Pair::configured(forced(Who::Alice), bob);
+    pair.net.nat = Some(Nat {
+        inside: ip(ALICE),
+        outside: ip(EVE),
+        port_shift: 0,
+    });
+    pair.alice.endpoint.set_queues(2);
+    pair.up(Who::Alice);
+    pair.run_for(LATER);
+    assert!(has(&pair, 3));
+    for host in [&pair.alice, &pair.bob] {
+        assert!(host.outbound.values().all(|sa| !sa.any_port));
+    }
+    let at_alice = &queues_of(&pair, 2)[0];
+    assert!(
+        at_alice.iter().all(|(_, queue)| *queue == at_alice[0].1),
+        "{at_alice:?}"
+    );
 }

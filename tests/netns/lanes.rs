@@ -1,0 +1,176 @@
+//! CHILD SAs for single queues (RFC 9611): the work of a tunnel on two queues, two SAs and two UDP ports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use xvpn::testbed::wait_until;
+
+use crate::harness::pair::{Pair, Plan, tunnel, with_pair};
+use crate::harness::runner::{Failure, Outcome, check};
+
+/// Several flows both ways leave from two ports with two SPIs; while the SAs are replaced none of their packets is lost or
+/// overtakes another.
+pub fn two_queues_have_an_sa_and_a_port_each() -> Outcome {
+    let mut plan = Plan::new()
+        .without_nat()
+        .both("encapsulation = \"force\"")
+        .both("per_resource = 2");
+    for side in [&mut plan.aws, &mut plan.azure] {
+        side.gateway.push_str("queues = 2\n");
+    }
+    with_pair(&plan, |pair| {
+        pair.establish()?;
+        pair.pings_pass()?;
+        let made = || {
+            [&pair.aws, &pair.azure].iter().all(|gateway| {
+                let resources = tunnel(gateway).map(|tunnel| {
+                    let all = tunnel.children.iter();
+                    all.filter_map(|child| child.resource).collect::<BTreeSet<_>>()
+                });
+                resources.is_ok_and(|resources| resources == BTreeSet::from([0, 1]))
+            })
+        };
+        check(wait_until(Duration::from_secs(20), made), "an SA for each queue")?;
+        let status = pair.aws.xvpn(&["status"])?;
+        let words = String::from_utf8_lossy(&status.stdout).into_owned();
+        check(
+            words.contains("for queue 0") && words.contains("for queue 1"),
+            words,
+        )?;
+
+        let tape = pair.folder.join("lanes.pcap");
+        pair.wire.record(&tape)?;
+        flows_during(pair, || {
+            for gateway in [&pair.aws, &pair.azure, &pair.aws, &pair.azure] {
+                thread::sleep(Duration::from_millis(400));
+                let output = gateway.xvpn(&["rekey"])?;
+                check(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
+            }
+            thread::sleep(Duration::from_millis(400));
+            Ok(())
+        })?;
+        check(
+            wait_until(Duration::from_secs(20), made),
+            "an SA for each queue in the end",
+        )?;
+        let seen = ports_of(&tape)?;
+        for cloud in [pair.clouds.aws.public4, pair.clouds.azure.public4] {
+            let ports: Vec<&BTreeSet<u32>> = seen
+                .iter()
+                .filter(|((from, port), _)| *from == cloud && *port != 4500)
+                .map(|(_, spis)| spis)
+                .collect();
+            check(ports.len() == 2, format!("ports of {cloud}: {seen:x?}"))?;
+            check(
+                ports[0].is_disjoint(ports[1]),
+                format!("one SPI from two ports: {seen:x?}"),
+            )?;
+        }
+        pair.pings_pass()
+    })
+}
+
+/// Flows both ways until `act` is done. All packets arrive, each flow's in order.
+fn flows_during(pair: &Pair<'_>, act: impl FnOnce() -> Outcome) -> Outcome {
+    let mut flows = Vec::new();
+    for (from, to) in pair.directions() {
+        for port in 7100..7100 + FLOWS {
+            let address = SocketAddr::new(to.host_address(false), port);
+            let receiver = to.host.run(|| UdpSocket::bind(address))??;
+            let sender = from.host.run(|| UdpSocket::bind("0.0.0.0:0"))??;
+            receiver.set_read_timeout(Some(Duration::from_secs(2)))?;
+            flows.push((sender, receiver, address));
+        }
+    }
+    let over = AtomicBool::new(false);
+    let (over, flows) = (&over, &flows);
+    let counts = thread::scope(|scope| {
+        let receiving: Vec<_> = flows
+            .iter()
+            .map(|(_, receiver, _)| scope.spawn(|| in_order(receiver)))
+            .collect();
+        let sending = scope.spawn(move || {
+            let mut sent = 0_u64;
+            while !over.load(Ordering::Relaxed) {
+                for (sender, _, address) in flows {
+                    // A few in a row, so that some wait for others.
+                    for number in 0..BURST {
+                        let _ = sender.send_to(&(sent * BURST + number).to_be_bytes(), address);
+                    }
+                }
+                sent += 1;
+                thread::sleep(Duration::from_millis(2));
+            }
+            sent * BURST
+        });
+        let acted = act();
+        over.store(true, Ordering::Relaxed);
+        let sent = sending.join().unwrap_or(0);
+        let received: Vec<_> = receiving
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_default())
+            .collect();
+        acted.map(|()| (sent, received))
+    })?;
+    let (sent, received) = counts;
+    let unsteered = [&pair.aws, &pair.azure]
+        .iter()
+        .any(|gateway| gateway.log().contains("may put packets out of order"));
+    for (count, overtaken) in received {
+        check(
+            sent > 300 && count == sent,
+            format!("{count} of {sent} packets of a flow arrived"),
+        )?;
+        check(
+            overtaken == 0 || unsteered,
+            format!("{overtaken} packets of a flow were overtaken"),
+        )?;
+    }
+    Ok(())
+}
+
+/// How many arrived, and how many of them after a later one.
+fn in_order(receiver: &UdpSocket) -> (u64, u64) {
+    let (mut count, mut overtaken, mut highest) = (0, 0, 0);
+    let mut octets = [0; 8];
+    while receiver.recv(&mut octets).is_ok() {
+        let number = u64::from_be_bytes(octets);
+        count += 1;
+        overtaken += u64::from(number < highest);
+        highest = number.max(highest);
+    }
+    (count, overtaken)
+}
+
+/// The SPIs of the ESP that came from each address and port, to port 4500, in a capture of Ethernet.
+fn ports_of(tape: &Path) -> Result<BTreeMap<(Ipv4Addr, u16), BTreeSet<u32>>, Failure> {
+    let tape = fs::read(tape)?;
+    let mut seen: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
+    let mut rest = tape.get(24..).unwrap_or_default();
+    while let Some((header, frames)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+        let Some((frame, more)) = frames.split_at_checked(usize::try_from(length)?) else {
+            break;
+        };
+        rest = more;
+        // IPv4 without options, UDP, to port 4500, not IKE.
+        let Some(packet) = frame.get(14..).filter(|packet| packet.len() > 32) else {
+            continue;
+        };
+        let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+        let spi = u32::from_be_bytes([packet[28], packet[29], packet[30], packet[31]]);
+        if packet[0] == 0x45 && packet[9] == 17 && port(22) == 4500 && spi > 255 {
+            let from = Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]);
+            seen.entry((from, port(20))).or_default().insert(spi);
+        }
+    }
+    Ok(seen)
+}
+
+const FLOWS: u16 = 12;
+const BURST: u64 = 3;
