@@ -1,6 +1,6 @@
 //! `preset`: what the managed gateway of a cloud takes, as defaults of one tunnel. Whatever the operator writes wins.
 //!
-//! One cloud is one file. To add one, add its file and its place in [`ALL`]; the facts and where they are from belong beside the values.
+//! One cloud is one file. To add one, add its file and its place in `ALL`; the facts and where they are from belong beside the values.
 
 mod alibaba;
 mod aws;
