@@ -12,7 +12,7 @@ use harness::strongswan::{Kind, Peer};
 use xvpn::testbed::{Sniffer, TwoClouds};
 
 fn main() -> ExitCode {
-    runner::main("XVPN_REQUIRE_INTEROP", 4, || {
+    runner::main("XVPN_REQUIRE_INTEROP", 8, || {
         let scenarios = scenario::all()?;
         // A guest takes a while to boot: those first.
         let stages = [
