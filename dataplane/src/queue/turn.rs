@@ -32,7 +32,9 @@ pub struct Queue<Tun: Port, Wire: Port> {
     to_tun: Batch,
     pool: Pool,
     stats: Arc<QueueStats>,
-    stopwatch: Stopwatch,
+    /// One for each direction: with one for both, taken in turns, every even sample would be of the same.
+    watch_outbound: Stopwatch,
+    watch_inbound: Stopwatch,
     punt: PuntSender,
 }
 
@@ -49,7 +51,8 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             to_tun: Batch::default(),
             pool: Pool::default(),
             stats,
-            stopwatch: Stopwatch::default(),
+            watch_outbound: Stopwatch::default(),
+            watch_inbound: Stopwatch::default(),
             punt,
         }
     }
@@ -81,13 +84,13 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
     where
         T: Deref<Target: Borrow<Tables>>,
     {
-        self.stopwatch.begin();
+        self.watch_outbound.begin();
         let [before, _] = self.tun.system_calls();
         let count = self.tun.recv(&mut self.received, &mut self.pool)?;
         let [after, _] = self.tun.system_calls();
         let read = load(&self.received);
         self.stats
-            .pass(Stage::TunRead, read, after - before, self.stopwatch.lap());
+            .pass(Stage::TunRead, read, after - before, self.watch_outbound.lap());
         if count == 0 {
             return Ok(0);
         }
@@ -97,7 +100,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         self.outbound
             .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
         self.received.recycle(&mut self.pool);
-        self.stats.pass(Stage::Seal, read, 0, self.stopwatch.lap());
+        self.stats.pass(Stage::Seal, read, 0, self.watch_outbound.lap());
         for tunnel in self.outbound.take_wanted() {
             // Beyond the rate, or with a full ring: the next packet asks again.
             self.punt.push(Punted::Wanted { tunnel });
@@ -108,7 +111,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
             let [_, after] = self.wire.system_calls();
             self.stats
-                .pass(Stage::WireSend, sealed, after - before, self.stopwatch.lap());
+                .pass(Stage::WireSend, sealed, after - before, self.watch_outbound.lap());
             self.count_wire(&sent);
             if let Some(too_big) = sent.too_big {
                 tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
@@ -117,7 +120,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
                 self.punt.push(Punted::Refused(offload));
             }
         }
-        self.send_to_tun();
+        self.send_to_tun(false);
         Ok(count)
     }
 
@@ -125,13 +128,17 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
     where
         T: Deref<Target: Borrow<Tables>>,
     {
-        self.stopwatch.begin();
+        self.watch_inbound.begin();
         let [before, _] = self.wire.system_calls();
         let count = self.wire.recv(&mut self.received, &mut self.pool)?;
         let [after, _] = self.wire.system_calls();
         let received = load(&self.received);
-        self.stats
-            .pass(Stage::WireReceive, received, after - before, self.stopwatch.lap());
+        self.stats.pass(
+            Stage::WireReceive,
+            received,
+            after - before,
+            self.watch_inbound.lap(),
+        );
         if count == 0 {
             return Ok(0);
         }
@@ -153,19 +160,21 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             &mut hand_up,
             &mut self.pool,
         );
-        self.stats.pass(Stage::Open, received, 0, self.stopwatch.lap());
-        self.send_to_tun();
+        self.stats
+            .pass(Stage::Open, received, 0, self.watch_inbound.lap());
+        self.send_to_tun(true);
         Ok(count)
     }
 
-    fn send_to_tun(&mut self) {
+    /// `timed`: as the last stage of an inbound turn. ICMP errors for senders are no stage of an outbound one.
+    fn send_to_tun(&mut self, timed: bool) {
         if !self.to_tun.is_empty() {
             let opened = load(&self.to_tun);
             let [_, before] = self.tun.system_calls();
             let sent = self.tun.send(&mut self.to_tun, &mut self.pool);
             let [_, after] = self.tun.system_calls();
-            self.stats
-                .pass(Stage::TunWrite, opened, after - before, self.stopwatch.lap());
+            let time = if timed { self.watch_inbound.lap() } else { None };
+            self.stats.pass(Stage::TunWrite, opened, after - before, time);
             self.stats.discard_many(Discard::TunRefused, count(sent.lost));
             if let Some(offload) = self.tun.take_refused() {
                 self.punt.push(Punted::Refused(offload));
@@ -385,6 +394,27 @@ mod tests {
         assert_eq!(sent(&tables, 2)[..2], [0x1000, 0x1200]);
         tables.remove_outbound(TunnelId(1), Spi(0x1000));
         assert_eq!(sent(&tables, 2)[..2], [0x1200, 0x1200]);
+    }
+
+    #[test]
+    fn every_stage_is_timed_now_and_then() {
+        let (mut alice, _, alices) = queue();
+        let (mut bob, _, bobs) = queue();
+        let (to_bob, to_alice) = (tables(0x1000, 0x2000), tables(0x2000, 0x1000));
+        for _ in 0..2 * crate::stats::SAMPLE {
+            alice.tun.arriving.push_back(packet(&inner(1)));
+            alice.turn(|| &to_bob).unwrap();
+            bob.wire.arriving.extend(alice.wire.sent.drain(..));
+            bob.turn(|| &to_alice).unwrap();
+        }
+        for (stats, stages) in [
+            (alices, [Stage::TunRead, Stage::Seal, Stage::WireSend]),
+            (bobs, [Stage::WireReceive, Stage::Open, Stage::TunWrite]),
+        ] {
+            for stage in stages {
+                assert_eq!(stats.passed(stage).timed_packets, 2, "{stage:?}");
+            }
+        }
     }
 
     #[test]
