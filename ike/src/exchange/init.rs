@@ -184,18 +184,30 @@ pub(crate) fn request(
     Ok(sent)
 }
 
+/// Whether this is the header of the answer to the first request of an IKE SA, which `exchange` was. It is in the clear: anyone
+/// can have written it.
+pub(crate) fn awaited(
+    header: &Header,
+    exchange: ExchangeType,
+    spi_i: IkeSpi,
+    requests: &Requests,
+) -> Result<(), Ignore> {
+    if header.exchange != exchange {
+        return Err(Ignore::UnexpectedState);
+    }
+    if header.flags.initiator || header.initiator_spi != spi_i {
+        return Err(Ignore::UnknownSpi);
+    }
+    if !header.flags.response || !requests.awaits(header.message_id) {
+        return Err(Ignore::Unasked);
+    }
+    Ok(())
+}
+
 impl Sent {
     /// Looks at a message for our SPI. Changes nothing.
     pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Answer, Ignore> {
-        if header.exchange != ExchangeType::IKE_SA_INIT {
-            return Err(Ignore::UnexpectedState);
-        }
-        if header.flags.initiator || header.initiator_spi != self.spi_i {
-            return Err(Ignore::UnknownSpi);
-        }
-        if !header.flags.response || !self.requests.awaits(header.message_id) {
-            return Err(Ignore::Unasked);
-        }
+        awaited(header, ExchangeType::IKE_SA_INIT, self.spi_i, &self.requests)?;
         let (_, chain) = Chain::parse_message(bytes).map_err(|_| Ignore::Malformed)?;
         match InitResponse::parse(&chain).map_err(|_| Ignore::Malformed)? {
             InitResponse::Cookie(cookie) => self.read_cookie(cookie, None),

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::init::{Attempt, Exchanged, NONCE_LEN};
+use super::init::{Attempt, Exchanged, NONCE_LEN, awaited};
 use super::proof::{Believed, Proof};
 use super::traversal::{detected, encapsulation, float, nat_detection};
 use super::{Cx, extensions};
@@ -182,15 +182,12 @@ pub(crate) fn brief(policy: Retransmission) -> Retransmission {
 impl Sent {
     /// Looks at a message for our SPI. Changes nothing.
     pub(crate) fn read(&self, header: &Header, bytes: &[u8]) -> Result<Answer, Ignore> {
-        if header.exchange != ExchangeType::IKE_SESSION_RESUME {
-            return Err(Ignore::UnexpectedState);
-        }
-        if header.flags.initiator || header.initiator_spi != self.spi_i {
-            return Err(Ignore::UnknownSpi);
-        }
-        if !header.flags.response || !self.requests.awaits(header.message_id) {
-            return Err(Ignore::Unasked);
-        }
+        awaited(
+            header,
+            ExchangeType::IKE_SESSION_RESUME,
+            self.spi_i,
+            &self.requests,
+        )?;
         let (_, chain) = Chain::parse_message(bytes).map_err(|_| Ignore::Malformed)?;
         match ResumeResponse::parse(&chain).map_err(|_| Ignore::Malformed)? {
             // A second copy of what was obeyed already.
