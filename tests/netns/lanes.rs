@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use xvpn::testbed::wait_until;
+use xvpn::testbed::{receive_buffer, set_queue_length, wait_until};
 
+use super::stream::{drops, lost_by_the_kernel, overruns, since};
 use crate::harness::pair::{Pair, Plan, tunnel, with_pair};
 use crate::harness::runner::{Failure, Outcome, check};
 
@@ -43,6 +44,10 @@ pub fn two_queues_have_an_sa_and_a_port_each() -> Outcome {
             words,
         )?;
 
+        // Where other tests run at the same time, a queue thread may have to wait for a CPU.
+        for (gateway, interface) in [(&pair.aws, "xv-azure"), (&pair.azure, "xv-aws")] {
+            gateway.machine.run(|| set_queue_length(interface, 20_000))??;
+        }
         let tape = pair.folder.join("lanes.pcap");
         pair.wire.record(&tape)?;
         flows_during(pair, || {
@@ -84,9 +89,11 @@ fn flows_during(pair: &Pair<'_>, act: impl FnOnce() -> Outcome) -> Outcome {
             let receiver = to.host.run(|| UdpSocket::bind(address))??;
             let sender = from.host.run(|| UdpSocket::bind("0.0.0.0:0"))??;
             receiver.set_read_timeout(Some(Duration::from_secs(2)))?;
+            receive_buffer(&receiver, RECEIVE_BUFFER)?;
             flows.push((sender, receiver, address));
         }
     }
+    let before = drops(pair, true)?;
     let over = AtomicBool::new(false);
     let (over, flows) = (&over, &flows);
     let counts = thread::scope(|scope| {
@@ -95,43 +102,54 @@ fn flows_during(pair: &Pair<'_>, act: impl FnOnce() -> Outcome) -> Outcome {
             .map(|(_, receiver, _)| scope.spawn(|| in_order(receiver)))
             .collect();
         let sending = scope.spawn(move || {
-            let mut sent = 0_u64;
+            let (mut sent, mut refused) = (0_u64, 0_u64);
             while !over.load(Ordering::Relaxed) {
                 for (sender, _, address) in flows {
                     // A few in a row, so that some wait for others.
                     for number in 0..BURST {
-                        let _ = sender.send_to(&(sent * BURST + number).to_be_bytes(), address);
+                        let octets = (sent * BURST + number).to_be_bytes();
+                        refused += u64::from(sender.send_to(&octets, address).is_err());
                     }
                 }
                 sent += 1;
                 thread::sleep(Duration::from_millis(2));
             }
-            sent * BURST
+            (sent * BURST, refused)
         });
         let acted = act();
         over.store(true, Ordering::Relaxed);
-        let sent = sending.join().unwrap_or(0);
+        let sent = sending.join().unwrap_or_default();
         let received: Vec<_> = receiving
             .into_iter()
             .map(|thread| thread.join().unwrap_or_default())
             .collect();
         acted.map(|()| (sent, received))
     })?;
-    let (sent, received) = counts;
+    let ((sent, refused), received) = counts;
+    let dropped = since(&before, &drops(pair, true)?);
+    let mut overrun = 0;
+    for cloud in [&pair.clouds.aws, &pair.clouds.azure] {
+        overrun += overruns(&cloud.host, 7100..7100 + FLOWS)?;
+    }
+    let by_kernel = lost_by_the_kernel(&dropped) + overrun + refused;
+    let total = sent * u64::try_from(received.len())?;
+    let arrived: u64 = received.iter().map(|(count, _)| count).sum();
+    let words = format!(
+        "{arrived} of {total} packets arrived, of each flow {sent} were sent: {received:?}; not taken by the sender's kernel: \
+         {refused}, dropped on the way: {dropped:?}, at its end: {overrun}"
+    );
+    check(sent > 300 && arrived + by_kernel >= total, &words)?;
+    if arrived < total {
+        println!("  THIS MACHINE WAS TOO BUSY: {words}");
+    }
     let unsteered = [&pair.aws, &pair.azure]
         .iter()
         .any(|gateway| gateway.log().contains("may put packets out of order"));
-    for (count, overtaken) in received {
-        check(
-            sent > 300 && count == sent,
-            format!("{count} of {sent} packets of a flow arrived"),
-        )?;
-        check(
-            overtaken == 0 || unsteered,
-            format!("{overtaken} packets of a flow were overtaken"),
-        )?;
-    }
-    Ok(())
+    let overtaken: u64 = received.iter().map(|(_, overtaken)| overtaken).sum();
+    check(
+        overtaken == 0 || unsteered,
+        format!("{overtaken} packets were overtaken within their flow: {received:?}"),
+    )
 }
 
 /// How many arrived, and how many of them after a later one.
@@ -174,3 +192,4 @@ fn ports_of(tape: &Path) -> Result<BTreeMap<(Ipv4Addr, u16), BTreeSet<u32>>, Fai
 
 const FLOWS: u16 = 12;
 const BURST: u64 = 3;
+const RECEIVE_BUFFER: i32 = 8 << 20;

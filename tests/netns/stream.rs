@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,11 +67,7 @@ pub fn streaming<T>(
         tally.sent = sent.load(Ordering::Relaxed);
         tally.took = took;
         // While the socket is still there to be asked.
-        let sockets = to.host.run(|| std::fs::read_to_string(UDP_SOCKETS))??;
-        tally.overrun = socket_drops(&sockets)
-            .filter(|(port, _)| *port == PORT)
-            .map(|(_, count)| count)
-            .sum();
+        tally.overrun = overruns(&to.host, PORT..PORT + 1)?;
         Ok((tally, said?))
     })
 }
@@ -203,10 +200,22 @@ pub fn since(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> B
     grown.collect()
 }
 
+/// How many of those drops were the kernel's, not the gateways'.
+pub fn lost_by_the_kernel(dropped: &BTreeMap<String, u64>) -> u64 {
+    let kernel = dropped.iter().filter(|(name, _)| !name.starts_with(XVPN_DISCARD));
+    kernel.map(|(_, count)| count).sum()
+}
+
+/// Packets that found the buffer of a socket of these ports full.
+pub fn overruns(machine: &Namespace, ports: Range<u16>) -> Result<u64, Failure> {
+    let sockets = machine.run(|| std::fs::read_to_string(UDP_SOCKETS))??;
+    let full = socket_drops(&sockets).filter(|(port, _)| ports.contains(port));
+    Ok(full.map(|(_, count)| count).sum())
+}
+
 /// No packet is missing but what a full queue of this machine's kernel dropped.
 pub fn nothing_lost(tally: &Tally, dropped: &BTreeMap<String, u64>) -> Outcome {
-    let kernel = dropped.iter().filter(|(name, _)| !name.starts_with(XVPN_DISCARD));
-    let kernel: u64 = kernel.map(|(_, count)| count).sum::<u64>() + tally.overrun;
+    let kernel = lost_by_the_kernel(dropped) + tally.overrun;
     println!(
         "  {} packets sent at {} a second, {} lost, {} twice, {} late; dropped on the way: {dropped:?}, at its end: {}",
         tally.sent,
