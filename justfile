@@ -37,6 +37,11 @@ interop-setup:
 bench *ARGS:
     cargo bench --workspace {{ARGS}}
 
+# Instructions per packet and stage (valgrind); --top N names the functions.
+[group('measure')]
+instructions *ARGS:
+    cargo bench -p xvpn-dataplane --bench instructions -- {{ARGS}}
+
 # Time to establish, memory with 1 and 100 tunnels, TCP throughput.
 [group('measure')]
 figures:

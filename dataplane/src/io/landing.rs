@@ -104,6 +104,19 @@ pub(super) fn take_apart(octets: &[u8], meta: &Meta, batch: &mut Batch, pool: &m
 
 /// What a piece becomes, for fuzz targets: no interface for programs.
 pub fn taken_apart(octets: &[u8], segment: Option<u16>) -> Vec<Packet> {
+    let (mut batch, mut pool) = (Batch::default(), Pool::default());
+    take_apart_into(octets, segment, &mut batch, &mut pool, &QueueStats::new());
+    batch.drain().collect()
+}
+
+/// The same into a batch, with packets of a pool, as a queue does it: for benches.
+pub fn take_apart_into(
+    octets: &[u8],
+    segment: Option<u16>,
+    batch: &mut Batch,
+    pool: &mut Pool,
+    stats: &QueueStats,
+) {
     let anywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let meta = Meta {
         local: anywhere,
@@ -114,9 +127,7 @@ pub fn taken_apart(octets: &[u8], segment: Option<u16>) -> Vec<Packet> {
         segment,
         error: None,
     };
-    let (mut batch, mut pool, stats) = (Batch::default(), Pool::default(), QueueStats::new());
-    take_apart(octets, &meta, &mut batch, &mut pool, &stats);
-    batch.drain().collect()
+    take_apart(octets, &meta, batch, pool, stats);
 }
 
 /// Pieces received by one call.

@@ -104,9 +104,22 @@ impl Library {
 
 /// The choices of this process, in the order of [`Algorithm::ALL`]. The first call takes some milliseconds to measure.
 pub fn choices() -> &'static [Choice; 3] {
-    static CHOICES: OnceLock<[Choice; 3]> = OnceLock::new();
     CHOICES.get_or_init(|| Algorithm::ALL.map(choose))
 }
+
+/// This library for everything, without a measurement: for benches that count instructions, where the clock chooses now the one
+/// and now the other. No effect once there are choices.
+#[doc(hidden)]
+pub fn settle(library: Library) {
+    let settled = |algorithm| Choice {
+        algorithm,
+        library,
+        nanoseconds: [0; 2],
+    };
+    CHOICES.get_or_init(|| Algorithm::ALL.map(settled));
+}
+
+static CHOICES: OnceLock<[Choice; 3]> = OnceLock::new();
 
 fn choose(algorithm: Algorithm) -> Choice {
     let nanoseconds = Library::ALL.map(|library| measure(algorithm, library).unwrap_or(u32::MAX));
