@@ -355,7 +355,7 @@ pub struct InstallOutbound {
     /// Its entry of the SPD: of several SAs that take a packet the one of the lowest carries it, and of one entry's the newest
     /// (RFC 4301 4.4.1).
     pub child: ChildId,
-    /// The peer is an xvpn, too, whose replay window takes what several queues seal at once.
+    /// The peer is an xvpn, too.
     pub xvpn: bool,
     /// ESP may come to the peer from any UDP port of ours: it said so, and there is no NAT before either side.
     pub any_port: bool,

@@ -21,7 +21,7 @@ use super::proof::{self, Believed, Proof, Shown};
 use super::resume::Past;
 use super::status::{self, Deferred, Halt, Proven};
 use super::ticket::{self, Granted};
-use super::{Cx, crash, mobike, ppk, redirect, resume};
+use super::{Cx, crash, lane, mobike, ppk, redirect, resume};
 use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
@@ -166,7 +166,7 @@ pub(crate) fn request(
     }
     ike.local_means = Some(proof.means);
     let childless = config.childless.wants() && ike.features.childless;
-    let child_spi = (!childless).then(|| cx.spis.allocate_esp(cx.random, None));
+    let child_spi = (!childless).then(|| cx.spis.allocate_esp(cx.random, lane::first(config.id)));
     // RFC 5723 4.3.3: there are no certificates.
     let full = past.is_none();
     let asked = full.then_some(&*config);

@@ -11,7 +11,7 @@ use super::proof::{Believed, Proof, Shown};
 use super::resume_answer::Presented;
 use super::status::{Deferred, Halt, Proven};
 use super::ticket::{self, Granted};
-use super::{Cx, crash, mobike, ppk, proof, redirect, resume, status};
+use super::{Cx, crash, lane, mobike, ppk, proof, redirect, resume, status};
 use crate::api::{Encapsulation, PORT_IKE, Path};
 use crate::auth::identity::Identity;
 use crate::auth::psk::Generation;
@@ -440,7 +440,7 @@ impl Awaited {
             Ok(None) => return (Ok(None), ChildAnswer::Absent),
             Err(cause) => return refuse(cause),
         };
-        let inbound_spi = cx.spis.allocate_esp(cx.random, None);
+        let inbound_spi = cx.spis.allocate_esp(cx.random, lane::first(config.id));
         let answer = ChildOffer {
             sa: offer::esp_answer(&narrowed.chosen, inbound_spi),
             tsi: to_payload(&narrowed.remote),

@@ -8,6 +8,7 @@
 //! A peer that is not an xvpn might take another port for that of a NAT that has changed (RFC 7296 2.23), and send there.
 
 use crate::api::{Encapsulation, Spi};
+use crate::config::ConnectionId;
 use crate::state::Established;
 use crate::wire::payload::{Notify, NotifyType};
 
@@ -28,26 +29,31 @@ pub(super) fn any_port(established: &Established, notifies: &[Notify]) -> bool {
     takes_any_port(established) && notifies.iter().any(says)
 }
 
+/// The queue that shall receive the first CHILD SA of a connection is that of this number.
+///
+/// The dataplane sends for a tunnel whose flows it does not spread on the queue of the connection's own number, so receiving is the
+/// next one's: with one SA and two queues, each has one direction.
+pub(super) fn first(connection: ConnectionId) -> u32 {
+    connection.0.wrapping_add(1)
+}
+
 /// The queue that shall receive a new CHILD SA is that of this number.
 ///
 /// What replaces another takes its queue, so that no packet on the new one overtakes one on the old. A resource has its own queue
 /// where its packets can be told from others before they are opened: by a UDP port of their own, or by IP protocol 50. All others
 /// of a peer share a queue, because the kernel may join their datagrams to one piece.
-pub(super) fn spi_like(
-    established: &Established,
-    resource: Option<u32>,
-    replaced: Option<Spi>,
-) -> Option<u32> {
+pub(super) fn spi_like(established: &Established, resource: Option<u32>, replaced: Option<Spi>) -> u32 {
     if let Some(old) = replaced {
-        return Some(old.0);
+        return old.0;
     }
     let apart = match established.ike.encapsulation {
         Encapsulation::Udp => takes_any_port(established),
         Encapsulation::None => true,
         Encapsulation::Tcp => false,
     };
-    let first = || established.children.keys().next().map(|spi| spi.0);
-    resource.filter(|_| apart).or_else(first)
+    let others = || established.children.keys().next().map(|spi| spi.0);
+    let own = resource.filter(|_| apart).or_else(others);
+    own.unwrap_or_else(|| first(established.config.id))
 }
 
 /// Whether the peer's ESP reaches us from whatever port.

@@ -98,15 +98,15 @@ impl Spis {
         self.queues = queues;
     }
 
-    /// A new inbound SPI for a CHILD SA: unpredictable, unique here, above 255 (RFC 4303 2.1). `like`: the same as this modulo the
-    /// number of queues, so that the same queue receives it.
-    pub(crate) fn allocate_esp(&mut self, random: &mut dyn Random, like: Option<u32>) -> Spi {
+    /// A new inbound SPI for a CHILD SA: unpredictable, unique here, above 255 (RFC 4303 2.1), and the same as
+    /// `like` modulo the number of queues, which says which of them receives it.
+    pub(crate) fn allocate_esp(&mut self, random: &mut dyn Random, like: u32) -> Spi {
         let queues = self.queues.max(1);
         loop {
             let mut octets = [0; 4];
             random.fill(&mut octets);
             let drawn = u32::from_be_bytes(octets);
-            let turned = like.and_then(|like| (drawn - drawn % queues).checked_add(like % queues));
+            let turned = (drawn - drawn % queues).checked_add(like % queues);
             let spi = Spi(turned.unwrap_or(drawn));
             if spi.0 > 255 && self.esp.insert(spi) {
                 return spi;
@@ -156,8 +156,8 @@ mod tests {
     fn never_gives_out_a_reserved_or_a_used_esp_spi() {
         let mut random = Script(vec![0, 0, 0, 255, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1].into_iter());
         let mut spis = Spis::default();
-        assert_eq!(spis.allocate_esp(&mut random, None), Spi(256));
-        assert_eq!(spis.allocate_esp(&mut random, None), Spi(257));
+        assert_eq!(spis.allocate_esp(&mut random, 0), Spi(256));
+        assert_eq!(spis.allocate_esp(&mut random, 0), Spi(257));
     }
 
     #[test]
@@ -166,16 +166,16 @@ mod tests {
         let mut spis = Spis::default();
         spis.set_queues(3);
         assert_eq!(
-            spis.allocate_esp(&mut random, Some(0)),
+            spis.allocate_esp(&mut random, 0),
             Spi(0xffff_ffff),
             "3 divides it"
         );
         assert_eq!(
-            spis.allocate_esp(&mut random, Some(5)),
+            spis.allocate_esp(&mut random, 5),
             Spi(257),
             "as 5 is 2 modulo 3, so is 257"
         );
-        assert_eq!(spis.allocate_esp(&mut random, Some(1)), Spi(259), "258 was drawn");
+        assert_eq!(spis.allocate_esp(&mut random, 1), Spi(259), "258 was drawn");
     }
 
     #[test]
