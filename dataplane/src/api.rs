@@ -191,8 +191,11 @@ pub struct Lane {
     /// Each queue sends on it from a UDP port of its own ([`Config::own_ports`]), as long as it takes the path it was made for:
     /// the peer receives ESP from any port, and nothing on the way minds.
     pub own_port: bool,
-    /// The peer's replay window is wide enough for what several queues seal at once: its tunnel's flows are spread over all.
+    /// Its tunnel's flows are spread over all queues, not kept on one.
     pub spread: bool,
+    /// The peer's replay window in packets, as far as known. When several queues send on the SA, no packet leaves half as late.
+    /// 0: in order.
+    pub window: u32,
 }
 
 /// A change of the tables. Performed in the order given; it is visible to the next batch of every queue.

@@ -165,7 +165,7 @@ impl Shared {
             },
             Command::InstallOutbound(spec) => {
                 let mut installed = false;
-                if let Ok(sa) = OutboundSa::new(&spec) {
+                if let Ok(sa) = OutboundSa::new(&spec).map(|sa| sa.shared_by(self.queues())) {
                     self.change(changing, |tables| {
                         installed = tables.install_outbound(Arc::new(sa), spec.path);
                     });

@@ -6,7 +6,7 @@ use xvpn_ike::config::{EncapsulationPolicy, TransportPolicy};
 use xvpn_ike::negotiate::proposal::{self, EspProposal, IkeProposal};
 
 use super::proposals::PostQuantum;
-use super::{Offload, Start};
+use super::{Offload, Spread, Start};
 
 /// Where the configuration is. `conf.d/*.toml` beside it is read too.
 pub const CONFIG_FILE: &str = "/etc/xvpn/xvpn.toml";
@@ -74,7 +74,7 @@ pub const LIVENESS: Duration = Duration::from_secs(30);
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// `child_lifetime`.
 pub const CHILD_LIFETIME: Duration = Duration::from_secs(3600);
-/// `per_resource`: the dataplane does not use SAs for single queues yet.
+/// `per_resource`: AWS and others have one SA for each tunnel.
 pub const PER_RESOURCE: u32 = 0;
 /// `rekey_probe`.
 pub const REKEY_PROBE: bool = false;
@@ -85,6 +85,14 @@ pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// `replay_window` in packets: a queue of the peer's that waits for a CPU between taking its sequence numbers and sending may be
 /// overtaken by others for some milliseconds, at hundreds of packets each. RFC 4303 3.4.3 asks for 64.
 pub const REPLAY_WINDOW: u32 = 4096;
+/// `spread`.
+pub const SPREAD: Spread = Spread::Auto;
+/// What a peer's replay window is taken for of which nothing is known: the least that RFC 4303 3.4.3 allows, and what strongSwan and
+/// the kernel have by default.
+pub const LEAST_REPLAY_WINDOW: u32 = 32;
+/// With `spread = "auto"` the flows are spread from this window on: half of it is four batches, so that queues need not wait
+/// for each other's.
+pub const SPREAD_FROM: u32 = 512;
 /// `esn`.
 pub const ESN: bool = true;
 /// `path_mtu`.

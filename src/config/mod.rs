@@ -156,6 +156,10 @@ pub struct TunnelConfig {
     pub retry: (Duration, Duration),
     /// Anti-replay window in packets, a multiple of 64 from 64 to 65536.
     pub replay_window: u32,
+    /// The peer's replay window in packets. `None`: not known, unless the peer is an xvpn.
+    pub peer_replay_window: Option<u32>,
+    /// Whether its flows are spread over all queues.
+    pub spread: Spread,
     /// The MTU of the outer path.
     pub path_mtu: u16,
     /// The largest IP packet that an IKE message makes before it travels in fragments (RFC 7383).
@@ -183,6 +187,17 @@ impl TunnelConfig {
     pub fn child_names(&self) -> impl Iterator<Item = &str> {
         self.children.iter().map(|child| child.name.as_str())
     }
+}
+
+/// Whether the flows of a tunnel that share one SA are spread over all queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// If the peer's replay window is wide enough.
+    Auto,
+    /// Always.
+    On,
+    /// Never: all on one queue.
+    Off,
 }
 
 /// One CHILD SA of a tunnel.

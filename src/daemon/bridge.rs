@@ -20,8 +20,8 @@ use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
 use crate::admin::api::{CipherReport, CipherSpeed, QueueReport, StageReport};
-use crate::config::defaults::REPLAY_WINDOW;
-use crate::config::{Offload, TunnelConfig};
+use crate::config::defaults::{LEAST_REPLAY_WINDOW, REPLAY_WINDOW, SPREAD_FROM};
+use crate::config::{Offload, Spread, TunnelConfig};
 
 /// The running dataplane, in the words of `ike`.
 pub struct Bridge {
@@ -33,6 +33,22 @@ pub struct Bridge {
 /// What the dataplane needs to know of a tunnel and `ike` does not say each time.
 struct Known {
     replay_window: u32,
+    peer_replay_window: Option<u32>,
+    spread: Spread,
+}
+
+impl Known {
+    /// The peer's replay window, as far as known, and whether several queues may send to it on one SA.
+    fn lane(&self, xvpn: bool) -> (u32, bool) {
+        let unsaid = if xvpn { REPLAY_WINDOW } else { LEAST_REPLAY_WINDOW };
+        let window = self.peer_replay_window.unwrap_or(unsaid);
+        let spread = match self.spread {
+            Spread::Auto => window >= SPREAD_FROM,
+            Spread::On => true,
+            Spread::Off => false,
+        };
+        (window, spread)
+    }
 }
 
 /// Which library does which cipher of ESP.
@@ -126,6 +142,8 @@ impl Bridge {
         }
         let known = Known {
             replay_window: tunnel.replay_window,
+            peer_replay_window: tunnel.peer_replay_window,
+            spread: tunnel.spread,
         };
         self.tunnels.insert(id, known);
         Ok(())
@@ -202,7 +220,9 @@ impl Bridge {
             }
             Effect::InstallOutbound(sa) => {
                 let path = path(sa.path, sa.encapsulation, &self.ports, streams);
-                dp::Command::InstallOutbound(Box::new(outbound(sa, path)?))
+                let known = self.tunnels.get(&sa.connection);
+                let lane = known.map_or((LEAST_REPLAY_WINDOW, false), |known| known.lane(sa.xvpn));
+                dp::Command::InstallOutbound(Box::new(outbound(sa, path, lane)?))
             }
             Effect::Remove(ike::Remove {
                 connection,
@@ -284,7 +304,11 @@ fn inbound(sa: ike::InstallInbound, replay_window: u32) -> Result<dp::InboundSpe
     })
 }
 
-fn outbound(sa: ike::InstallOutbound, path: dp::Path) -> Result<dp::OutboundSpec, Unbridgeable> {
+fn outbound(
+    sa: ike::InstallOutbound,
+    path: dp::Path,
+    (window, spread): (u32, bool),
+) -> Result<dp::OutboundSpec, Unbridgeable> {
     Ok(dp::OutboundSpec {
         tunnel: tunnel_id(sa.connection),
         spi: dp::Spi(sa.spi.0),
@@ -300,7 +324,8 @@ fn outbound(sa: ike::InstallOutbound, path: dp::Path) -> Result<dp::OutboundSpec
         lane: dp::Lane {
             resource: sa.resource,
             own_port: sa.any_port,
-            spread: sa.xvpn,
+            spread,
+            window,
         },
     })
 }

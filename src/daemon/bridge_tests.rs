@@ -90,6 +90,24 @@ fn every_cipher_and_integrity_algorithm_has_its_counterpart() {
 }
 
 #[test]
+fn flows_are_spread_where_the_peers_window_is_known_to_be_wide_or_the_operator_wants_it() {
+    let lane = |spread, peer_replay_window, xvpn| {
+        Known {
+            replay_window: 4096,
+            peer_replay_window,
+            spread,
+        }
+        .lane(xvpn)
+    };
+    assert_eq!(lane(Spread::Auto, None, false), (32, false));
+    assert_eq!(lane(Spread::Auto, None, true), (4096, true));
+    assert_eq!(lane(Spread::Auto, Some(1024), false), (1024, true));
+    assert_eq!(lane(Spread::Auto, Some(256), true), (256, false));
+    assert_eq!(lane(Spread::On, None, false), (32, true));
+    assert_eq!(lane(Spread::Off, Some(1024), true), (1024, false));
+}
+
+#[test]
 fn an_outbound_sa_crosses_with_every_field() {
     let net = |text: &str| TrafficSelector::from(text.parse::<ipnet::IpNet>().unwrap());
     let sa = ike::InstallOutbound {
@@ -114,7 +132,8 @@ fn an_outbound_sa_crosses_with_every_field() {
         any_port: false,
     };
     let path = direct(sa.path, encapsulation(sa.encapsulation), &PORTS);
-    let spec = outbound(sa, path).unwrap();
+    let spec = outbound(sa, path, (1024, true)).unwrap();
+    assert_eq!((spec.lane.window, spec.lane.spread), (1024, true));
     assert_eq!(
         (spec.tunnel, spec.spi, spec.inbound_spi),
         (dp::TunnelId(3), dp::Spi(0x1111), dp::Spi(0x2222))

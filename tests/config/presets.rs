@@ -74,7 +74,8 @@ fn every_preset_tries_a_rekeying_at_once_and_leaves_the_rest_to_the_operator() {
             cloud,
             "rekey_probe = false\nchild_lifetime = \"10m\"\nike_lifetime = \"3h\"\nliveness = \"off\"\n\
              ike_proposals = [\"aes128-sha256-modp2048\"]\nesp_proposals = [\"aes128-sha256-noesn\"]\n\
-             mobike = true\nesn = true\nmtu = 1300\npath_mtu = 1400\nchild_bytes = \"off\"",
+             mobike = true\nesn = true\nmtu = 1300\npath_mtu = 1400\nchild_bytes = \"off\"\n\
+             peer_replay_window = 64",
         );
         assert_eq!(
             written.preset.as_ref().unwrap().set,

@@ -81,7 +81,7 @@ pub fn two_queues_have_an_sa_and_a_port_each() -> Outcome {
 }
 
 /// Flows both ways until `act` is done. All packets arrive, each flow's in order.
-fn flows_during(pair: &Pair<'_>, act: impl FnOnce() -> Outcome) -> Outcome {
+pub fn flows_during(pair: &Pair<'_>, act: impl FnOnce() -> Outcome) -> Outcome {
     let mut flows = Vec::new();
     for (from, to) in pair.directions() {
         for port in 7100..7100 + FLOWS {

@@ -16,6 +16,7 @@ mod overlap;
 mod packet;
 mod refusal;
 mod rekey;
+mod single;
 mod steady;
 mod stream;
 mod tcp;
@@ -32,7 +33,19 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 45] = [
+    let tests: [(&str, Test); 48] = [
+        (
+            "one_sa_is_sealed_on_two_queues",
+            single::one_sa_is_sealed_on_two_queues,
+        ),
+        (
+            "queues_take_turns_where_the_peers_window_is_short",
+            single::queues_take_turns_where_the_peers_window_is_short,
+        ),
+        (
+            "a_queue_for_each_direction_where_flows_are_not_spread",
+            single::a_queue_for_each_direction_where_flows_are_not_spread,
+        ),
         (
             "two_queues_have_an_sa_and_a_port_each",
             lanes::two_queues_have_an_sa_and_a_port_each,

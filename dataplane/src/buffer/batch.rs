@@ -43,6 +43,11 @@ impl Batch {
         self.packets.pop_front()
     }
 
+    /// Puts one back before the first.
+    pub fn put_back(&mut self, packet: Packet) {
+        self.packets.push_front(packet);
+    }
+
     /// Takes all, first to last.
     pub fn drain(&mut self) -> vec_deque::Drain<'_, Packet> {
         self.packets.drain(..)

@@ -15,6 +15,7 @@ use crate::buffer::{Batch, Packet, Pool};
 use crate::discard::Discard;
 use crate::ip::icmp::{self, Allowance, MIN_IPV6_MTU, Problem};
 use crate::ip::{Header, ecn, fragment, mtu, selector};
+use crate::sa::Departure;
 use crate::stats::QueueStats;
 use crate::tables::Tables;
 use crate::tunnel::{self, Tunnel};
@@ -53,19 +54,22 @@ impl Outbound {
         self.wanted.drain(..)
     }
 
-    /// Takes all of `from_tun` (each packet with `meta.tunnel` set). ESP packets go to `to_wire`, with path, TOS and DF;
+    /// Takes `from_tun` (each packet with `meta.tunnel` set). ESP packets go to `to_wire`, with path, TOS and DF;
     /// ICMP errors for the senders go to `to_tun`; the rest is counted and goes back to the pool.
-    pub fn run(
+    ///
+    /// Where there are several queues it stops before a packet of another SA, because a queue holds the numbers of one at a time:
+    /// the caller waits for the departure, sends, drops it, and calls again while something is left.
+    pub fn run<'a>(
         &mut self,
         now: Instant,
-        tables: &Tables,
+        tables: &'a Tables,
         from_tun: &mut Batch,
         to_wire: &mut Batch,
         to_tun: &mut Batch,
         pool: &mut Pool,
-    ) {
+    ) -> Option<Departure<'a>> {
         let mut current: Option<&tunnel::Outbound> = None;
-        for mut packet in from_tun.drain() {
+        while let Some(mut packet) = from_tun.pop() {
             let found = match prepare(tables, self.place, &mut packet) {
                 Ok(found) => found,
                 Err(refusal) => {
@@ -73,11 +77,16 @@ impl Outbound {
                     continue;
                 }
             };
-            if let Some(before) = current.replace(found.outbound)
+            if let Some(before) = current
                 && !std::ptr::eq(before, found.outbound)
             {
-                self.seal(before, to_wire, pool);
+                if self.place.of > 1 {
+                    from_tun.put_back(packet);
+                    break;
+                }
+                drop(self.seal(before, to_wire, pool));
             }
+            current = Some(found.outbound);
             match found.fit {
                 Fit::Whole => self.run.push(packet),
                 Fit::Cut(mtu) => {
@@ -91,18 +100,22 @@ impl Outbound {
                 }
             }
         }
-        if let Some(outbound) = current {
-            self.seal(outbound, to_wire, pool);
-        }
+        self.seal(current?, to_wire, pool)
     }
 
     /// Stages 5 and 6 for the packets of one SA.
-    fn seal(&mut self, outbound: &tunnel::Outbound, to_wire: &mut Batch, pool: &mut Pool) {
+    fn seal<'a>(
+        &mut self,
+        outbound: &'a tunnel::Outbound,
+        to_wire: &mut Batch,
+        pool: &mut Pool,
+    ) -> Option<Departure<'a>> {
         let sa = &outbound.sa;
         let (mut packets, mut bytes) = (0, 0);
         let own_port = sa.own_port(&outbound.path);
-        let block = sa.reserve(self.run.len() as u64);
-        let mut numbers = block.into_iter().flat_map(|block| block.iter());
+        let queue = usize::try_from(self.place.queue).unwrap_or(usize::MAX);
+        let reserved = sa.reserve_for(queue, self.run.len() as u64).ok();
+        let mut numbers = reserved.iter().flat_map(|(block, _)| block.iter());
         for mut packet in self.run.drain(..) {
             let len = packet.len() as u64;
             let sealed = match numbers.next() {
@@ -124,6 +137,8 @@ impl Outbound {
             }
         }
         sa.usage().add(packets, bytes);
+        drop(numbers);
+        reserved.map(|(_, departure)| departure)
     }
 
     /// Counts, and tells the sender if it is to be told.

@@ -96,32 +96,47 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         }
         let tables = tables();
         let tables: &Tables = (*tables).borrow();
+        // Usually once: a batch is from one tunnel, and most tunnels have one SA.
+        while !self.received.is_empty() {
+            self.seal_and_send(now, tables);
+        }
+        self.send_to_tun(false);
+        Ok(count)
+    }
+
+    /// The packets of one SA, or all if they are of several and there is no other queue.
+    fn seal_and_send(&mut self, now: Instant, tables: &Tables) {
+        let before = load(&self.received);
         let (to_wire, to_tun) = (&mut self.to_wire, &mut self.to_tun);
-        self.outbound
+        let departure = self
+            .outbound
             .run(now, tables, &mut self.received, to_wire, to_tun, &mut self.pool);
-        self.received.recycle(&mut self.pool);
-        self.stats.pass(Stage::Seal, read, 0, self.watch_outbound.lap());
+        let taken = before.less(load(&self.received));
+        self.stats.pass(Stage::Seal, taken, 0, self.watch_outbound.lap());
         for tunnel in self.outbound.take_wanted() {
             // Beyond the rate, or with a full ring: the next packet asks again.
             self.punt.push(Punted::Wanted { tunnel });
         }
-        if !self.to_wire.is_empty() {
-            let sealed = load(&self.to_wire);
-            let [_, before] = self.wire.system_calls();
-            let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
-            let [_, after] = self.wire.system_calls();
-            self.stats
-                .pass(Stage::WireSend, sealed, after - before, self.watch_outbound.lap());
-            self.count_wire(&sent);
-            if let Some(too_big) = sent.too_big {
-                tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
-            }
-            if let Some(offload) = self.wire.take_refused() {
-                self.punt.push(Punted::Refused(offload));
-            }
+        if self.to_wire.is_empty() {
+            return;
         }
-        self.send_to_tun(false);
-        Ok(count)
+        if let Some(departure) = &departure {
+            departure.wait();
+        }
+        let sealed = load(&self.to_wire);
+        let [_, before] = self.wire.system_calls();
+        let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
+        let [_, after] = self.wire.system_calls();
+        drop(departure);
+        self.stats
+            .pass(Stage::WireSend, sealed, after - before, self.watch_outbound.lap());
+        self.count_wire(&sent);
+        if let Some(too_big) = sent.too_big {
+            tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
+        }
+        if let Some(offload) = self.wire.take_refused() {
+            self.punt.push(Punted::Refused(offload));
+        }
     }
 
     fn turn_inbound<T>(&mut self, now: Instant, tables: impl Fn() -> T) -> io::Result<usize>

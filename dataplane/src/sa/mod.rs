@@ -2,6 +2,7 @@
 
 mod aead;
 pub mod backend;
+mod departure;
 mod gcm;
 mod inbound;
 mod legacy;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::api::Selector;
 
+pub use departure::Departure;
 pub use inbound::{InboundSa, Opened};
 pub use outbound::OutboundSa;
 pub use replay::{Refusal, ReplayWindow};

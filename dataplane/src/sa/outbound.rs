@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::aead::Transform;
+use super::departure::{Departure, Departures};
 use super::{BadKeys, Selectors, Sequence, SequenceBlock, UsageCounter};
 use crate::api::{Lane, OutboundSpec, Path, Spi, TunnelId};
 use crate::buffer::Packet;
@@ -23,6 +24,7 @@ pub struct OutboundSa {
     order: u32,
     transform: Transform,
     sequence: Sequence,
+    departures: Departures,
     usage: UsageCounter,
     lane: Lane,
     made_for: Path,
@@ -43,6 +45,7 @@ impl OutboundSa {
             order: spec.order,
             transform: Transform::new(spec.suite, &spec.keys)?,
             sequence: Sequence::new(spec.esn),
+            departures: Departures::new(spec.lane.window, 1),
             usage: UsageCounter::default(),
             lane: spec.lane,
             made_for: spec.path,
@@ -57,7 +60,19 @@ impl OutboundSa {
         })
     }
 
-    /// Reserves `count` sequence numbers for a run of packets, or those that are left.
+    /// The same, shared by so many queues.
+    pub fn shared_by(mut self, queues: usize) -> Self {
+        self.departures = Departures::new(self.lane.window, queues);
+        self
+    }
+
+    /// Reserves `count` sequence numbers for a run of packets of a queue, or those that are left. The packets leave after
+    /// [`Departure::wait`] and before it is dropped; a queue holds one at a time.
+    pub fn reserve_for(&self, queue: usize, count: u64) -> Result<(SequenceBlock, Departure<'_>), Discard> {
+        self.departures.reserve(&self.sequence, queue, count)
+    }
+
+    /// Reserves `count` sequence numbers, or those that are left, where no other queue sends.
     pub fn reserve(&self, count: u64) -> Result<SequenceBlock, Discard> {
         self.sequence.reserve(count)
     }

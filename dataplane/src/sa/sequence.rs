@@ -49,7 +49,8 @@ impl Sequence {
             }
             match self
                 .last
-                .compare_exchange_weak(last, last + granted, Ordering::Relaxed, Ordering::Relaxed)
+                // Who takes later numbers sees what the takers of earlier ones wrote before (`departure.rs`).
+                .compare_exchange_weak(last, last + granted, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) => {
                     return Ok(SequenceBlock {

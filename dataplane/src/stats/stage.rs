@@ -123,6 +123,16 @@ pub struct Load {
     pub octets: u64,
 }
 
+impl Load {
+    /// What is gone when this is left.
+    pub fn less(self, left: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(left.packets),
+            octets: self.octets.saturating_sub(left.octets),
+        }
+    }
+}
+
 /// Takes the time of one turn in so many: two looks at the clock per stage cost more than a stage of one packet may.
 ///
 /// Concurrency: owned by one queue thread.

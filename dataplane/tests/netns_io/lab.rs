@@ -126,6 +126,7 @@ impl Side {
             },
             lane: Lane {
                 spread: true,
+                window: 8192,
                 ..Lane::default()
             },
         })));

@@ -50,6 +50,7 @@ fn has_lanes() {
                 resource: Some(resource),
                 own_port: true,
                 spread: true,
+                window: 4096,
             },
         );
     }

@@ -12,7 +12,7 @@ use super::{Preset, PskRule, impossible};
 ///
 /// AWS replaces a CHILD SA between 540 and 270 s before its 3,600 s are over, at 3,060 s at the earliest: we do so at 80 to 90 % of
 /// 55 minutes, 2,970 s at the latest. With acceleration, AWS even demands that the customer's side does it. An IKE SA lasts 28,800 s
-/// there, of which our 8 h use 90 %. AWS gives up a peer after 30 s of silence, and tunnels without traffic may be taken down.
+/// there, of which our 8 h use 90 %. Its replay window is one of the tunnel options, 64 to 2,048 packets, by default 1,024. AWS gives up a peer after 30 s of silence, and tunnels without traffic may be taken down.
 pub(super) const PRESET: Preset = Preset {
     name: "aws",
     gateway: "AWS Site-to-Site VPN",
@@ -29,10 +29,11 @@ pub(super) const PRESET: Preset = Preset {
         "aes256-aes128-sha256-modp2048-modp1024",
         "aes256-aes128-sha1-modp2048-modp1024",
     ],
-    keys: "child_lifetime = \"55m\"\nike_lifetime = \"8h\"\nliveness = \"10s\"\nmobike = false\npath_mtu = 1500\n",
+    keys: "child_lifetime = \"55m\"\nike_lifetime = \"8h\"\nliveness = \"10s\"\nmobike = false\npath_mtu = 1500\npeer_replay_window = 1024\n",
     notes: &[
         "a connection of AWS is two tunnels: give each its own [[tunnel]], with different `metric`s",
         "if the tunnel options of AWS were narrowed, they must allow AES256-GCM-16 and one of the DH groups 14, 19, 20 in both phases",
+        "if the replay window of the tunnel options of AWS is not 1024, write it as peer_replay_window",
     ],
     psk: Some(PskRule {
         fits: psk_fits,

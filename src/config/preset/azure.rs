@@ -11,7 +11,7 @@ use super::{Preset, PskRule, impossible};
 /// a policy may demand PFS, so that is offered besides. It has no extended sequence numbers.
 ///
 /// CHILD SAs last 27,000 s or 102,400,000 KB (104.8 GB) there, which a fast tunnel uses up in a quarter of an hour; IKE SAs 28,800 s. Ours are
-/// replaced at 80 to 90 % of 7 h, 100 GB and 8 h. TCP must be clamped to 1,350, so the interface has 40 octets more.
+/// replaced at 80 to 90 % of 7 h, 100 GB and 8 h. How far its replay window goes back is not documented. TCP must be clamped to 1,350, so the interface has 40 octets more.
 pub(super) const PRESET: Preset = Preset {
     name: "azure",
     gateway: "Azure VPN Gateway",

@@ -20,7 +20,7 @@ pub(super) fn fill(tunnel: &mut RawTunnel, mut preset: RawTunnel) -> Vec<&'stati
         )*};
     }
     take! {
-        ike_proposals esp_proposals rekey_probe child_lifetime child_bytes ike_lifetime liveness esn mobike path_mtu mtu
+        ike_proposals esp_proposals rekey_probe child_lifetime child_bytes ike_lifetime liveness esn peer_replay_window mobike path_mtu mtu
     }
     taken
 }

@@ -295,6 +295,8 @@ impl Resolver<'_> {
             retransmission: Retransmission::default(),
             retry: defaults::RETRY,
             replay_window: self.replay_window(raw),
+            peer_replay_window: raw.peer_replay_window.as_ref().map(|at| at.value),
+            spread: self.spread(raw),
             path_mtu,
             fragment_size: raw
                 .fragment_size

@@ -12,7 +12,7 @@ use super::super::raw::{RawPsk, RawTunnel};
 use super::super::rules::Facts;
 use super::super::source::At;
 use super::super::suggest::nearest;
-use super::super::{RemoteAddress, Start, crls, defaults, secret};
+use super::super::{RemoteAddress, Spread, Start, crls, defaults, secret};
 use super::Resolver;
 
 impl Resolver<'_> {
@@ -128,6 +128,12 @@ impl Resolver<'_> {
             .unwrap_or_default()
     }
 
+    pub(super) fn spread(&mut self, raw: &RawTunnel) -> Spread {
+        let choices = [("auto", Spread::Auto), ("on", Spread::On), ("off", Spread::Off)];
+        self.choice("spread", raw.spread.as_ref(), &choices)
+            .unwrap_or(defaults::SPREAD)
+    }
+
     pub(super) fn post_quantum(&mut self, raw: &RawTunnel) -> PostQuantum {
         let choices = [
             ("prefer", PostQuantum::Prefer),
@@ -237,7 +243,8 @@ impl Resolver<'_> {
         if !(64..=65536).contains(&at.value) || !at.value.is_multiple_of(64) {
             let nearest = at.value.clamp(64, 65536).next_multiple_of(64);
             let remedy = format!(
-                "write a multiple of 64 from 64 to 65536; the nearest is {nearest}, the default is 1024"
+                "write a multiple of 64 from 64 to 65536; the nearest is {nearest}, the default is {}",
+                defaults::REPLAY_WINDOW
             );
             let title = "`replay_window` is not possible";
             self.out

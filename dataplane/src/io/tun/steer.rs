@@ -11,9 +11,10 @@
 //!   anything else, fragments   sum of the addresses
 //! ```
 //!
-//! On one SA two queues seal at once, so its packets leave out of order by a batch or two, though no flow does. A peer with a
-//! replay window of 32 or 64 packets (the default of old and of small ones) would drop what came late; so a tunnel is spread
-//! only if its peer is known to look further back ([`Spread`]).
+//! On one SA two queues seal at once, so its packets leave out of order, though no flow does: by less than half the peer's replay
+//! window, for which the queues wait for each other (`sa/departure.rs`). With a window of 32 or 64 packets (the default of
+//! old and of small ones) they would wait at each batch; so a tunnel is spread only if its peer is known to look further back, or
+//! the operator wants it ([`Spread`]).
 //!
 //! It needs bpf(2), so CAP_BPF, or a kernel that lets everybody load socket filters. Which packets are in pieces and which are
 //! not may differ within a flow of UDP; those two kinds keep their order among themselves only.
