@@ -6,7 +6,7 @@ use xvpn_ike::api::{Event, Output, Rekey};
 use xvpn_ike::config::{ChildConfig, ConnectionConfig, EncapsulationPolicy, Lifetime};
 use xvpn_ike::error::Cause;
 use xvpn_ike::negotiate::selector::TrafficSelector;
-use xvpn_ike::testing::{ALICE, EVE, Faults, Host, Nat, Pair, Who, config, ip};
+use xvpn_ike::testing::{ALICE, EVE, Faults, Host, LINK, Nat, Pair, Who, config, ip};
 
 use super::rekey_child::rekey;
 use super::{LATER, SOON, count};
@@ -399,6 +399,8 @@ fn a_resource_keeps_its_queue_and_its_ports_through_rekeying() {
     assert!(has(&pair, 4));
     let before = queues_of(&pair, 3);
     for queues in &before {
+        // That of any resource is received beside the queue that has the connection's number.
+        assert_eq!(queues[0], (None, LINK.0 + 1));
         assert_eq!(queues[1..], [(Some(0), 0), (Some(1), 1), (Some(2), 2)]);
     }
     let any_ports = |pair: &Pair| {
