@@ -11,6 +11,7 @@ pub mod fixture;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use fixture::{TUNNEL, inbound_spec, outbound_spec, path, tunnel_spec};
 use xvpn_dataplane::buffer::{Batch, Packet, Pool};
 use xvpn_dataplane::io::tun::door::{self, Split};
@@ -118,7 +119,7 @@ pub struct Bed {
     plain: Batch,
     sealed: Batch,
     answers: Batch,
-    piece: Vec<u8>,
+    piece: BytesMut,
     segment: u16,
 }
 
@@ -147,7 +148,7 @@ impl Bed {
             plain: Batch::default(),
             sealed: Batch::default(),
             answers: Batch::default(),
-            piece: Vec::new(),
+            piece: BytesMut::new(),
             segment: 0,
         }
     }
@@ -180,7 +181,7 @@ impl Bed {
             }
             Stage::Apart => {
                 self.seal();
-                self.piece.clear();
+                self.piece = BytesMut::with_capacity(1 << 16);
                 for packet in self.sealed.iter() {
                     self.piece.extend_from_slice(packet.octets());
                     self.segment = u16::try_from(packet.len()).unwrap();
@@ -217,8 +218,9 @@ impl Bed {
             }
             Stage::TurnOutbound => self.sending.turn(|| &self.tables).unwrap(),
             Stage::Apart => {
-                let (piece, segment) = (&self.piece, Some(self.segment));
-                landing::take_apart_into(piece, segment, &mut self.sealed, &mut self.pool, &self.stats);
+                // A reference to a shared place is split off, as from a place of the landing; the octets stay where they are.
+                let (piece, segment) = (self.piece.split(), Some(self.segment));
+                landing::take_apart_into(piece, segment, &mut self.sealed, &self.stats);
                 self.sealed.len()
             }
             Stage::Sad => {

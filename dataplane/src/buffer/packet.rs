@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
+
+use bytes::BytesMut;
 
 use crate::api::{Encapsulation, Path, TunnelId};
 
@@ -12,13 +15,48 @@ use crate::api::{Encapsulation, Path, TunnelId};
 ///   |   head     |  start .. octets .. end  |   free           |     tail        |
 /// ```
 ///
+/// One that was [`landed`](Self::landed) has neither headroom nor tailroom: it lies where the kernel wrote it, between others.
+///
 /// Concurrency: owned by one queue thread at a time; moved, never shared.
 pub struct Packet {
-    storage: Box<[u8]>,
+    storage: Storage,
     start: usize,
     end: usize,
     /// Where from and where to.
     pub meta: Meta,
+}
+
+/// Where the octets of a packet lie.
+enum Storage {
+    Own(Box<[u8]>),
+    /// A part of a place where several landed. The place is free when all parts of it are gone.
+    Landed(BytesMut),
+}
+
+impl Storage {
+    fn own() -> Self {
+        Self::Own(vec![0; HEADROOM + MAX_LEN + TAILROOM].into_boxed_slice())
+    }
+}
+
+impl Deref for Storage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(octets) => octets,
+            Self::Landed(octets) => octets,
+        }
+    }
+}
+
+impl DerefMut for Storage {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Own(octets) => octets,
+            Self::Landed(octets) => octets,
+        }
+    }
 }
 
 /// What goes with the octets of a packet.
@@ -57,15 +95,35 @@ impl Packet {
     /// An empty packet. Allocates; on the packet path take one from a [`Pool`](super::Pool).
     pub fn new() -> Self {
         Self {
-            storage: vec![0; HEADROOM + MAX_LEN + TAILROOM].into_boxed_slice(),
+            storage: Storage::own(),
             start: HEADROOM,
             end: HEADROOM,
             meta: Meta::default(),
         }
     }
 
-    /// Empties it and forgets the meta. The old octets stay in the storage until overwritten.
+    /// What has landed in a part of a place, to be worked on where it lies.
+    pub fn landed(octets: BytesMut, meta: Meta) -> Self {
+        let end = octets.len();
+        Self {
+            storage: Storage::Landed(octets),
+            start: 0,
+            end,
+            meta,
+        }
+    }
+
+    /// Whether it lies in a place of its own, which is worth to be kept.
+    pub fn owns_storage(&self) -> bool {
+        matches!(self.storage, Storage::Own(_))
+    }
+
+    /// Empties it and forgets the meta. The old octets stay in the storage until overwritten. What has [`landed`](Self::landed)
+    /// gets a storage of its own, which allocates.
     pub fn reset(&mut self) {
+        if !self.owns_storage() {
+            self.storage = Storage::own();
+        }
         self.start = HEADROOM;
         self.end = HEADROOM;
         self.meta = Meta::default();
@@ -75,11 +133,17 @@ impl Packet {
     ///
     /// The slice holds old octets of earlier packets.
     pub fn room(&mut self) -> &mut [u8] {
+        if !self.owns_storage() {
+            self.reset();
+        }
         &mut self.storage[HEADROOM..HEADROOM + MAX_LEN]
     }
 
     /// The first `len` octets (at most [`MAX_LEN`]) of [`room`](Self::room) are the packet now.
     pub fn commit(&mut self, len: usize) {
+        if !self.owns_storage() {
+            self.reset();
+        }
         self.start = HEADROOM;
         self.end = HEADROOM + len.min(MAX_LEN);
     }
@@ -178,6 +242,24 @@ mod tests {
         packet.trim_front(2);
         packet.truncate(5);
         assert_eq!(packet.octets(), b"inner");
+    }
+
+    #[test]
+    fn what_has_landed_is_worked_on_where_it_lies_and_touches_no_neighbour() {
+        let mut place = BytesMut::from(&b"onetwothree"[..]);
+        let mut packets = [3, 3, 5].map(|length| Packet::landed(place.split_to(length), Meta::default()));
+        packets[1].octets_mut().make_ascii_uppercase();
+        packets[1].trim_front(1);
+        assert!(packets[1].grow_front(2).is_none() && packets[1].grow_back(1).is_none());
+        assert_eq!(packets[1].grow_front(1).unwrap(), b"T");
+        assert_eq!(
+            packets.each_ref().map(Packet::octets),
+            [&b"one"[..], b"TWO", b"three"]
+        );
+        // To be filled anew it needs a storage of its own.
+        packets[2].set(b"something longer than what was there");
+        assert_eq!(packets[2].octets(), b"something longer than what was there");
+        assert!(packets[2].owns_storage() && !packets[0].owns_storage());
     }
 
     #[test]

@@ -34,9 +34,9 @@ impl Pool {
         }
     }
 
-    /// Back from its journey.
+    /// Back from its journey. One that only lay in a place where it landed frees it.
     pub fn give(&mut self, packet: Packet) {
-        if self.spare.len() < self.keep {
+        if self.spare.len() < self.keep && packet.owns_storage() {
             self.spare.push(packet);
         }
     }

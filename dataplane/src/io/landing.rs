@@ -1,14 +1,19 @@
 //! Where UDP datagrams land: the kernel may have joined many of one flow into one piece (UDP_GRO), which is taken apart here.
+//!
+//! Nothing is copied: the packets of a piece are the parts of the place where it landed, opened there and written from there. A
+//! place is free again when the last of them is gone, which is at the end of the turn.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use bytes::BytesMut;
+
 use super::udp::UdpSocket;
 use super::udp::message::Meta;
 use super::wire::received_meta;
 use crate::api::Encapsulation;
-use crate::buffer::{Batch, MAX_LEN, Packet, Pool};
+use crate::buffer::{Batch, MAX_LEN, Packet};
 use crate::discard::Discard;
 use crate::stats::QueueStats;
 
@@ -16,18 +21,17 @@ use crate::stats::QueueStats;
 ///
 /// Concurrency: owned by one queue thread.
 pub(super) struct Landing {
-    /// A row of places: each takes as many datagrams as the kernel may join.
-    octets: Box<[u8]>,
+    /// Each takes as many datagrams as the kernel may join.
+    places: Vec<BytesMut>,
     /// First to last.
     landed: VecDeque<Landed>,
     /// Datagrams that came in one piece lately.
     joined: usize,
 }
 
-/// One piece in its place.
-#[derive(Clone, Copy)]
+/// One piece.
 struct Landed {
-    place: usize,
+    octets: BytesMut,
     meta: Meta,
 }
 
@@ -35,7 +39,7 @@ impl Landing {
     pub(super) fn new() -> Self {
         Self {
             // Zeros from the kernel: a page that is never written to is never resident.
-            octets: vec![0; PLACES * PLACE].into_boxed_slice(),
+            places: (0..PLACES).map(|_| BytesMut::zeroed(PLACE)).collect(),
             landed: VecDeque::with_capacity(PLACES),
             joined: 1,
         }
@@ -46,77 +50,96 @@ impl Landing {
         &mut self,
         socket: &mut UdpSocket,
         batch: &mut Batch,
-        pool: &mut Pool,
         stats: &QueueStats,
     ) -> io::Result<usize> {
         if !self.landed.is_empty() {
-            // A batch without room: what has landed lies where more would land.
+            // A batch without room: what has landed goes first.
             return Ok(0);
         }
         let want = (batch.vacancy() / self.joined).clamp(1, PLACES);
-        let landed = &mut self.landed;
-        let received =
-            socket.receive(
-                self.octets.chunks_exact_mut(PLACE).take(want),
-                |place, meta| match meta.filter(|meta| !meta.truncated) {
-                    Some(meta) => landed.push_back(Landed { place, meta }),
-                    None => stats.discard(Discard::ReceivedTooLong),
-                },
-            )?;
-        let count = self.take(batch, pool, stats);
+        let mut found = [None; PLACES];
+        let rooms = self.places.iter_mut().take(want).map(|place| {
+            make_whole(place);
+            &mut place[..]
+        });
+        let received = socket.receive(rooms, |index, meta| {
+            if let Some(entry) = found.get_mut(index) {
+                *entry = meta;
+            }
+        })?;
+        for (place, meta) in self.places.iter_mut().zip(found).take(received) {
+            match meta.filter(|meta| !meta.truncated && meta.len <= place.len()) {
+                Some(meta) => self.landed.push_back(Landed {
+                    octets: place.split_to(meta.len),
+                    meta,
+                }),
+                None => stats.discard(Discard::ReceivedTooLong),
+            }
+        }
+        let count = self.take(batch, stats);
         self.joined = (count / received.max(1)).max(1);
         Ok(count)
     }
 
-    /// Copies what has landed apart until the batch is full; the last piece is taken whole. The rest waits for the next batch:
+    /// Takes what has landed apart until the batch is full; the last piece is taken whole. The rest waits for the next batch:
     /// one that held all of it would not fit into the cache.
-    pub(super) fn take(&mut self, batch: &mut Batch, pool: &mut Pool, stats: &QueueStats) -> usize {
+    pub(super) fn take(&mut self, batch: &mut Batch, stats: &QueueStats) -> usize {
         let before = batch.len();
         while batch.vacancy() > 0 {
-            let Some(Landed { place, meta }) = self.landed.pop_front() else {
+            let Some(Landed { octets, meta }) = self.landed.pop_front() else {
                 break;
             };
-            let start = place * PLACE;
-            let octets = self.octets.get(start..start + meta.len).unwrap_or_default();
-            take_apart(octets, &meta, batch, pool, stats);
+            take_apart(octets, &meta, batch, stats);
         }
         batch.len() - before
     }
 }
 
+/// A place as long as it was made, whatever has been split off it.
+fn make_whole(place: &mut BytesMut) {
+    if place.len() == PLACE {
+        return;
+    }
+    place.clear();
+    if place.try_reclaim(PLACE) {
+        // SAFETY: `try_reclaim` says that there are PLACE octets from here on, of the allocation that `zeroed` has made, for no other
+        // is ever put in its place but by the next line; so all of them were initialised once.
+        unsafe { place.set_len(PLACE) };
+    } else {
+        // Somebody keeps a packet that landed here.
+        *place = BytesMut::zeroed(PLACE);
+    }
+}
+
 /// Makes packets of a piece: each datagram in it is one.
-pub(super) fn take_apart(octets: &[u8], meta: &Meta, batch: &mut Batch, pool: &mut Pool, stats: &QueueStats) {
+fn take_apart(mut octets: BytesMut, meta: &Meta, batch: &mut Batch, stats: &QueueStats) {
     let each = meta.segment.map_or(octets.len(), usize::from).max(1);
     let meta = received_meta(meta, Encapsulation::Udp);
-    // An empty datagram is one, too: the pipeline says what is wrong with it.
-    let empty = octets.is_empty().then_some(octets);
-    for (index, datagram) in octets.chunks(each).chain(empty).enumerate() {
-        if datagram.len() > MAX_LEN || index >= MOST_JOINED {
+    let mut made = 0;
+    loop {
+        let datagram = octets.split_to(each.min(octets.len()));
+        if datagram.len() > MAX_LEN || made >= MOST_JOINED {
             stats.discard(Discard::ReceivedTooLong);
-            continue;
+        } else {
+            batch.push(Packet::landed(datagram, meta));
         }
-        let mut packet = pool.take();
-        packet.set(datagram);
-        packet.meta = meta;
-        batch.push(packet);
+        made += 1;
+        // An empty datagram is one, too: the pipeline says what is wrong with it.
+        if octets.is_empty() {
+            return;
+        }
     }
 }
 
 /// What a piece becomes, for fuzz targets: no interface for programs.
 pub fn taken_apart(octets: &[u8], segment: Option<u16>) -> Vec<Packet> {
-    let (mut batch, mut pool) = (Batch::default(), Pool::default());
-    take_apart_into(octets, segment, &mut batch, &mut pool, &QueueStats::new());
+    let mut batch = Batch::default();
+    take_apart_into(BytesMut::from(octets), segment, &mut batch, &QueueStats::new());
     batch.drain().collect()
 }
 
-/// The same into a batch, with packets of a pool, as a queue does it: for benches.
-pub fn take_apart_into(
-    octets: &[u8],
-    segment: Option<u16>,
-    batch: &mut Batch,
-    pool: &mut Pool,
-    stats: &QueueStats,
-) {
+/// The same into a batch, where the octets lie, as a queue does it: for benches.
+pub fn take_apart_into(octets: BytesMut, segment: Option<u16>, batch: &mut Batch, stats: &QueueStats) {
     let anywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let meta = Meta {
         local: anywhere,
@@ -127,7 +150,7 @@ pub fn take_apart_into(
         segment,
         error: None,
     };
-    take_apart(octets, &meta, batch, pool, stats);
+    take_apart(octets, &meta, batch, stats);
 }
 
 /// Pieces received by one call.
@@ -147,21 +170,42 @@ mod tests {
         let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let mut socket = UdpSocket::group(here, 1, 0).unwrap().pop().unwrap();
         let sender = std::net::UdpSocket::bind(here).unwrap();
-        let (mut landing, mut pool, stats) = (Landing::new(), Pool::default(), QueueStats::new());
+        let (mut landing, stats) = (Landing::new(), QueueStats::new());
         let mut full = Batch::new(1);
         full.push(Packet::new());
         for datagram in [b"one", b"two"] {
             sender.send_to(datagram, socket.bound()).unwrap();
-            let received = landing.receive(&mut socket, &mut full, &mut pool, &stats);
+            let received = landing.receive(&mut socket, &mut full, &stats);
             assert_eq!(received.unwrap(), 0);
         }
         let mut batch = Batch::default();
-        assert_eq!(landing.take(&mut batch, &mut pool, &stats), 1);
-        landing
-            .receive(&mut socket, &mut batch, &mut pool, &stats)
-            .unwrap();
+        assert_eq!(landing.take(&mut batch, &stats), 1);
+        landing.receive(&mut socket, &mut batch, &stats).unwrap();
         let received: Vec<&[u8]> = batch.iter().map(Packet::octets).collect();
         assert_eq!(received, [b"one", b"two"]);
+    }
+
+    #[test]
+    fn a_place_is_used_again_when_its_packets_are_gone_and_left_to_one_that_is_kept() {
+        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let mut socket = UdpSocket::group(here, 1, 0).unwrap().pop().unwrap();
+        let sender = std::net::UdpSocket::bind(here).unwrap();
+        let (mut landing, stats) = (Landing::new(), QueueStats::new());
+        let mut receive = |octets: &[u8]| {
+            sender.send_to(octets, socket.bound()).unwrap();
+            let mut batch = Batch::default();
+            assert_eq!(landing.receive(&mut socket, &mut batch, &stats).unwrap(), 1);
+            batch.pop().unwrap()
+        };
+        let gone = receive(b"first").octets().as_ptr();
+        let kept = receive(b"second, kept");
+        assert_eq!(kept.octets().as_ptr(), gone);
+        let later = receive(b"third");
+        assert_ne!(later.octets().as_ptr(), gone);
+        assert_eq!(
+            (kept.octets(), later.octets()),
+            (&b"second, kept"[..], &b"third"[..])
+        );
     }
 
     #[test]

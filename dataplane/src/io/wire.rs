@@ -94,19 +94,11 @@ impl WirePort {
 
     /// Receives one batch from one socket.
     fn receive(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
-        match self.sockets.get(index) {
-            Some(Socket::Udp(_)) => self.receive_udp(index, batch, pool),
+        match self.sockets.get_mut(index) {
+            Some(Socket::Udp(socket)) => self.landing.receive(socket, batch, &self.stats),
             Some(Socket::Raw(_)) => self.receive_raw(index, batch, pool),
             Some(Socket::Own(_)) | None => Ok(0),
         }
-    }
-
-    /// Receives from a UDP socket.
-    fn receive_udp(&mut self, index: usize, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
-        let Some(Socket::Udp(socket)) = self.sockets.get_mut(index) else {
-            return Ok(0);
-        };
-        self.landing.receive(socket, batch, pool, &self.stats)
     }
 
     /// Receives from a raw socket.
@@ -274,7 +266,7 @@ impl<'a> Iterator for Segments<'a> {
 
 impl Port for WirePort {
     fn recv(&mut self, batch: &mut Batch, pool: &mut Pool) -> io::Result<usize> {
-        let left = self.landing.take(batch, pool, &self.stats);
+        let left = self.landing.take(batch, &self.stats);
         if left > 0 {
             return Ok(left);
         }
