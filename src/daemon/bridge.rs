@@ -462,8 +462,9 @@ fn usage(of: dp::SaUsage) -> ike::Usage {
     }
 }
 
-/// Asked of the kernel for every socket of a queue: some milliseconds of 10 Gbit/s.
-const SOCKET_BUFFER: usize = 4 << 20;
+/// Asked of the kernel for every socket of a queue: more than one TCP connection has under way with the kernel's usual limits, so
+/// that one alone never overruns it; and no more than some milliseconds of 10 Gbit/s.
+const SOCKET_BUFFER: usize = 8 << 20;
 const TUN_DEVICE: &str = "/dev/net/tun";
 
 #[cfg(test)]

@@ -92,29 +92,6 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
 }
 
-/// Restricts the calling thread to one CPU core.
-pub(crate) fn pin_thread(core: usize) -> io::Result<()> {
-    // SAFETY: a cpu_set_t is a bit array, for which all zeros is a value (the empty set).
-    let mut allowed: libc::cpu_set_t = unsafe { mem::zeroed() };
-    let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: `allowed` is writable for `size` octets; pid 0 is the calling thread.
-    check(unsafe { libc::sched_getaffinity(0, size, &raw mut allowed) })?;
-    // A container or systemd may have taken cores away: the n-th allowed core counts, not core n.
-    let cores: Vec<usize> = (0..size * 8)
-        // SAFETY: the index is below the number of bits of the set.
-        .filter(|&index| unsafe { libc::CPU_ISSET(index, &allowed) })
-        .collect();
-    let Some(&wanted) = cores.get(core) else {
-        return Err(io::Error::from(io::ErrorKind::NotFound));
-    };
-    // SAFETY: as above, all zeros is the empty set.
-    let mut one: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: `wanted` came from the filter above, below the number of bits of the set.
-    unsafe { libc::CPU_SET(wanted, &mut one) };
-    // SAFETY: `one` is readable for `size` octets; pid 0 is the calling thread.
-    check(unsafe { libc::sched_setaffinity(0, size, &raw const one) }).map(drop)
-}
-
 /// A socket address as the kernel writes it: room for either family, and how much of it counts.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {

@@ -68,7 +68,7 @@ impl Workers {
             }
             let queue =
                 Queue::new(TunPort::new(), wire, stats, punt.clone()).serving(number(index), number(queues));
-            let (worker, line) = Worker::new(index, Arc::clone(&shared), queue)?;
+            let (worker, line) = Worker::new(Arc::clone(&shared), queue)?;
             let handle = Builder::new()
                 .name(format!("xvpn-q{index}"))
                 .spawn(move || worker.run())?;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
 
-use super::{Queue, affinity};
+use super::Queue;
 use crate::api::TunnelId;
 use crate::control::Shared;
 use crate::io::poll::{Events, Poll, Waker};
@@ -56,7 +56,6 @@ impl Line {
 
 /// A worker, before its thread runs.
 pub(super) struct Worker {
-    index: usize,
     shared: Arc<Shared>,
     queue: Queue<TunPort, WirePort>,
     orders: Receiver<Order>,
@@ -65,12 +64,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// The worker of queue `index`, and the line to it.
-    pub(super) fn new(
-        index: usize,
-        shared: Arc<Shared>,
-        queue: Queue<TunPort, WirePort>,
-    ) -> io::Result<(Self, Line)> {
+    /// A worker of this queue, and the line to it.
+    pub(super) fn new(shared: Arc<Shared>, queue: Queue<TunPort, WirePort>) -> io::Result<(Self, Line)> {
         let (line, orders) = Line::new()?;
         let poll = Poll::new()?;
         poll.add(line.waker.as_fd(), Token::Orders.pack())?;
@@ -80,7 +75,6 @@ impl Worker {
         let waker = line.waker.clone();
         Ok((
             Self {
-                index,
                 shared,
                 queue,
                 orders,
@@ -92,10 +86,10 @@ impl Worker {
     }
 
     /// Works until told to stop, or until waiting itself fails.
+    ///
+    /// On whichever CPU the scheduler chooses: kept on one, a busy queue would share it with whatever else the host does there
+    /// (a network card's interrupts, another program) while other CPUs are idle.
     pub(super) fn run(mut self) -> io::Result<()> {
-        if self.shared.queues() > 1 {
-            affinity::pin(self.index);
-        }
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.poll.wait(&mut events, None)?;
