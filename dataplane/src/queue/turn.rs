@@ -89,8 +89,12 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         let count = self.tun.recv(&mut self.received, &mut self.pool)?;
         let [after, _] = self.tun.system_calls();
         let read = load(&self.received);
-        self.stats
-            .pass(Stage::TunRead, read, after - before, self.watch_outbound.lap());
+        self.stats.pass(
+            Stage::TunRead,
+            read,
+            after - before,
+            self.watch_outbound.first_lap(count > 0),
+        );
         if count == 0 {
             return Ok(0);
         }
@@ -152,7 +156,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             Stage::WireReceive,
             received,
             after - before,
-            self.watch_inbound.lap(),
+            self.watch_inbound.first_lap(count > 0),
         );
         if count == 0 {
             return Ok(0);

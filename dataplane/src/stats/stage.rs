@@ -133,20 +133,31 @@ impl Load {
     }
 }
 
-/// Takes the time of one turn in so many: two looks at the clock per stage cost more than a stage of one packet may.
+/// Takes the time of one turn in so many of those that find something: two looks at the clock per stage cost more than a stage of one packet may.
 ///
 /// Concurrency: owned by one queue thread.
 #[derive(Debug, Default)]
 pub struct Stopwatch {
-    turns: u32,
+    /// Turns that found something since the last one that was timed.
+    full: u32,
     lap: Option<Instant>,
 }
 
 impl Stopwatch {
     /// A turn begins.
     pub fn begin(&mut self) {
-        self.turns = self.turns.wrapping_add(1);
-        self.lap = self.turns.is_multiple_of(SAMPLE).then(Instant::now);
+        self.lap = (self.full >= SAMPLE - 1).then(Instant::now);
+    }
+
+    /// The first stage of the turn ends: as [`lap`](Self::lap). A turn that found nothing (`!found`) does not count: full and empty
+    /// ones often alternate, and one turn in so many of all would be an empty one each time.
+    pub fn first_lap(&mut self, found: bool) -> Option<u64> {
+        if !found {
+            self.lap = None;
+            return None;
+        }
+        self.full = if self.lap.is_some() { 0 } else { self.full + 1 };
+        self.lap()
     }
 
     /// A stage of the turn ends, the next begins: nanoseconds since the last end, if this turn is one of the sample.
@@ -189,12 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn one_turn_in_so_many_is_timed() {
+    fn one_turn_in_so_many_that_found_something_is_timed() {
         let mut watch = Stopwatch::default();
-        let timed = (0..SAMPLE * 3).filter(|_| {
+        let mut turn = |found| {
             watch.begin();
-            watch.lap().is_some()
-        });
+            let first = watch.first_lap(found);
+            assert_eq!(first.is_some(), watch.lap().is_some());
+            first.is_some()
+        };
+        // As where a queue is emptied by each read.
+        let timed = (0..SAMPLE * 3).filter(|_| turn(true) || turn(false));
         assert_eq!(timed.count(), 3);
     }
 }
