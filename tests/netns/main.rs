@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 48] = [
+    let tests: [(&str, Test); 49] = [
         (
             "one_sa_is_sealed_on_two_queues",
             single::one_sa_is_sealed_on_two_queues,
@@ -184,6 +184,10 @@ fn tests() -> Vec<Job> {
             tcp::carries_in_ipv4_through_nat,
         ),
         ("over_tcp_a_tunnel_carries_in_ipv6", tcp::carries_in_ipv6),
+        (
+            "over_tcp_a_client_that_is_not_ours_is_understood",
+            tcp::speaks_the_format_to_a_client_that_is_not_ours,
+        ),
         (
             "where_udp_does_not_pass_a_tunnel_goes_over_tcp",
             tcp::falls_back_where_udp_does_not_pass,

@@ -1,5 +1,7 @@
 //! IKE and ESP over TCP where UDP does not pass (RFC 9329).
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use xvpn::testbed::{Barrier, Kind, lift_barrier, set_barrier, wait_until};
@@ -104,6 +106,57 @@ pub fn survives_new_keys_and_a_cut() -> Outcome {
         transfer_both_ways(pair, 1 << 20)?;
         is_in_tcp(pair)
     })
+}
+
+/// A client that is not ours: octets as RFC 9329 2 and 3 print them, in pieces as TCP may deliver them.
+pub fn speaks_the_format_to_a_client_that_is_not_ours() -> Outcome {
+    with_pair(&plan("tcp").without_nat(), |pair| {
+        pair.start()?;
+        // The prefix; then the length of the frame with itself, the non-ESP marker, an IKE header of version 1 (Main Mode), and a
+        // payload that nobody reads, for an answer is never longer than what it answers.
+        let mut request = b"IKETCP\
+            \x00\x56\x00\x00\x00\x00\
+            initiato\0\0\0\0\0\0\0\0\x01\x10\x02\x00\0\0\0\0\0\0\0\x50"
+            .to_vec();
+        request.resize(6 + 0x56, 0);
+        // INVALID_MAJOR_VERSION in a response of version 2, framed likewise, without a prefix (RFC 9329 4: the originator's alone).
+        let expected = b"\x00\x2a\x00\x00\x00\x00\
+            initiato\0\0\0\0\0\0\0\0\x29\x20\x02\x20\0\0\0\0\0\0\0\x24\
+            \0\0\0\x08\0\0\0\x05";
+        let mut client = connect(pair)?;
+        for piece in request.chunks(5) {
+            client.write_all(piece)?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut answer = [0; 42];
+        client.read_exact(&mut answer)?;
+        check(&answer == expected, format!("the answer: {answer:02x?}"))?;
+
+        // Who does not begin with the prefix gets nothing but the end of the connection.
+        let mut stranger = connect(pair)?;
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+        let end = stranger.read(&mut answer);
+        let ended = match &end {
+            Ok(octets) => *octets == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        };
+        check(ended, format!("without the prefix: {end:?}"))?;
+        pair.up()?;
+        pair.pings_pass()
+    })
+}
+
+/// From the aws gateway's machine to the TCP port of the azure gateway.
+fn connect(pair: &Pair<'_>) -> Result<TcpStream, Failure> {
+    let address = SocketAddr::new(pair.clouds.azure.public_address(false), 4500);
+    let stream = pair
+        .clouds
+        .aws
+        .gateway
+        .run(|| TcpStream::connect_timeout(&address, PATIENCE))??;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Replaces an SA, and looks whether the tunnel still carries.
