@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::keys::KeyRow;
 
 mod queue;
+mod totals;
 
 pub use queue::{CipherReport, CipherSpeed, QueueReport, StageReport};
+pub use totals::{ChildTotals, TunnelTotals};
 
 /// The version of this contract.
 pub const VERSION: u32 = 1;
@@ -422,6 +424,9 @@ pub struct TunnelStatus {
     /// CHILD SAs of the configuration that an IKE SA has not got, or not yet.
     #[serde(default)]
     pub missing: Vec<MissingChild>,
+    /// What it has carried and been through since the daemon started.
+    #[serde(default)]
+    pub totals: TunnelTotals,
 }
 
 /// A CHILD SA that is not there.

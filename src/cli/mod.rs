@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod down;
 mod genpsk;
+mod metrics;
 mod redirect;
 mod rekey;
 mod run;
@@ -60,6 +61,8 @@ enum Verb {
     Redirect(redirect::Arguments),
     /// Shows how the tunnels are
     Status(status::Arguments),
+    /// Prints the counters and states as OpenMetrics text, for a collector that reads files
+    Metrics,
     /// Checks the configuration and says all that is wrong with it
     Check(check::Arguments),
     /// Makes a pre-shared key of 256 bits
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Rekey(arguments)) => rekey::rekey(global, &arguments),
         Some(Verb::Redirect(arguments)) => redirect::redirect(global, &arguments),
         Some(Verb::Check(arguments)) => check::check(global, &arguments),
+        Some(Verb::Metrics) => metrics::metrics(global),
         Some(Verb::Genpsk) => genpsk::genpsk(),
         Some(Verb::Demo(arguments)) => demo::demo(global, &arguments),
         Some(Verb::Trace(arguments)) => trace::trace(global, &arguments),

@@ -22,7 +22,7 @@ pub(crate) mod suggest;
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub struct GatewayConfig {
     pub manage_sysctls: bool,
     /// A log filter such as `info` or `info,xvpn_ike=debug`.
     pub log: String,
+    /// Where metrics are served. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What the kernel may do for many packets at once; where it cannot, the gateway works without.

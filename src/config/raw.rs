@@ -30,6 +30,7 @@ pub(super) struct RawGateway {
     pub(super) state_dir: Option<At<String>>,
     pub(super) manage_sysctls: Option<At<bool>>,
     pub(super) log: Option<At<String>>,
+    pub(super) metrics: Option<At<String>>,
     pub(super) redirect_to: Option<At<String>>,
 }
 
@@ -203,6 +204,7 @@ impl RawGateway {
             out,
         );
         merge_key("log", &mut self.log, section.string("log", out), out);
+        merge_key("metrics", &mut self.metrics, section.string("metrics", out), out);
         merge_key(
             "redirect_to",
             &mut self.redirect_to,

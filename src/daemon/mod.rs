@@ -26,6 +26,7 @@ pub mod supervisor;
 pub mod systemd;
 pub mod tcp;
 pub mod tickets;
+mod totals;
 pub mod wireshark;
 pub mod words;
 

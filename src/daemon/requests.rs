@@ -144,13 +144,18 @@ impl Supervisor {
         status
     }
 
-    fn report(&mut self) -> StatusReport {
-        let now = Instant::now();
+    /// Takes the counts of every CHILD SA.
+    pub(super) fn count_usage(&mut self) {
         for usage in self.bridge.usage() {
             self.tunnels
                 .entry(usage.connection)
                 .and_modify(|tunnel| tunnel.on_usage(&usage));
         }
+    }
+
+    fn report(&mut self) -> StatusReport {
+        let now = Instant::now();
+        self.count_usage();
         let counter = |name: &str, count: u64| Counter {
             name: name.to_owned(),
             count,

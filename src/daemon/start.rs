@@ -25,6 +25,7 @@ use super::supervisor::{self, About, Inputs, Supervisor};
 use super::tcp::{self, Streams};
 use super::tickets::TicketKeys;
 use super::{crash, lasting, privilege, systemd};
+use crate::admin::metrics::http::Door;
 use crate::admin::server::Server;
 use crate::config::{Config, RemoteAddress, TunnelConfig};
 
@@ -55,6 +56,16 @@ pub enum DaemonError {
         /// The tunnel.
         tunnel: String,
         /// The error, with its remedy.
+        source: io::Error,
+    },
+    /// The door for metrics could not be opened.
+    #[error(
+        "cannot serve metrics on {address}: {source}; give `gateway.metrics` an address of this host and a port that is free, or remove it"
+    )]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// The error.
         source: io::Error,
     },
     /// The control socket could not be made.
@@ -124,8 +135,14 @@ async fn live(config: Config, steering: Option<Steering>) -> Result<(), DaemonEr
         inputs,
         asks,
         mtus,
+        metrics,
     } = stand;
     let (progress, _) = broadcast::channel(PROGRESS_KEPT);
+    if let Some((address, door)) = metrics {
+        door.serve(asks.clone())
+            .map_err(|source| DaemonError::Metrics { address, source })?;
+        tracing::info!("metrics are at http://{address}/metrics");
+    }
     server.serve(asks, progress.clone());
     let resumes = config.tunnels.iter().any(|tunnel| tunnel.resumption);
     let ticket_keys = resumes.then(|| TicketKeys::open(lasting::directory(&config.gateway.state_dir)));
@@ -189,6 +206,7 @@ struct Stand {
     inputs: Inputs,
     asks: mpsc::Sender<crate::admin::server::Ask>,
     mtus: Vec<u16>,
+    metrics: Option<(SocketAddr, Door)>,
 }
 
 async fn stand_up(
@@ -229,6 +247,11 @@ async fn stand_up(
         source,
     })?;
     let (mut bridge, sources) = open_sockets(config, steering)?;
+    let door = |address| match Door::open(address) {
+        Ok(door) => Ok((address, door)),
+        Err(source) => Err(DaemonError::Metrics { address, source }),
+    };
+    let metrics = config.gateway.metrics.map(door).transpose()?;
     let mut mtus = Vec::new();
     for (id, tunnel) in (0..).map(ConnectionId).zip(&config.tunnels) {
         bridge
@@ -264,6 +287,7 @@ async fn stand_up(
         inputs,
         asks: ask_sender,
         mtus,
+        metrics,
     })
 }
 

@@ -8,6 +8,7 @@ use xvpn_ike::auth::verified::Means;
 use xvpn_ike::config::ConnectionId;
 
 use super::demand::Demand;
+use super::totals::Totals;
 use super::words;
 use crate::admin::api::{
     ChildStatus, FailureReport, IkeStatus, MissingChild, Progress, TunnelState, TunnelStatus,
@@ -33,6 +34,7 @@ pub struct Tunnel {
     ike: Option<(IkeFacts, Instant)>,
     children: BTreeMap<Spi, Child>,
     missing: BTreeMap<String, (FailureReport, Option<Instant>)>,
+    totals: Totals,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Tunnel {
             ike: None,
             children: BTreeMap::new(),
             missing: BTreeMap::new(),
+            totals: Totals::default(),
         };
         tunnel.state = tunnel.idle();
         tunnel
@@ -140,10 +143,15 @@ impl Tunnel {
                 Some(self.progress(words::step(*step, path)))
             }
             Event::IkeEstablished { ike, .. } => {
+                self.totals.on_ike(self.ike.is_some());
                 self.ike = Some((ike.clone(), now));
                 Some(self.progress(words::ike_established(ike)))
             }
-            Event::ChildEstablished { child, .. } => {
+            Event::ChildEstablished { connection, child } => {
+                let same =
+                    |other: &Child| other.facts.name == child.name && other.facts.resource == child.resource;
+                self.totals.on_child(child, self.children.values().any(same));
+                self.totals.begin(child, *connection);
                 let child_entry = Child {
                     facts: child.clone(),
                     since: now,
@@ -238,6 +246,12 @@ impl Tunnel {
         if let Some(child) = self.children.get_mut(&usage.inbound_spi) {
             child.usage = Some(*usage);
         }
+        self.totals.on_usage(usage);
+    }
+
+    /// The dataplane has forgotten what it received one of its CHILD SAs with.
+    pub fn on_forgotten(&mut self, inbound: Spi) {
+        self.totals.end(inbound);
     }
 
     /// For the control socket.
@@ -269,6 +283,7 @@ impl Tunnel {
                 .map(|(facts, since)| ike_status(facts, now.saturating_duration_since(*since))),
             children: self.children.values().map(|child| child.status(now)).collect(),
             missing: self.missing(now),
+            totals: self.totals.report(self.config.child_names()),
         }
     }
 
@@ -309,6 +324,7 @@ impl Tunnel {
     }
 
     fn fail(&mut self, report: FailureReport, retry_in: Option<Duration>, now: Instant) -> Progress {
+        self.totals.on_failure(&report.step);
         let message = format!("{}; {}", report.message, report.remedy);
         let report = FailureReport {
             retry_in_ms: retry_in.map(ms),

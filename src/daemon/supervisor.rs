@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tokio::signal::unix::Signal;
 use tokio::sync::{broadcast, mpsc};
 use xvpn_ike::Endpoint;
-use xvpn_ike::api::{CloseReason, Command, Datagram, Event, Input, Output, Path, Transmit};
+use xvpn_ike::api::{CloseReason, Command, Datagram, Direction, Event, Input, Output, Path, Transmit};
 use xvpn_ike::config::ConnectionId;
 use xvpn_ike::error::Side;
 
@@ -255,6 +255,7 @@ impl Supervisor {
         if !self.tunnels.values().any(Tunnel::established) {
             return;
         }
+        self.count_usage();
         for usage in self.bridge.usage() {
             self.note_traffic(&usage);
             self.handle(Input::Usage(usage));
@@ -286,7 +287,16 @@ impl Supervisor {
                 self.effect(Effect::InstallOutbound(sa));
                 self.fit_mtu(id).await;
             }
-            Output::Remove(remove) => self.effect(Effect::Remove(remove)),
+            Output::Remove(remove) => {
+                // What it has carried is counted while it is there.
+                self.count_usage();
+                let inbound = (remove.direction == Direction::Inbound).then_some(remove.spi);
+                let tunnel = self.tunnels.get_mut(&remove.connection);
+                if let (Some(spi), Some(tunnel)) = (inbound, tunnel) {
+                    tunnel.on_forgotten(spi);
+                }
+                self.effect(Effect::Remove(remove));
+            }
             Output::SetPath {
                 connection,
                 path,

@@ -10,7 +10,7 @@ use std::{fs, thread};
 
 use xvpn::admin::api::{
     Actor, Envelope, ErrorReport, FailureDetails, FailureReport, Progress, Request, Response, StatusReport,
-    TunnelState, TunnelStatus, VERSION, socket_path,
+    TunnelState, TunnelStatus, TunnelTotals, VERSION, socket_path,
 };
 use xvpn::admin::keys::{KeyRow, KeyTable, Row};
 
@@ -221,6 +221,7 @@ impl Scene {
             ike: None,
             children: vec![],
             missing: vec![],
+            totals: TunnelTotals::default(),
         });
         StatusReport {
             version: "9.9.9".into(),

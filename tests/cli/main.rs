@@ -56,6 +56,7 @@ fn version_and_help_name_the_program_and_its_exit_statuses() {
         "status",
         "check",
         "genpsk",
+        "metrics",
         "demo",
         "completions",
         "Exit status",

@@ -11,6 +11,7 @@ mod flood;
 mod harness;
 mod lanes;
 mod life;
+mod metrics;
 mod mobility;
 mod overlap;
 mod packet;
@@ -33,7 +34,12 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 49] = [
+    let tests: [(&str, Test); 51] = [
+        ("metrics_tell_how_tunnels_are", metrics::tell_how_tunnels_are),
+        (
+            "slow_clients_of_the_metrics_cost_nothing",
+            metrics::slow_clients_cost_nothing,
+        ),
         (
             "one_sa_is_sealed_on_two_queues",
             single::one_sa_is_sealed_on_two_queues,

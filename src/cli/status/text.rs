@@ -286,7 +286,7 @@ fn span(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{Actor, FailureDetails};
+    use crate::admin::api::{Actor, FailureDetails, TunnelTotals};
 
     #[test]
     fn writes_times_sizes_and_numbers_as_people_do() {
@@ -356,6 +356,7 @@ mod tests {
                 age_ms: 60_000,
             }),
             missing: vec![],
+            totals: TunnelTotals::default(),
             children: vec![ChildStatus {
                 name: "azure".into(),
                 resource: None,

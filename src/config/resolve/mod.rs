@@ -4,6 +4,7 @@ mod auth;
 mod children;
 mod ends;
 mod lifetimes;
+mod metrics;
 mod ppk;
 mod redirect;
 mod resumption;
@@ -108,6 +109,7 @@ impl Resolver<'_> {
                 .as_ref()
                 .map_or(defaults::LOG, |log| &log.value)
                 .to_owned(),
+            metrics: raw.metrics.as_ref().and_then(|at| self.metrics(at)),
         };
         if let Some(at) = raw
             .nat_port
