@@ -224,3 +224,7 @@ fn count(packets: usize) -> u64 {
 #[cfg(test)]
 #[path = "turn_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "border_tests.rs"]
+mod border_tests;

@@ -11,9 +11,9 @@ use crate::io::MemoryPort;
 use crate::queue::punt::{self, PuntReceiver};
 use crate::sa::{InboundSa, OutboundSa};
 
-type MemoryQueue = Queue<MemoryPort, MemoryPort>;
+pub(super) type MemoryQueue = Queue<MemoryPort, MemoryPort>;
 
-fn queue() -> (MemoryQueue, PuntReceiver, Arc<QueueStats>) {
+pub(super) fn queue() -> (MemoryQueue, PuntReceiver, Arc<QueueStats>) {
     let (punt, punts) = punt::ring().unwrap();
     let stats = Arc::new(QueueStats::new());
     let queue = Queue::new(
@@ -68,7 +68,7 @@ fn outbound(spi: u32, inbound_spi: u32) -> OutboundSpec {
     }
 }
 
-fn any() -> Vec<Selector> {
+pub(super) fn any() -> Vec<Selector> {
     let (first, last) = ("0.0.0.0".parse().unwrap(), "255.255.255.255".parse().unwrap());
     vec![Selector {
         first,
@@ -79,14 +79,14 @@ fn any() -> Vec<Selector> {
     }]
 }
 
-fn keys() -> Keys {
+pub(super) fn keys() -> Keys {
     Keys {
         encryption: vec![7; 36].into(),
         integrity: Vec::new().into(),
     }
 }
 
-fn path() -> Path {
+pub(super) fn path() -> Path {
     let (local, remote) = (
         "192.0.2.1:4500".parse().unwrap(),
         "192.0.2.2:4500".parse().unwrap(),
@@ -98,7 +98,7 @@ fn path() -> Path {
     }
 }
 
-fn packet(octets: &[u8]) -> Packet {
+pub(super) fn packet(octets: &[u8]) -> Packet {
     let mut packet = Packet::new();
     packet.set(octets);
     packet.meta.tunnel = TunnelId(1);
@@ -107,7 +107,7 @@ fn packet(octets: &[u8]) -> Packet {
 }
 
 /// An IPv4 packet of protocol 253 with a right header checksum and one octet that tells it from others.
-fn inner(mark: u8) -> Vec<u8> {
+pub(super) fn inner(mark: u8) -> Vec<u8> {
     let mut octets = vec![
         0x45, 0, 0, 21, 0, 0, 0x40, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, mark,
     ];
