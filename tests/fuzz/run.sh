@@ -1,5 +1,6 @@
 #!/bin/bash
 # run.sh [TARGET|all [SECONDS]]: fuzz one target, or all in turn; no argument lists them. Needs cargo-fuzz (cargo install cargo-fuzz).
+# run.sh check: only whether they compile, as CI does it. Needs neither cargo-fuzz nor a compiler of C++, for nothing is linked.
 # Each begins with what is in tests/fuzz/seeds/TARGET; x509 with all that OpenSSL made for the tests of ike.
 # A stable toolchain does: RUSTC_BOOTSTRAP lets it take the flags that cargo-fuzz passes; no sanitizer, so that gcc's runtime is enough.
 # XVPN_SANITIZER=address wants the runtime that rustup's toolchains bring.
@@ -7,6 +8,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export RUSTC_BOOTSTRAP=1 PATH="$PATH:$HOME/.cargo/bin:$PWD/target/tools/bin"
 targets=$(cd tests/fuzz/fuzz_targets && ls -- *.rs | sed 's/\.rs$//')
+if [ "${1:-}" = check ]; then
+    unset RUSTC_BOOTSTRAP
+    CUSTOM_LIBFUZZER_PATH=/none/libnone.a exec cargo check --locked --manifest-path tests/fuzz/Cargo.toml
+fi
 what=${1:-} seconds=${2:-60}
 [ -n "$what" ] || { echo "targets:"; echo "$targets"; exit; }
 [ "$what" = all ] && what=$targets

@@ -39,9 +39,9 @@ pub struct Selectors {
 /// Octets and packets of one SA since installation.
 ///
 /// Concurrency: relaxed atomics, written by all queues, read by control about once a second. Aligned to keep the
-/// writes away from the SA's constant data.
+/// writes away from the SA's constant data; to two cache lines, because processors fetch them in pairs.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 pub struct UsageCounter {
     bytes: AtomicU64,
     packets: AtomicU64,

@@ -154,3 +154,29 @@ impl fmt::Debug for OutboundSa {
 /// Next header values of tunnel mode (RFC 4303 2.6).
 pub(super) const IPV4: u8 = 4;
 pub(super) const IPV6: u8 = 41;
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    #[test]
+    fn what_queues_write_lies_in_other_cache_lines_than_what_they_read() {
+        let lines = |at: usize, len: usize| at / 128..(at + len).div_ceil(128);
+        let sequence = lines(offset_of!(OutboundSa, sequence), size_of::<Sequence>());
+        let usage = lines(offset_of!(OutboundSa, usage), size_of::<UsageCounter>());
+        let read = [
+            lines(offset_of!(OutboundSa, transform), size_of::<Transform>()),
+            lines(offset_of!(OutboundSa, selectors), size_of::<Selectors>()),
+            lines(offset_of!(OutboundSa, spi), size_of::<Spi>()),
+            lines(offset_of!(OutboundSa, lane), size_of::<Lane>()),
+        ];
+        for read in read {
+            for written in [&sequence, &usage] {
+                assert!(read.end <= written.start || written.end <= read.start);
+            }
+        }
+        assert_eq!(align_of::<OutboundSa>(), 128, "two SAs lie in other lines, too");
+    }
+}

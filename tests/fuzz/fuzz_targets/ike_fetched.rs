@@ -11,7 +11,7 @@ use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 use xvpn_ike::auth::x509::{Anchor, CertificateDer};
 use xvpn_ike::config::ConnectionConfig;
 use xvpn_ike::crypto::sign::{KeyFormat, SigningKey};
-use xvpn_ike::testing::{Faults, Pair, Who, config};
+use xvpn_ike::testing::{Pair, Who, config};
 
 macro_rules! file {
     ($name:literal) => {
