@@ -212,4 +212,22 @@ mod tests {
     fn a_piece_that_claims_to_be_thousands_of_datagrams_makes_no_more_packets_than_kernels_join() {
         assert_eq!(taken_apart(&[7; 60_000], Some(1)).len(), MOST_JOINED);
     }
+
+    #[test]
+    fn a_place_that_is_made_whole_again_has_every_octet_and_none_that_was_never_written() {
+        // For Miri (tests/sanitize.sh): reading what was never written is what it finds.
+        let mut place = BytesMut::zeroed(PLACE);
+        let whole = |place: &BytesMut| place.iter().filter(|octet| **octet <= 1).count();
+        for (first, second) in [(3, 0), (PLACE, 0), (1472, PLACE - 1472), (0, 0)] {
+            let mut landed = [place.split_to(first), place.split_to(second)];
+            landed.iter_mut().for_each(|octets| octets.fill(1));
+            drop(landed);
+            make_whole(&mut place);
+            assert_eq!(whole(&place), PLACE);
+        }
+        let kept = place.split_to(9);
+        make_whole(&mut place);
+        place.fill(0);
+        assert_eq!((whole(&place), &kept[..]), (PLACE, &[1; 9][..]));
+    }
 }
