@@ -27,6 +27,11 @@ deny:
 fuzz TARGET="" SECONDS="60":
     tests/fuzz/run.sh {{TARGET}} {{SECONDS}}
 
+# The dataplane's tests under AddressSanitizer, Miri or valgrind (address, miri, memcheck).
+[group('check')]
+sanitize *ARGS:
+    tests/sanitize.sh {{ARGS}}
+
 # strongSwan 6.1 and a User-Mode Linux guest for the interop scenarios, into target/interop.
 [group('check')]
 interop-setup:

@@ -41,8 +41,8 @@ fn main() -> ExitCode {
 enum Share {
     /// Each queue has one (RFC 9611).
     Own,
-    /// All queues send on one, as to a peer that takes no more.
-    One,
+    /// All queues send on one, as to a peer that takes no more; its replay window has so many packets (`sa/departure.rs`).
+    One(u32),
 }
 
 /// What one thread did, or all of them together.
@@ -115,10 +115,13 @@ impl Plan {
             let done = self.go(queues, Share::Own, false);
             each(queues, done.packets, done.sealing)
         });
-        self.table("outbound, one SA for all", |queues| {
-            let done = self.go(queues, Share::One, false);
-            each(queues, done.packets, done.sealing)
-        });
+        for window in WINDOWS {
+            let title = format!("outbound, one SA for all, replay window of the peer {window}");
+            self.table(&title, |queues| {
+                let done = self.go(queues, Share::One(window), false);
+                each(queues, done.packets, done.sealing)
+            });
+        }
         self.table("inbound, an SA for each queue", |queues| {
             let done = self.go(queues, Share::Own, true);
             each(queues, done.packets, done.opening)
@@ -262,16 +265,21 @@ fn tables(queues: usize, share: Share) -> Tables {
         let mut outbound = outbound_spec(Suite::AesGcm128, true);
         let mut inbound = inbound_spec(Suite::AesGcm128, true);
         (outbound.spi, inbound.spi) = (spi, spi);
-        if share == Share::Own {
-            outbound.lane = Lane {
+        outbound.lane = match share {
+            Share::Own => Lane {
                 resource: Some(index),
                 ..Lane::default()
-            };
-        } else if index > 0 {
-            break;
-        }
+            },
+            Share::One(_) if index > 0 => break,
+            Share::One(window) => Lane {
+                spread: true,
+                window,
+                ..Lane::default()
+            },
+        };
         tables.install_inbound(Arc::new(InboundSa::new(&inbound).unwrap()));
-        assert!(tables.install_outbound(Arc::new(OutboundSa::new(&outbound).unwrap()), path()));
+        let sa = OutboundSa::new(&outbound).unwrap().shared_by(queues);
+        assert!(tables.install_outbound(Arc::new(sa), path()));
     }
     tables
 }
@@ -286,4 +294,6 @@ fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Of a peer like us, and of one with the default of most kernels: with it the queues leave in turn.
+const WINDOWS: [u32; 2] = [1024, 32];
 const USAGE: &str = "usage: cargo bench -p xvpn-dataplane --bench scaling -- [--queues N] [--seconds S] [--octets N] [--batch N]";
