@@ -31,6 +31,7 @@ pub(super) struct Departures {
     bound: u64,
     /// For each queue the lowest number that it has reserved and not yet sent. Empty if there is one queue.
     places: Box<[Place]>,
+    patience: Duration,
 }
 
 /// Alone in its cache line: it is written for each batch.
@@ -57,6 +58,7 @@ impl Departures {
         Self {
             bound: u64::from(window / 2).max(1),
             places: (0..places).map(|_| Place(AtomicU64::new(NOTHING))).collect(),
+            patience: PATIENCE,
         }
     }
 
@@ -98,7 +100,7 @@ impl Departure<'_> {
         let begin = too_low(low).then(Instant::now);
         let mut rounds = 0;
         while let Some(begin) = begin.filter(|_| too_low(low)) {
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > self.all.patience {
                 // Its thread is gone or stuck. If it comes back, what it holds leaves late.
                 let _ = place
                     .0
@@ -149,7 +151,9 @@ mod tests {
 
     /// What several queues put on a wire, in the order it got there, one of them now and then kept from its CPU.
     fn sent(window: u32, queues: usize) -> Vec<u64> {
-        let (sequence, departures) = (Sequence::new(true), Departures::new(window, queues));
+        let (sequence, mut departures) = (Sequence::new(true), Departures::new(window, queues));
+        // A busy machine may keep a thread away for longer than it would be waited for.
+        departures.patience = Duration::from_secs(60);
         let wire = Mutex::new(Vec::new());
         let work = |queue: usize| {
             for round in 0..ROUNDS {
