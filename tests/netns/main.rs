@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
+mod bulk;
 mod carriage;
 mod crash;
 mod demand;
@@ -34,7 +35,15 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 51] = [
+    let tests: [(&str, Test); 53] = [
+        (
+            "every_forwarded_checksum_is_valid",
+            bulk::every_forwarded_checksum_is_valid,
+        ),
+        (
+            "a_stream_at_full_load_does_not_notice_new_keys",
+            bulk::a_stream_at_full_load_does_not_notice_new_keys,
+        ),
         ("metrics_tell_how_tunnels_are", metrics::tell_how_tunnels_are),
         (
             "slow_clients_of_the_metrics_cost_nothing",
