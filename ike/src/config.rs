@@ -292,6 +292,9 @@ pub struct ConnectionConfig {
     pub mobike: bool,
     /// Our other addresses, by which the peer may reach us (RFC 4555 3.4).
     pub other_addresses: Vec<IpAddr>,
+    /// The NAT before us, if there is one, maps our address one to one (RFC 2663 4.1.1, static): it keeps ports, and lets in
+    /// whatever comes to our public address. With it per-resource SAs have UDP ports of their own all the same.
+    pub static_nat: bool,
     /// Go where the peer sends us (RFC 5685): to another gateway, which must prove to be the same peer.
     pub follow_redirect: bool,
     /// Send the peer to this other gateway instead of serving it, if it can be redirected (RFC 5685). Nothing is initiated.

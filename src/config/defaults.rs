@@ -103,6 +103,9 @@ pub const FRAGMENT_SIZE: usize = xvpn_ike::config::FRAGMENT_SIZE;
 pub const CLAMP_MSS: bool = true;
 /// `mobike` (RFC 4555).
 pub const MOBIKE: bool = true;
+/// `gateway.static_nat`: what is before us may be any NAT.
+pub const STATIC_NAT: bool = false;
+
 /// `follow_redirect` (RFC 5685): whoever we are sent to must prove to be the same peer.
 pub const FOLLOW_REDIRECT: bool = true;
 /// `resumption` (RFC 5723): tickets cost forward secrecy, which is for the operator to give up.

@@ -174,6 +174,8 @@ pub struct TunnelConfig {
     pub mobike: bool,
     /// Go where the peer sends us (RFC 5685).
     pub follow_redirect: bool,
+    /// The NAT before this gateway, if there is one, changes neither ports nor lets in only answers.
+    pub static_nat: bool,
     /// Send the peer to this gateway instead of serving it.
     pub redirect_to: Option<GatewayIdentity>,
     /// Copy DSCP from the inner to the outer header.

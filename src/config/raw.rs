@@ -25,6 +25,7 @@ pub(super) struct RawGateway {
     pub(super) nat_port: Option<At<u32>>,
     pub(super) tcp_port: Option<At<u32>>,
     pub(super) queues: Option<At<u32>>,
+    pub(super) static_nat: Option<At<bool>>,
     pub(super) offload: Option<At<Vec<At<String>>>>,
     pub(super) id: Option<At<String>>,
     pub(super) state_dir: Option<At<String>>,
@@ -187,6 +188,12 @@ impl RawGateway {
             "queues",
             &mut self.queues,
             section.integer("queues", 0..=256, out),
+            out,
+        );
+        merge_key(
+            "static_nat",
+            &mut self.static_nat,
+            section.boolean("static_nat", out),
             out,
         );
         merge_key("offload", &mut self.offload, section.strings("offload", out), out);

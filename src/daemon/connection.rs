@@ -135,6 +135,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         mobike: tunnel.mobike,
         other_addresses: Vec::new(),
         resumption: tunnel.resumption,
+        static_nat: tunnel.static_nat,
         follow_redirect: tunnel.follow_redirect,
         redirect_to: tunnel.redirect_to.clone(),
         initial_contact: true,

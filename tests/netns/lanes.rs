@@ -17,10 +17,18 @@ use crate::harness::runner::{Failure, Outcome, check};
 /// Several flows both ways leave from two ports with two SPIs; while the SAs are replaced none of their packets is lost or
 /// overtakes another.
 pub fn two_queues_have_an_sa_and_a_port_each() -> Outcome {
-    let mut plan = Plan::new()
-        .without_nat()
-        .both("encapsulation = \"force\"")
-        .both("per_resource = 2");
+    lanes(Plan::new().without_nat().both("encapsulation = \"force\""))
+}
+
+/// The same behind a NAT that maps one address to another, as clouds have it, if the gateway is told.
+pub fn behind_a_static_nat_too() -> Outcome {
+    let mut plan = Plan::new();
+    plan.aws.gateway.push_str("static_nat = true\n");
+    lanes(plan)
+}
+
+fn lanes(plan: Plan) -> Outcome {
+    let mut plan = plan.both("per_resource = 2");
     for side in [&mut plan.aws, &mut plan.azure] {
         side.gateway.push_str("queues = 2\n");
     }

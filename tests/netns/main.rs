@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 type Test = fn() -> Outcome;
 
 fn tests() -> Vec<Job> {
-    let tests: [(&str, Test); 53] = [
+    let tests: &[(&str, Test)] = &[
         (
             "every_forwarded_checksum_is_valid",
             bulk::every_forwarded_checksum_is_valid,
@@ -64,6 +64,10 @@ fn tests() -> Vec<Job> {
         (
             "two_queues_have_an_sa_and_a_port_each",
             lanes::two_queues_have_an_sa_and_a_port_each,
+        ),
+        (
+            "two_queues_have_a_port_each_behind_a_static_nat",
+            lanes::behind_a_static_nat_too,
         ),
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
@@ -225,7 +229,7 @@ fn tests() -> Vec<Job> {
 }
 
 fn under_load() -> Job {
-    let tests: [(&str, Test); 2] = [
+    let tests: &[(&str, Test)] = &[
         (
             "a_thousand_rekeys_at_20000_packets_a_second_lose_none",
             steady::a_thousand_rekeys_lose_no_packet,

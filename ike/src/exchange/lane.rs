@@ -3,7 +3,8 @@
 //! SA_RESOURCE_INFO carries what identifies the resource to its sender and to nobody else (RFC 9611 5.1). Between two xvpn a fifth
 //! octet follows the four of the resource's number: 1 if ESP may come to the sender from any UDP port. It says so if it sees no
 //! NAT before itself: a NAT lets in only what answers to what went out, from port 4500 to port 4500. The other side sends from
-//! ports of its own if there is no NAT before it either, which would have to keep a mapping for each.
+//! ports of its own if there is no NAT before it either, which would have to keep a mapping for each. Only a static NAT does not
+//! matter, as clouds have it before their machines; but what kind it is cannot be seen from here, so the operator has to say so.
 //!
 //! A peer that is not an xvpn might take another port for that of a NAT that has changed (RFC 7296 2.23), and send there.
 
@@ -59,5 +60,6 @@ pub(super) fn spi_like(established: &Established, resource: Option<u32>, replace
 /// Whether the peer's ESP reaches us from whatever port.
 fn takes_any_port(established: &Established) -> bool {
     let ike = &established.ike;
-    ike.features.xvpn && ike.encapsulation == Encapsulation::Udp && !ike.nat.nat_local
+    let open = !ike.nat.nat_local || established.config.static_nat;
+    ike.features.xvpn && ike.encapsulation == Encapsulation::Udp && open
 }

@@ -289,6 +289,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         retry: (Duration::from_secs(1), Duration::from_secs(60)),
         mobike: false,
         other_addresses: Vec::new(),
+        static_nat: false,
         follow_redirect: true,
         redirect_to: None,
         initial_contact: true,

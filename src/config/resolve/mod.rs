@@ -35,6 +35,7 @@ pub(super) fn resolve(mut raw: Raw, path: PathBuf, purpose: Purpose, out: &mut R
         listen: Vec::new(),
         redirect_to: None,
         listens_on_tcp: raw.gateway.tcp_port.is_some(),
+        static_nat: defaults::STATIC_NAT,
         out,
     };
     let gateway = resolver.gateway(&raw.gateway);
@@ -68,6 +69,7 @@ struct Resolver<'a> {
     redirect_to: Option<GatewayIdentity>,
     /// `gateway.tcp_port` is set.
     listens_on_tcp: bool,
+    static_nat: bool,
     out: &'a mut Report,
 }
 
@@ -75,6 +77,10 @@ impl Resolver<'_> {
     fn gateway(&mut self, raw: &RawGateway) -> GatewayConfig {
         self.default_id = raw.id.as_ref().and_then(|id| self.identity(id));
         self.listen = self.listen_addresses(raw.listen.as_ref());
+        self.static_nat = raw
+            .static_nat
+            .as_ref()
+            .map_or(defaults::STATIC_NAT, |at| at.value);
         self.redirect_to = raw.redirect_to.as_ref().and_then(|at| self.other_gateway(at));
         let port = |at: &Option<At<u32>>, default| {
             at.as_ref()
@@ -308,6 +314,7 @@ impl Resolver<'_> {
             mtu,
             clamp_mss: raw.clamp_mss.as_ref().map_or(defaults::CLAMP_MSS, |at| at.value),
             mobike: raw.mobike.as_ref().map_or(defaults::MOBIKE, |at| at.value),
+            static_nat: self.static_nat,
             follow_redirect: raw
                 .follow_redirect
                 .as_ref()
