@@ -8,7 +8,7 @@ use xvpn_dataplane::TunnelId;
 use xvpn_dataplane::buffer::{Batch, Meta, Packet, Pool};
 use xvpn_dataplane::io::esp_raw::RawEsp;
 use xvpn_dataplane::io::fault::Fault;
-use xvpn_dataplane::io::tun::TunQueue;
+use xvpn_dataplane::io::tun::{Room, TunQueue};
 use xvpn_dataplane::io::udp::socket::path_mtu;
 use xvpn_dataplane::io::udp::{self, IkeSocket, Outgoing, UdpSocket};
 use xvpn_dataplane::io::wire::WirePort;
@@ -197,10 +197,11 @@ fn reports_too_long() {
     assert_eq!(faults, [(1, Fault::TooBig)]);
     assert_eq!(path_mtu("0.0.0.0".parse().unwrap(), remote).unwrap(), 1400);
     assert_eq!(path_mtu("10.93.0.1".parse().unwrap(), remote).unwrap(), 1400);
-    let mut room = [0; 2048];
+    let mut room = Room::new(2048);
     let packet = until("an outer packet", || {
         let len = tun.queues[0].read(&mut room).ok()?.1;
-        (room[0] >> 4 == 4 && room[9] == 17).then(|| room[..len].to_vec())
+        let packet = &room.packet()[..len];
+        (packet[0] >> 4 == 4 && packet[9] == 17).then(|| packet.to_vec())
     });
     assert_eq!(packet.len(), 1400);
     assert_eq!(packet[6] & 0x40, 0x40, "DF is set");
@@ -217,11 +218,12 @@ fn cuts_ike() {
         &[7; 3000],
     )
     .unwrap();
-    let mut room = [0; 2048];
+    let mut room = Room::new(2048);
     let mut octets = 0;
     until("all fragments", || {
         let len = tun.queues[0].read(&mut room).ok()?.1;
-        if room[0] >> 4 == 4 && room[9] == 17 {
+        let packet = &room.packet()[..len];
+        if packet[0] >> 4 == 4 && packet[9] == 17 {
             octets += len - 20;
         }
         (octets == 3000 + 4 + 8).then_some(())
@@ -262,11 +264,12 @@ fn cuts_what_may_be_cut() {
         too_big,
     };
     assert_eq!(send([false, true, false]), expected);
-    let mut room = [0; 2048];
+    let mut room = Room::new(2048);
     let mut octets = 0;
     until("both fragments", || {
         let len = tun.queues[0].read(&mut room).ok()?.1;
-        if room[0] >> 4 == 4 && room[9] == 17 {
+        let packet = &room.packet()[..len];
+        if packet[0] >> 4 == 4 && packet[9] == 17 {
             octets += len - 20;
         }
         (octets == 2000 + 8).then_some(())

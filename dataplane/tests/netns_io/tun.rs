@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use xvpn_dataplane::io::fault::Fault;
-use xvpn_dataplane::io::tun::{OpenTun, TunError, TunQueue};
+use xvpn_dataplane::io::tun::{OpenTun, Room, TunError, TunQueue};
 
 use crate::netns::{TUN_DEVICE, await_readable, bring_up, configure, exists, until};
 
@@ -37,11 +37,11 @@ fn reads() {
     let tun = open("xr0", 2);
     assert_eq!(tun.note, None);
     assert!(tun.queues.iter().all(TunQueue::has_vnet_header));
-    let error = tun.queues[0].read(&mut [0; 0]).unwrap_err();
+    let error = tun.queues[0].read(&mut Room::new(0)).unwrap_err();
     assert_eq!(Fault::of(&error), Fault::WouldBlock);
     configure("xr0", Ipv4Addr::new(10, 90, 0, 1)).unwrap();
 
-    let mut room = [0; 2048];
+    let mut room = Room::new(2048);
     // Many flows, so that the kernel's hash finds both queues.
     for flow in 0..64u8 {
         let socket = UdpSocket::bind("10.90.0.1:0").unwrap();
@@ -52,8 +52,8 @@ fn reads() {
     for (queue, seen) in tun.queues.iter().zip(&mut seen) {
         while await_readable(queue.as_fd(), Duration::from_millis(100)) {
             let (header, len) = queue.read(&mut room).unwrap();
-            header.settle(&mut room[..len]).unwrap();
-            let packet = &room[..len];
+            let packet = &mut room.packet_mut()[..len];
+            header.settle(packet).unwrap();
             // Router solicitations and the like come along.
             if packet[0] >> 4 != 4 || packet[9] != 17 {
                 continue;

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::vnet::{self, VnetHeader};
-use super::{Spread, Steering};
+use super::{Room, Spread, Steering};
 use crate::io::sys::{self, check, check_len, retry};
 
 /// One queue of a TUN interface: a descriptor of its own.
@@ -108,25 +108,16 @@ impl TunQueue {
     ///
     /// A packet longer than `room` is cut by the kernel without a word: `room` must hold the longest super-packet, or the
     /// interface's MTU without offloads.
-    pub fn read(&self, room: &mut [u8]) -> io::Result<(VnetHeader, usize)> {
-        let mut header = [0u8; vnet::LEN];
-        let parts = [
-            libc::iovec {
-                iov_base: header.as_mut_ptr().cast(),
-                iov_len: vnet::LEN,
-            },
-            libc::iovec {
-                iov_base: room.as_mut_ptr().cast(),
-                iov_len: room.len(),
-            },
-        ];
-        let parts = if self.vnet { &parts[..] } else { &parts[1..] };
-        let count = c_int::try_from(parts.len()).unwrap_or(0);
-        // SAFETY: all parts are writable for their lengths and outlive the call.
-        let read = retry(|| check_len(unsafe { libc::readv(self.fd.as_raw_fd(), parts.as_ptr(), count) }))?;
-        let before = if self.vnet { vnet::LEN } else { 0 };
-        let len = read.checked_sub(before).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((VnetHeader::parse(&header), len))
+    pub fn read(&self, room: &mut Room) -> io::Result<(VnetHeader, usize)> {
+        let whole = room.whole(self.vnet);
+        let (start, len) = (whole.as_mut_ptr().cast(), whole.len());
+        // SAFETY: `whole` is writable for its length and outlives the call.
+        let read = retry(|| check_len(unsafe { libc::read(self.fd.as_raw_fd(), start, len) }))?;
+        if !self.vnet {
+            return Ok((VnetHeader::default(), read));
+        }
+        let len = read.checked_sub(vnet::LEN).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((VnetHeader::parse(&room.header()), len))
     }
 
     /// Writes one packet. The kernel takes all of it or refuses it.

@@ -8,7 +8,7 @@ use crate::buffer::{Batch, Packet, Pool};
 /// What a read of a TUN becomes: this header, then these octets.
 pub fn split(header: &[u8; vnet::LEN], octets: &[u8]) -> Result<Vec<Packet>, VnetError> {
     let (mut splitter, mut pool) = (Splitter::new(), Pool::default());
-    let room = splitter.room().get_mut(..octets.len());
+    let room = splitter.room().packet_mut().get_mut(..octets.len());
     room.ok_or(VnetError::TooLong)?.copy_from_slice(octets);
     splitter.begin(&VnetHeader::parse(header), octets.len())?;
     Ok(std::iter::from_fn(|| splitter.next(&mut pool)).collect())
@@ -39,7 +39,7 @@ impl Split {
     /// One that has read these octets.
     pub fn of(octets: &[u8]) -> Result<Self, VnetError> {
         let mut splitter = Splitter::new();
-        let room = splitter.room().get_mut(..octets.len());
+        let room = splitter.room().packet_mut().get_mut(..octets.len());
         room.ok_or(VnetError::TooLong)?.copy_from_slice(octets);
         let len = octets.len();
         Ok(Self { splitter, len })

@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use super::Room;
 use super::vnet::{self, VnetHeader};
 use crate::buffer::{MAX_LEN, Packet, Pool};
 use crate::io::tun::vnet::VnetError;
@@ -20,7 +21,7 @@ use crate::ip::word::{get, set};
 ///
 /// Concurrency: owned by one queue thread.
 pub(super) struct Splitter {
-    octets: Box<[u8]>,
+    read: Room,
     shape: Shape,
     /// Payload not yet in a segment.
     rest: Range<usize>,
@@ -55,7 +56,7 @@ impl Splitter {
     /// With room for the longest read.
     pub(super) fn new() -> Self {
         Self {
-            octets: vec![0; ROOM].into_boxed_slice(),
+            read: Room::new(LONGEST),
             shape: Shape::WHOLE,
             rest: 0..0,
             made: 0,
@@ -63,14 +64,14 @@ impl Splitter {
     }
 
     /// Where to read to; [`begin`](Self::begin) afterwards. What was left of the last read is forgotten.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(super) fn room(&mut self) -> &mut Room {
         self.rest = 0..0;
-        &mut self.octets
+        &mut self.read
     }
 
     /// A packet of `len` octets has been read into the room, with this header before it.
     pub(super) fn begin(&mut self, header: &VnetHeader, len: usize) -> Result<(), VnetError> {
-        let octets = self.octets.get_mut(..len).ok_or(VnetError::TooLong)?;
+        let octets = self.read.packet_mut().get_mut(..len).ok_or(VnetError::TooLong)?;
         let shape = match header.gso_type {
             vnet::GSO_NONE => {
                 header.settle(octets)?;
@@ -98,7 +99,8 @@ impl Splitter {
         let last = payload.end == self.rest.end;
         self.rest.start = payload.end;
         let mut packet = pool.take();
-        let (head, body) = (self.octets.get(..headers)?, self.octets.get(payload)?);
+        let octets = self.read.packet();
+        let (head, body) = (octets.get(..headers)?, octets.get(payload)?);
         let (head_room, body_room) = packet.room().split_at_mut_checked(headers)?;
         head_room.copy_from_slice(head);
         body_room.get_mut(..body.len())?.copy_from_slice(body);
@@ -214,7 +216,7 @@ impl Shape {
 }
 
 /// The longest super-packet: an IPv6 header and the 65,535 octets it can tell of.
-const ROOM: usize = IPV6_HEADER + 65_535;
+const LONGEST: usize = IPV6_HEADER + 65_535;
 const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 const TCP: u32 = 6;
