@@ -37,10 +37,13 @@ impl Meter {
     }
 }
 
+/// One round of a variant.
+pub(crate) type Run<'a> = Box<dyn FnMut(&mut Meter) -> io::Result<()> + 'a>;
+
 /// One way to do what the others of its table do, too.
 pub(crate) struct Variant<'a> {
     name: &'static str,
-    run: Box<dyn FnMut(&mut Meter) -> io::Result<()> + 'a>,
+    run: Run<'a>,
     rounds: Vec<[f64; 2]>,
     failure: Option<io::Error>,
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use io_uring::{opcode, squeue, types};
 
 use crate::bed::{self, Bed};
-use crate::measure::{Meter, Variant, compare};
+use crate::measure::{Run, Variant, compare};
 use crate::ring::{Lasting, all, polled_ring, ring};
 use crate::sys::{self, Beside, Messages, part};
 
@@ -15,14 +15,14 @@ pub(crate) fn run(bed: &Bed, size: usize, rounds: usize) -> io::Result<()> {
     let title = format!("read from the TUN, {FILL} packets with {size} octets in UDP wait");
     let each = |in_one| read_each(bed, size, FILL, in_one);
     let variants = vec![
-        Variant::new("readv: header, packet; a call for each packet", each(false)?),
-        Variant::new("the same again", each(false)?),
-        Variant::new("read: the header before the packet; a call for each", each(true)?),
+        Variant::new("read, a call for each packet (as it is)", each(true)?),
+        Variant::new("the same again", each(true)?),
+        Variant::new("readv, header and packet in two parts", each(false)?),
         Variant::new(
-            "readv, where the application sent 32 as one (UDP_SEGMENT)",
-            read_joined(bed, size, false)?,
+            "read, where the application sent 32 as one (UDP_SEGMENT)",
+            read_joined(bed, size, true)?,
         ),
-        Variant::new("read, where it sent 32 as one", read_joined(bed, size, true)?),
+        Variant::new("readv, where it sent 32 as one", read_joined(bed, size, false)?),
         Variant::new("io_uring, 32 readv in a call", ring_readv(bed, size)?),
         Variant::new(
             "io_uring, 32 reads, registered file and buffers",
@@ -41,9 +41,9 @@ pub(crate) fn run(bed: &Bed, size: usize, rounds: usize) -> io::Result<()> {
     let title = format!("read from the TUN, {FEW} packets with {size} octets in UDP wait");
     let each = |in_one| read_each(bed, size, FEW, in_one);
     let variants = vec![
+        Variant::new("read until there is nothing (as it is)", each(true)?),
+        Variant::new("the same again", each(true)?),
         Variant::new("readv until there is nothing", each(false)?),
-        Variant::new("the same again", each(false)?),
-        Variant::new("read until there is nothing", each(true)?),
         Variant::new(
             "io_uring, 32 reads in a call, most in vain",
             ring_fixed(bed, size, FEW, false)?,
@@ -52,8 +52,6 @@ pub(crate) fn run(bed: &Bed, size: usize, rounds: usize) -> io::Result<()> {
     compare(&title, variants, rounds);
     Ok(())
 }
-
-type Run<'a> = Box<dyn FnMut(&mut Meter) -> io::Result<()> + 'a>;
 
 /// Puts packets into the TUN's queue.
 struct Filler {
@@ -134,8 +132,7 @@ fn read_one(bed: &Bed, in_one: bool, header: &[u8], room: &Room) -> bool {
     }
 }
 
-/// Room for a virtio-net header and a packet behind it that begins with a cache line: a long one that does not takes half as
-/// long again to be copied.
+/// Room for a virtio-net header and a packet behind it that begins with a cache line, as the dataplane's.
 struct Room {
     octets: Vec<u8>,
     packet: usize,

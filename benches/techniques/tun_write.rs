@@ -8,7 +8,7 @@ use io_uring::{opcode, types};
 use xvpn_dataplane::ip::checksum;
 
 use crate::bed::{self, Bed};
-use crate::measure::{Meter, Variant, compare};
+use crate::measure::{Run, Variant, compare};
 use crate::ring::{all, ring};
 use crate::sys::{self, Beside, Messages, part};
 use crate::tun_read::expect;
@@ -41,8 +41,6 @@ pub(crate) fn run(bed: &Bed, size: usize, rounds: usize) -> io::Result<()> {
     );
     Ok(())
 }
-
-type Run<'a> = Box<dyn FnMut(&mut Meter) -> io::Result<()> + 'a>;
 
 /// `joined`: packets in a write.
 fn write<'a>(bed: &'a Bed, (tun, from): (&'a OwnedFd, Ipv4Addr), size: usize, joined: usize) -> Run<'a> {
