@@ -3,7 +3,7 @@
 use super::vnet;
 
 /// Room for a virtio-net header and the packet behind it, in one piece, so that one plain read(2) takes both: importing two parts
-/// costs the kernel a seventh of the read of a small packet (`cargo bench --bench techniques -- --part tun-read`).
+/// costs the kernel an eighth of the read of a packet that comes alone (`cargo bench --bench techniques -- --part tun-read`).
 ///
 /// Concurrency: owned by one queue thread.
 #[derive(Debug)]
