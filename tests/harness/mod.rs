@@ -7,6 +7,7 @@
     reason = "every test program uses its own part of this"
 )]
 
+pub mod flows;
 pub mod guest;
 pub mod pair;
 pub mod pki;

@@ -15,6 +15,7 @@ use xvpn::testbed::{
     wait_until, write_secret,
 };
 
+use super::flows::flow;
 use super::pair::{Folder, PATIENCE, XVPN, ping_between, tunnel};
 use super::pki::Pki;
 use super::runner::{Failure, Outcome, check};
@@ -55,6 +56,8 @@ pub struct Scenario {
     pub peer_sends_early: bool,
     /// Once it stands, our log says this within the first minute, and the tunnel goes on.
     pub warns: Option<String>,
+    /// Once it stands, so many TCP streams at once; our two queues share the work.
+    pub flows: Option<u16>,
     /// The certificates of both sides.
     pub pki: Option<Pki>,
     /// Further lines of strongSwan's own settings (strongswan.conf).
@@ -256,6 +259,10 @@ impl Stage<'_> {
             (Expect::Established { .. }, _) => {
                 check(success, format!("it is not established:\n{said}"))?;
                 self.carries_traffic(scenario, xvpn, folder)?;
+                if let Some(count) = scenario.flows {
+                    let log = || self.peer.log().split_off(logged);
+                    flow(&self.clouds.aws, &self.clouds.azure, count, xvpn, log)?;
+                }
                 for words in &scenario.peer_says {
                     let log = self.peer.log();
                     let said = log.get(logged..).unwrap_or(&log).contains(words.as_str());
