@@ -3,6 +3,8 @@
 //! Everything here is plain data. [`Command`]s cannot fail: keys arrive complete and of the right length,
 //! SPIs are chosen by the caller.
 
+mod aggfrag;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 pub use crate::io::tun::Steering;
+pub use aggfrag::{Aggregation, Pace};
 
 /// The caller's name for a tunnel: one TUN interface, one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +157,8 @@ pub struct InboundSpec {
     pub local: Vec<Selector>,
     /// Sources that may arrive (the networks behind the peer).
     pub remote: Vec<Selector>,
+    /// It carries AGGFRAG payloads (RFC 9347) and nothing else.
+    pub aggfrag: bool,
 }
 
 /// The SA for what leaves.
@@ -181,6 +186,8 @@ pub struct OutboundSpec {
     pub path: Path,
     /// Which queues send on it, and from where.
     pub lane: Lane,
+    /// It carries AGGFRAG payloads (RFC 9347) and nothing else.
+    pub aggregation: Option<Aggregation>,
 }
 
 /// Which queues send on an SA, and from which port.

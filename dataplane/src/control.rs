@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::api::{Command, Config, SaUsage, TunnelId, TunnelSpec, Usage};
+use crate::api::{Command, Config, Pace, SaUsage, TunnelId, TunnelSpec, Usage};
 use crate::discard::Discard;
 use crate::io::udp::IkeSocket;
 use crate::queue::{Beside, PuntReceiver, Workers};
@@ -104,10 +104,18 @@ impl Control {
 
     /// Performs a command; it is visible to the next batch of every queue.
     pub fn perform(&self, command: Command) {
+        let mut paced = None;
         if let Command::InstallOutbound(spec) = &command {
             self.workers.spread(spec.tunnel, spec.lane.spread);
+            if let Some(Pace::Constant { per_second }) = spec.aggregation.map(|of| of.pace) {
+                paced = Some((spec.tunnel, spec.order, per_second));
+            }
         }
         self.shared.perform(&self.changing, command);
+        // Only now: a queue that finds no SA does not go on.
+        if let Some((tunnel, order, per_second)) = paced {
+            self.workers.pace(tunnel, order, per_second);
+        }
     }
 
     /// The counts of every CHILD SA, in no order.
@@ -259,6 +267,7 @@ mod tests {
             replay_window: 1024,
             local: Vec::new(),
             remote: Vec::new(),
+            aggfrag: false,
         }))
     }
 
@@ -275,6 +284,7 @@ mod tests {
             order: 0,
             path: path(4500),
             lane: Lane::default(),
+            aggregation: None,
         }))
     }
 

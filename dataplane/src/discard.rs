@@ -60,6 +60,18 @@ discards! {
     DummyPacket = "dummy_packet",
     /// A next header other than IPv4 or IPv6: only tunnel mode is spoken.
     NextHeader = "next_header",
+    /// An AGGFRAG payload that is too short or of an unknown sub-type (RFC 9347 6.1).
+    AggfragHeader = "aggfrag_header",
+    /// Within an AGGFRAG payload something that is neither an IP packet nor padding.
+    AggfragBlock = "aggfrag_block",
+    /// The rest of an inner packet is not as long as its beginning said.
+    AggfragOffset = "aggfrag_offset",
+    /// A piece of an inner packet was lost on the way, and so the packet is.
+    AggfragIncomplete = "aggfrag_incomplete",
+    /// An AGGFRAG payload that came after it was given up.
+    AggfragLate = "aggfrag_late",
+    /// More than leaves at a constant rate.
+    BacklogFull = "backlog_full",
     /// The inner packet does not match the selectors of the SA that carried it (RFC 4301 5.2).
     InboundSelector = "inbound_selector",
     /// CE outside and not ECN-capable inside (RFC 6040 4.2).

@@ -24,8 +24,9 @@ pub mod tables;
 pub mod tunnel;
 
 pub use api::{
-    AesKey, Command, Config, Encapsulation, InboundSpec, Integrity, Keys, Lane, Offload, Offloads,
-    OutboundSpec, Path, Punted, SaUsage, Selector, Spi, Steering, Suite, Trap, TunnelId, TunnelSpec, Usage,
+    AesKey, Aggregation, Command, Config, Encapsulation, InboundSpec, Integrity, Keys, Lane, Offload,
+    Offloads, OutboundSpec, Pace, Path, Punted, SaUsage, Selector, Spi, Steering, Suite, Trap, TunnelId,
+    TunnelSpec, Usage,
 };
 pub use control::{Control, Started};
 pub use discard::Discard;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::api::{Path, Spi, Trap, TunnelSpec};
+use crate::api::{Pace, Path, Spi, Trap, TunnelSpec};
+use crate::buffer::{Backlog, MAX_LEN};
 use crate::ip::mtu;
 use crate::sa::OutboundSa;
 
@@ -28,6 +29,8 @@ pub struct Outbound {
     pub sa: Arc<OutboundSa>,
     /// Where it goes.
     pub path: Path,
+    /// What waits for its turn, if it sends at a constant rate. It outlives the SA: what replaces it takes it over.
+    pub backlog: Option<Arc<Backlog>>,
 }
 
 impl Tunnel {
@@ -63,7 +66,15 @@ impl Tunnel {
         self.outbound.retain(|other| other.sa.spi() != sa.spi());
         let before = |other: &Outbound| other.sa.order() < sa.order();
         let at = self.outbound.partition_point(before);
-        self.outbound.insert(at, Outbound { sa, path });
+        let constant = sa
+            .aggregation()
+            .is_some_and(|of| matches!(of.pace, Pace::Constant { .. }));
+        let mut same = self
+            .outbound
+            .iter()
+            .filter(|other| other.sa.order() == sa.order());
+        let backlog = constant.then(|| same.find_map(|other| other.backlog.clone()).unwrap_or_default());
+        self.outbound.insert(at, Outbound { sa, path, backlog });
     }
 
     pub(crate) fn remove(&mut self, spi: Spi) {
@@ -80,15 +91,36 @@ impl Tunnel {
 
 impl Outbound {
     /// The longest inner packet on a path that takes outer packets of `path_mtu` octets.
+    ///
+    /// In AGGFRAG payloads it is the longest that need not be cut on a path that takes no longer ones; where packets may be cut, longer
+    /// ones pass (RFC 9347 2.2.7).
     pub fn inner_mtu(&self, path_mtu: u16) -> u16 {
-        mtu::inner_mtu(
+        let inner = mtu::inner_mtu(
             self.sa.layout(),
             self.path.encapsulation,
             self.path.remote.is_ipv6(),
             path_mtu,
-        )
+        );
+        match self.sa.aggregation() {
+            None => inner,
+            Some(aggregation) if aggregation.fragments => inner.saturating_sub(AGGFRAG_HEADER),
+            Some(_) => u16::try_from(self.room(path_mtu))
+                .unwrap_or(u16::MAX)
+                .saturating_sub(AGGFRAG_HEADER),
+        }
+    }
+
+    /// Octets of the longest AGGFRAG payload on such a path, its header included.
+    pub fn room(&self, path_mtu: u16) -> usize {
+        let size = self.sa.aggregation().and_then(|aggregation| aggregation.size);
+        let (encapsulation, ipv6) = (self.path.encapsulation, self.path.remote.is_ipv6());
+        let outer = size.map_or(path_mtu, |size| size.min(path_mtu));
+        usize::from(mtu::inner_mtu(self.sa.layout(), encapsulation, ipv6, outer)).min(MAX_LEN)
     }
 }
+
+/// That of RFC 9347 6.1.1.
+const AGGFRAG_HEADER: u16 = 4;
 
 /// Below this nothing is learnt (the smallest MTU of IPv4 that is seen in practice, RFC 1191 7).
 pub const MIN_PATH_MTU: u16 = 576;

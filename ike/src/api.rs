@@ -17,7 +17,7 @@ use crate::auth::identity::Identity;
 use crate::auth::verified::Means;
 use crate::auth::x509::crl::Crl;
 use crate::auth::x509::revocation::RevocationError;
-use crate::config::{ChildId, ConnectionConfig, ConnectionId, Secret};
+use crate::config::{Aggfrag, ChildId, ConnectionConfig, ConnectionId, Secret};
 use crate::error::{Failure, Side};
 use crate::negotiate::selector::TrafficSelector;
 use crate::negotiate::transform::{Encryption, Integrity, KeyExchangeMethod};
@@ -327,6 +327,8 @@ pub struct InstallInbound {
     pub path: Path,
     /// The queue or CPU that it is for; `None`: any (RFC 9611).
     pub resource: Option<u32>,
+    /// It carries AGGFRAG payloads (RFC 9347). What is here is what the peer does with them.
+    pub aggfrag: Option<Aggfrag>,
 }
 
 /// The outbound half of a new CHILD SA.
@@ -359,6 +361,8 @@ pub struct InstallOutbound {
     pub xvpn: bool,
     /// ESP may come to the peer from any UDP port of ours: it said so, and there is no NAT before either side.
     pub any_port: bool,
+    /// It carries AGGFRAG payloads (RFC 9347). What is here is what the peer does with them.
+    pub aggfrag: Option<Aggfrag>,
 }
 
 /// Which half of a CHILD SA.
@@ -591,6 +595,8 @@ pub struct ChildFacts {
     pub remote: Vec<TrafficSelector>,
     /// In UDP or not.
     pub encapsulation: Encapsulation,
+    /// It carries AGGFRAG payloads (RFC 9347). What is here is what the peer does with them.
+    pub aggfrag: Option<Aggfrag>,
     /// When and after how much it is to be replaced.
     pub soft: SoftLimit,
 }

@@ -12,6 +12,7 @@ use crate::auth::identity::Identity;
 use crate::auth::method::{LocalAuth, RemoteAuth};
 use crate::auth::ppk::Ppk;
 use crate::auth::x509::revocation::{Policy, Rules};
+pub use crate::negotiate::aggfrag::Aggfrag;
 use crate::negotiate::proposal::{EspProposal, IkeProposal};
 use crate::negotiate::selector::TrafficSelector;
 use crate::wire::payload::GatewayIdentity;
@@ -207,6 +208,8 @@ pub struct ChildConfig {
     /// How many SAs there are for single resources, such as CPUs or queues, beside the first, which is for any
     /// (RFC 9611).
     pub resources: u32,
+    /// Ask for AGGFRAG payloads and take them from a peer that asks (RFC 9347), and what we do with them. `None`: neither.
+    pub aggfrag: Option<Aggfrag>,
 }
 
 /// Which of a connection's CHILD SAs: 0 is the first, which IKE_AUTH makes.
@@ -231,6 +234,8 @@ pub struct ChildPolicy<'a> {
     /// How many SAs there are for single resources, such as CPUs or queues, beside the first, which is for any
     /// (RFC 9611).
     pub resources: u32,
+    /// Ask for AGGFRAG payloads and take them from a peer that asks (RFC 9347), and what we do with them. `None`: neither.
+    pub aggfrag: Option<Aggfrag>,
 }
 
 /// One connection: an IKE SA with one peer and the CHILD SAs it is there for.
@@ -305,6 +310,8 @@ pub struct ConnectionConfig {
     pub child_lifetime: Lifetime,
     /// How many SAs for single resources the first CHILD SA has beside it (RFC 9611).
     pub child_resources: u32,
+    /// AGGFRAG payloads on the first CHILD SA (RFC 9347), as [`ChildConfig::aggfrag`].
+    pub child_aggfrag: Option<Aggfrag>,
     /// The CHILD SAs beside the first, which CREATE_CHILD_SA makes (RFC 7296 1.3.1).
     pub more_children: Vec<ChildConfig>,
     /// Replace the first CHILD SA soon after it was made, to see whether the peer agrees to that.
@@ -341,6 +348,7 @@ impl ConnectionConfig {
             remote_selectors: &child.remote_selectors,
             lifetime: child.lifetime,
             resources: child.resources,
+            aggfrag: child.aggfrag,
         }))
     }
 
@@ -365,6 +373,7 @@ impl ConnectionConfig {
             remote_selectors: &self.remote_selectors,
             lifetime: self.child_lifetime,
             resources: self.child_resources,
+            aggfrag: self.child_aggfrag,
         }
     }
 }

@@ -66,6 +66,7 @@ fn child() -> ChildOffer {
         tsr: selectors(2),
         transport_mode: false,
         no_tfc_padding: true,
+        aggfrag: None,
     }
 }
 

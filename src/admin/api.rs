@@ -510,6 +510,10 @@ pub struct ChildStatus {
     /// Packets in one direction until it is replaced, if they are limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekey_in_packets: Option<u64>,
+    /// Packets travel in AGGFRAG payloads (RFC 9347): when they leave, such as `aggregate` or `constant, 500/s`. Packets and octets are
+    /// then those of the payloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iptfs: Option<String>,
 }
 
 impl TunnelStatus {

@@ -76,6 +76,10 @@ pub const KEEPALIVE: Duration = Duration::from_secs(20);
 pub const CHILD_LIFETIME: Duration = Duration::from_secs(3600);
 /// `per_resource`: AWS and others have one SA for each tunnel.
 pub const PER_RESOURCE: u32 = 0;
+/// `iptfs_delay`: nothing waits.
+pub const IPTFS_DELAY: Duration = Duration::ZERO;
+/// `iptfs_fragments`.
+pub const IPTFS_FRAGMENTS: bool = true;
 /// `rekey_probe`.
 pub const REKEY_PROBE: bool = false;
 /// `ike_lifetime`.

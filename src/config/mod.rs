@@ -219,6 +219,48 @@ pub struct ChildConfig {
     pub lifetime: Lifetime,
     /// SAs for single resources beside the one for any (RFC 9611).
     pub resources: u32,
+    /// AGGFRAG payloads are asked for, and taken from a peer that asks (RFC 9347).
+    pub iptfs: Option<Iptfs>,
+}
+
+/// How packets are put into AGGFRAG payloads (RFC 9347).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Iptfs {
+    /// When a payload leaves.
+    pub pace: Pace,
+    /// The longest outer packet, in octets; `None`: what the path takes.
+    pub size: Option<u16>,
+    /// The peer may cut packets: we put them together.
+    pub fragments: bool,
+}
+
+/// When a payload leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// With what is at hand, or with what comes within this time.
+    AtHand {
+        /// Zero: nothing waits.
+        delay: Duration,
+    },
+    /// So many in a second, all of one length, whether there is something to carry or not.
+    Constant {
+        /// Payloads in a second.
+        per_second: u32,
+    },
+}
+
+impl fmt::Display for Iptfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pace {
+            Pace::AtHand { delay } if delay.is_zero() => f.write_str("aggregate")?,
+            Pace::AtHand { delay } => write!(f, "aggregate, within {} ms", delay.as_millis())?,
+            Pace::Constant { per_second } => write!(f, "constant, {per_second}/s")?,
+        }
+        match self.size {
+            Some(size) => write!(f, ", outer packets of {size}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Where a peer is.

@@ -1,5 +1,7 @@
 //! What is written: the mirror of the TOML, every value with its place, nothing filled in and nothing judged.
 
+mod iptfs;
+
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
@@ -7,6 +9,7 @@ use super::diagnostic::{Diagnostic, Report};
 use super::preset::Applied;
 use super::read::{Section, wrong_type};
 use super::source::{At, Span};
+pub(super) use iptfs::{Rate, RawIptfs};
 
 /// All files together.
 #[derive(Default)]
@@ -134,6 +137,7 @@ pub(super) struct RawTunnel {
     pub(super) metric: Option<At<u32>>,
     pub(super) address: Option<At<Vec<At<String>>>>,
     pub(super) per_resource: Option<At<u32>>,
+    pub(super) iptfs: RawIptfs,
     pub(super) children: Vec<RawChild>,
 }
 
@@ -148,6 +152,7 @@ pub(super) struct RawChild {
     pub(super) esp_proposals: Option<At<Vec<At<String>>>>,
     pub(super) lifetime: Option<At<Option<std::time::Duration>>>,
     pub(super) per_resource: Option<At<u32>>,
+    pub(super) iptfs: RawIptfs,
 }
 
 impl Raw {
@@ -297,6 +302,7 @@ impl RawTunnel {
             metric: s.integer("metric", 0..=u32::MAX, out),
             address: s.strings("address", out),
             per_resource: s.integer("per_resource", 0..=MOST_RESOURCES, out),
+            iptfs: RawIptfs::read(s, out),
             children: s
                 .sections("child", "[[tunnel.child]]", out)
                 .into_iter()
@@ -319,6 +325,7 @@ impl RawChild {
             esp_proposals: section.strings("esp_proposals", out),
             lifetime: section.duration("child_lifetime", false, out),
             per_resource: section.integer("per_resource", 0..=MOST_RESOURCES, out),
+            iptfs: RawIptfs::read(&mut section, out),
         };
         section.finish(out);
         child

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use xvpn_dataplane as dp;
 pub use xvpn_dataplane::Steering;
@@ -13,7 +14,7 @@ use xvpn_dataplane::esp::layout::Layout;
 use xvpn_dataplane::ip::mtu::inner_mtu;
 use xvpn_dataplane::sa::backend;
 use xvpn_ike::api as ike;
-use xvpn_ike::config::ConnectionId;
+use xvpn_ike::config::{Aggfrag, ConnectionId};
 use xvpn_ike::negotiate::selector::TrafficSelector;
 use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 
@@ -21,7 +22,7 @@ use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
 use crate::admin::api::{CipherReport, CipherSpeed, QueueReport, StageReport};
 use crate::config::defaults::{LEAST_REPLAY_WINDOW, REPLAY_WINDOW, SPREAD_FROM};
-use crate::config::{Offload, Spread, TunnelConfig};
+use crate::config::{Iptfs, Offload, Pace, Spread, TunnelConfig};
 
 /// The running dataplane, in the words of `ike`.
 pub struct Bridge {
@@ -35,6 +36,8 @@ struct Known {
     replay_window: u32,
     peer_replay_window: Option<u32>,
     spread: Spread,
+    /// How each CHILD SA fills payloads, if it does, in their order.
+    iptfs: Vec<Option<Iptfs>>,
 }
 
 impl Known {
@@ -144,6 +147,7 @@ impl Bridge {
             replay_window: tunnel.replay_window,
             peer_replay_window: tunnel.peer_replay_window,
             spread: tunnel.spread,
+            iptfs: tunnel.children.iter().map(|child| child.iptfs).collect(),
         };
         self.tunnels.insert(id, known);
         Ok(())
@@ -222,7 +226,8 @@ impl Bridge {
                 let path = path(sa.path, sa.encapsulation, &self.ports, streams);
                 let known = self.tunnels.get(&sa.connection);
                 let lane = known.map_or((LEAST_REPLAY_WINDOW, false), |known| known.lane(sa.xvpn));
-                dp::Command::InstallOutbound(Box::new(outbound(sa, path, lane)?))
+                let iptfs = known.and_then(|known| *known.iptfs.get(sa.child.0)?);
+                dp::Command::InstallOutbound(Box::new(outbound(sa, path, lane, iptfs)?))
             }
             Effect::Remove(ike::Remove {
                 connection,
@@ -283,7 +288,16 @@ pub fn worst_inner_mtu(tunnel: &TunnelConfig, outer_ipv6: bool) -> Option<u16> {
             tunnel.path_mtu,
         )
     };
-    suites.map(fits).min()
+    let least = suites.map(fits).min();
+    // In AGGFRAG payloads so much is left that no packet need be cut.
+    let aggfrag = tunnel.children.iter().any(|child| child.iptfs.is_some());
+    least.map(|mtu| {
+        if aggfrag {
+            mtu.saturating_sub(AGGFRAG_HEADER)
+        } else {
+            mtu
+        }
+    })
 }
 
 /// A connection and its tunnel have the same number.
@@ -301,6 +315,7 @@ fn inbound(sa: ike::InstallInbound, replay_window: u32) -> Result<dp::InboundSpe
         replay_window,
         local: sa.local.iter().map(selector).collect(),
         remote: sa.remote.iter().map(selector).collect(),
+        aggfrag: sa.aggfrag.is_some(),
     })
 }
 
@@ -308,7 +323,12 @@ fn outbound(
     sa: ike::InstallOutbound,
     path: dp::Path,
     (window, spread): (u32, bool),
+    iptfs: Option<Iptfs>,
 ) -> Result<dp::OutboundSpec, Unbridgeable> {
+    let aggregation = sa.aggfrag.map(|theirs| aggregation(theirs, iptfs));
+    // Payloads are put in order within a window of their own, and a constant rate is kept by one queue.
+    let window = aggregation.map_or(window, |_| window.min(AGGFRAG_WINDOW));
+    let constant = aggregation.is_some_and(|of| matches!(of.pace, dp::Pace::Constant { .. }));
     Ok(dp::OutboundSpec {
         tunnel: tunnel_id(sa.connection),
         spi: dp::Spi(sa.spi.0),
@@ -324,10 +344,26 @@ fn outbound(
         lane: dp::Lane {
             resource: sa.resource,
             own_port: sa.any_port,
-            spread,
+            spread: spread && !constant,
             window,
         },
+        aggregation,
     })
+}
+
+fn aggregation(theirs: Aggfrag, ours: Option<Iptfs>) -> dp::Aggregation {
+    let at_hand = dp::Pace::AtHand {
+        delay: Duration::ZERO,
+    };
+    dp::Aggregation {
+        fragments: theirs.reassembles,
+        size: ours.and_then(|iptfs| iptfs.size),
+        // It is negotiated only where the configuration has it.
+        pace: ours.map_or(at_hand, |iptfs| match iptfs.pace {
+            Pace::AtHand { delay } => dp::Pace::AtHand { delay },
+            Pace::Constant { per_second } => dp::Pace::Constant { per_second },
+        }),
+    }
 }
 
 fn suite(of: &ike::ChildSuite) -> Result<dp::Suite, Unbridgeable> {
@@ -465,6 +501,10 @@ fn usage(of: dp::SaUsage) -> ike::Usage {
 /// Asked of the kernel for every socket of a queue: more than one TCP connection has under way with the kernel's usual limits, so
 /// that one alone never overruns it; and no more than some milliseconds of 10 Gbit/s.
 const SOCKET_BUFFER: usize = 8 << 20;
+/// That of RFC 9347 6.1.1.
+const AGGFRAG_HEADER: u16 = 4;
+/// As many payloads another xvpn puts in order (`dataplane/src/esp/reassembly.rs`).
+const AGGFRAG_WINDOW: u32 = 64;
 const TUN_DEVICE: &str = "/dev/net/tun";
 
 #[cfg(test)]

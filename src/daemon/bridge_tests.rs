@@ -96,6 +96,7 @@ fn flows_are_spread_where_the_peers_window_is_known_to_be_wide_or_the_operator_w
             replay_window: 4096,
             peer_replay_window,
             spread,
+            iptfs: Vec::new(),
         }
         .lane(xvpn)
     };
@@ -130,15 +131,35 @@ fn an_outbound_sa_crosses_with_every_field() {
         child: ChildId(5),
         xvpn: true,
         any_port: false,
+        aggfrag: Some(Aggfrag { reassembles: false }),
     };
     let path = direct(sa.path, encapsulation(sa.encapsulation), &PORTS);
-    let spec = outbound(sa, path, (1024, true)).unwrap();
-    assert_eq!((spec.lane.window, spec.lane.spread), (1024, true));
+    let constant = Iptfs {
+        pace: Pace::Constant { per_second: 500 },
+        size: Some(1200),
+        fragments: true,
+    };
+    let spec = outbound(sa.clone(), path, (1024, true), Some(constant)).unwrap();
     assert_eq!(
         (spec.tunnel, spec.spi, spec.inbound_spi),
         (dp::TunnelId(3), dp::Spi(0x1111), dp::Spi(0x2222))
     );
     assert_eq!(spec.order, 5);
+    let aggregation = dp::Aggregation {
+        fragments: false,
+        size: Some(1200),
+        pace: dp::Pace::Constant { per_second: 500 },
+    };
+    assert_eq!(spec.aggregation, Some(aggregation));
+    assert_eq!(
+        (spec.lane.window, spec.lane.spread),
+        (64, false),
+        "one queue keeps the rate"
+    );
+    let plain = ike::InstallOutbound { aggfrag: None, ..sa };
+    let plain = outbound(plain, path, (1024, true), None).unwrap();
+    assert_eq!((plain.lane.window, plain.lane.spread), (1024, true));
+    assert_eq!(plain.aggregation, None);
     assert!(spec.esn);
     assert_eq!(spec.keys.encryption.len(), 36);
     assert_eq!(spec.local.len(), 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use xvpn_ike::api::{GatewayIdentity, Random};
-use xvpn_ike::config::{ChildConfig, ConnectionConfig, ConnectionId, Lifetime};
+use xvpn_ike::config::{Aggfrag, ChildConfig, ConnectionConfig, ConnectionId, Lifetime};
 
 use super::{plan, sources};
 use crate::config::{self, RemoteAddress, TunnelConfig};
@@ -105,6 +105,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         remote_selectors: Vec::new(),
         lifetime: Lifetime::default(),
         resources: 0,
+        aggfrag: None,
     });
     ConnectionConfig {
         id,
@@ -141,6 +142,7 @@ pub fn config(id: ConnectionId, tunnel: &TunnelConfig, ends: Ends) -> Connection
         initial_contact: true,
         child_lifetime: first.lifetime,
         child_resources: first.resources,
+        child_aggfrag: first.aggfrag,
         more_children: children.collect(),
         rekey_probe: tunnel.rekey_probe,
         reauthentication: tunnel.reauth_time,
@@ -157,6 +159,9 @@ fn child(of: &config::ChildConfig) -> ChildConfig {
         remote_selectors: selectors(&of.remote_networks),
         lifetime: of.lifetime,
         resources: of.resources,
+        aggfrag: of.iptfs.map(|iptfs| Aggfrag {
+            reassembles: iptfs.fragments,
+        }),
     }
 }
 

@@ -281,9 +281,28 @@ impl Tunnel {
                 .ike
                 .as_ref()
                 .map(|(facts, since)| ike_status(facts, now.saturating_duration_since(*since))),
-            children: self.children.values().map(|child| child.status(now)).collect(),
+            children: self
+                .children
+                .values()
+                .map(|child| self.child(child, now))
+                .collect(),
             missing: self.missing(now),
             totals: self.totals.report(self.config.child_names()),
+        }
+    }
+
+    fn child(&self, child: &Child, now: Instant) -> ChildStatus {
+        let name = &child.facts.name;
+        let configured = self.config.children.iter().find(|config| config.name == *name);
+        let ours = configured.and_then(|config| config.iptfs);
+        let iptfs = child.facts.aggfrag.zip(ours).map(|(theirs, ours)| {
+            let whole = if theirs.reassembles { "" } else { ", packets whole" };
+            format!("{ours}{whole}")
+        });
+        let refused = ours.map(|_| "refused by the peer".to_owned());
+        ChildStatus {
+            iptfs: iptfs.or(refused),
+            ..child.status(now)
         }
     }
 
@@ -392,6 +411,7 @@ impl Child {
             rekey_in_ms: ms(facts.soft.at.saturating_duration_since(now)),
             rekey_in_bytes: facts.soft.bytes.map(|most| most.saturating_sub(bytes)),
             rekey_in_packets: facts.soft.packets.map(|most| most.saturating_sub(packets)),
+            iptfs: None,
         }
     }
 }

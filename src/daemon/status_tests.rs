@@ -83,6 +83,7 @@ fn child() -> Event {
         local: net("10.1.0.0/16"),
         remote: net("10.2.0.0/16"),
         encapsulation: Encapsulation::Udp,
+        aggfrag: None,
         soft: SoftLimit {
             at: Instant::now() + Duration::from_secs(3000),
             bytes: Some(1000),

@@ -63,8 +63,12 @@ pub fn child_established(child: &ChildFacts) -> String {
         Encapsulation::None => "without UDP",
         Encapsulation::Tcp => "over TCP",
     };
+    let aggfrag = match child.aggfrag {
+        Some(_) => ", in AGGFRAG payloads",
+        None => "",
+    };
     format!(
-        "established: {} <-> {} ({}, ESP {way})",
+        "established: {} <-> {} ({}, ESP {way}{aggfrag})",
         list(&child.local),
         list(&child.remote),
         child.suite

@@ -10,6 +10,7 @@ mod demo;
 mod flood;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod iptfs;
 mod lanes;
 mod life;
 mod metrics;
@@ -218,6 +219,22 @@ fn tests() -> Vec<Job> {
         (
             "over_tcp_a_tunnel_survives_new_keys_and_a_cut",
             tcp::survives_new_keys_and_a_cut,
+        ),
+        (
+            "small_packets_travel_together_through_new_keys",
+            iptfs::small_packets_travel_together_through_new_keys,
+        ),
+        (
+            "long_packets_are_cut_and_put_together",
+            iptfs::long_packets_are_cut_and_put_together,
+        ),
+        (
+            "a_constant_rate_tells_nothing_on_the_wire",
+            iptfs::a_constant_rate_tells_nothing,
+        ),
+        (
+            "a_peer_that_does_not_want_payloads_gets_packets",
+            iptfs::a_peer_that_does_not_want_payloads_gets_packets,
         ),
     ];
     let alone = tests.iter().map(|(name, test)| Job::single(name, *test));

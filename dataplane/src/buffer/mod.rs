@@ -4,10 +4,12 @@
 //! packet where it lies. Packets travel from a queue's [`Pool`] through [`Batch`]es and back; after warm-up nothing on
 //! the packet path allocates.
 
+mod backlog;
 mod batch;
 mod packet;
 mod pool;
 
+pub use backlog::Backlog;
 pub use batch::Batch;
 pub use packet::{HEADROOM, MAX_LEN, Meta, Packet, TAILROOM};
 pub use pool::Pool;

@@ -10,6 +10,7 @@ pub mod landing;
 mod memory;
 pub mod poll;
 pub(crate) mod sys;
+pub mod timer;
 pub mod tun;
 pub mod udp;
 pub mod wire;

@@ -50,7 +50,7 @@ const ECN: u8 = 0b11;
 const NOT_ECT: u8 = 0b00;
 const ECT_1: u8 = 0b01;
 const ECT_0: u8 = 0b10;
-const CE: u8 = 0b11;
+pub(crate) const CE: u8 = 0b11;
 
 #[cfg(test)]
 mod tests {

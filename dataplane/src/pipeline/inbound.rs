@@ -6,16 +6,20 @@
 //! 4. (per packet) check the window, open in place, accept
 //! 5. (per packet) parse the inner header, cut traffic flow padding, selectors both ways (RFC 4301 5.2)
 //! 6. (per packet) ECN from outside to inside, MSS of a SYN
+//!
+//! On an SA with AGGFRAG payloads (RFC 9347) each of them is taken apart after stage 4 (`reassemble.rs`), and what was in it goes on.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::reassemble::Waits;
 use crate::api::{Encapsulation, Punted, Spi};
 use crate::buffer::{Batch, Packet, Pool};
 use crate::discard::Discard;
 use crate::esp::demux::Datagram;
 use crate::ip::icmp::Allowance;
 use crate::ip::{Header, ecn, mtu, selector};
+use crate::sa::InboundSa;
 use crate::stats::QueueStats;
 use crate::tables::Tables;
 
@@ -23,9 +27,10 @@ use crate::tables::Tables;
 ///
 /// Concurrency: owned by one queue thread.
 pub struct Inbound {
-    stats: Arc<QueueStats>,
+    pub(super) stats: Arc<QueueStats>,
     /// Of hints about unknown SPIs.
     hints: Allowance,
+    pub(super) waits: Waits,
 }
 
 impl Inbound {
@@ -34,6 +39,7 @@ impl Inbound {
         Self {
             stats,
             hints: Allowance::new(Instant::now()),
+            waits: Waits::new(),
         }
     }
 
@@ -51,6 +57,9 @@ impl Inbound {
         for mut packet in from_wire.drain() {
             match self.receive(now, tables, &mut packet, punt) {
                 Ok(Fate::Deliver) => to_tun.push(packet),
+                Ok(Fate::Unpack(spi, sequence)) => {
+                    self.unpack(now, tables, (spi, sequence), packet, to_tun, pool);
+                }
                 Ok(Fate::Punted) => pool.give(packet),
                 Err(reason) => {
                     self.stats.discard(reason);
@@ -102,10 +111,12 @@ impl Inbound {
 
 enum Fate {
     Deliver,
+    /// It is an AGGFRAG payload of this SA with this sequence number.
+    Unpack(Spi, u64),
     Punted,
 }
 
-/// Stages 3 to 6 for one ESP packet.
+/// Stages 3 to 6, or 3 and 4, for one ESP packet.
 fn deliver(tables: &Tables, spi: Spi, packet: &mut Packet) -> Result<Fate, Discard> {
     let sa = tables.inbound(spi).ok_or(Discard::UnknownSpi)?;
     let opened = sa.open(packet);
@@ -113,7 +124,16 @@ fn deliver(tables: &Tables, spi: Spi, packet: &mut Packet) -> Result<Fate, Disca
     if matches!(opened, Ok(_) | Err(Discard::DummyPacket)) {
         sa.usage().add(1, packet.len() as u64);
     }
-    opened?;
+    let sequence = opened?.sequence;
+    if sa.is_aggfrag() {
+        return Ok(Fate::Unpack(spi, sequence));
+    }
+    admit(tables, sa, packet)?;
+    Ok(Fate::Deliver)
+}
+
+/// Stages 5 and 6 for one inner packet.
+pub(super) fn admit(tables: &Tables, sa: &InboundSa, packet: &mut Packet) -> Result<(), Discard> {
     let header = Header::parse(packet.octets())?;
     packet.truncate(header.total_len);
     let selectors = sa.selectors();
@@ -131,5 +151,5 @@ fn deliver(tables: &Tables, spi: Spi, packet: &mut Packet) -> Result<Fate, Disca
         mtu::clamp_mss(packet.octets_mut(), &header, inner_mtu);
     }
     packet.meta.tunnel = sa.tunnel();
-    Ok(Fate::Deliver)
+    Ok(())
 }

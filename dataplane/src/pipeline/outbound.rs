@@ -6,16 +6,19 @@
 //! 4. (per packet) MTU: too long and not to be cut: ICMP too big; too long: fragments; MSS of a SYN; outer TOS
 //! 5. (per run of packets of one SA) one block of sequence numbers, one addition to the usage
 //! 6. (per packet) pad, header, seal in place; path and TOS for the port
+//!
+//! On an SA with AGGFRAG payloads (RFC 9347) a run is packed into such before stage 5 (`aggregate.rs`), or waits (`pacer.rs`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::aggregate::Held;
 use crate::api::{Trap, TunnelId};
 use crate::buffer::{Batch, Packet, Pool};
 use crate::discard::Discard;
 use crate::ip::icmp::{self, Allowance, MIN_IPV6_MTU, Problem};
 use crate::ip::{Header, ecn, fragment, mtu, selector};
-use crate::sa::Departure;
+use crate::sa::{Departure, OutboundSa};
 use crate::stats::QueueStats;
 use crate::tables::Tables;
 use crate::tunnel::{self, Tunnel};
@@ -24,11 +27,17 @@ use crate::tunnel::{self, Tunnel};
 ///
 /// Concurrency: owned by one queue thread.
 pub struct Outbound {
-    stats: Arc<QueueStats>,
+    pub(super) stats: Arc<QueueStats>,
     place: Place,
     allowance: Allowance,
     /// Ready to be sealed on one SA. Empty between batches; kept for its memory.
-    run: Vec<Packet>,
+    pub(super) run: Vec<Packet>,
+    /// The same for what they are packed into.
+    pub(super) packed: Vec<Packet>,
+    /// What waits for company, where the operator wants that.
+    pub(super) held: Vec<Held>,
+    /// What is at hand has waited long enough.
+    pub(super) waited: bool,
     wanted: Vec<TunnelId>,
 }
 
@@ -40,6 +49,9 @@ impl Outbound {
             place: Place { queue: 0, of: 1 },
             allowance: Allowance::new(Instant::now()),
             run: Vec::with_capacity(2 * Batch::LIMIT),
+            packed: Vec::new(),
+            held: Vec::new(),
+            waited: false,
             wanted: Vec::new(),
         }
     }
@@ -68,6 +80,7 @@ impl Outbound {
         to_tun: &mut Batch,
         pool: &mut Pool,
     ) -> Option<Departure<'a>> {
+        let moment = Moment { now, tables };
         let mut current: Option<&tunnel::Outbound> = None;
         while let Some(mut packet) = from_tun.pop() {
             let found = match prepare(tables, self.place, &mut packet) {
@@ -84,7 +97,7 @@ impl Outbound {
                     from_tun.put_back(packet);
                     break;
                 }
-                drop(self.seal(before, to_wire, pool));
+                drop(self.seal(moment, before, to_wire, pool));
             }
             current = Some(found.outbound);
             match found.fit {
@@ -100,12 +113,27 @@ impl Outbound {
                 }
             }
         }
-        self.seal(current?, to_wire, pool)
+        self.seal(moment, current?, to_wire, pool)
     }
 
     /// Stages 5 and 6 for the packets of one SA.
     fn seal<'a>(
         &mut self,
+        moment: Moment<'_>,
+        outbound: &'a tunnel::Outbound,
+        to_wire: &mut Batch,
+        pool: &mut Pool,
+    ) -> Option<Departure<'a>> {
+        match outbound.sa.aggregation() {
+            None => self.seal_with(OutboundSa::seal, outbound, to_wire, pool),
+            Some(aggregation) => self.aggregate(moment, *aggregation, outbound, to_wire, pool),
+        }
+    }
+
+    /// The same for what is to be sealed as it is.
+    pub(super) fn seal_with<'a>(
+        &mut self,
+        seal: impl Fn(&OutboundSa, u64, &mut Packet) -> Result<(), Discard>,
         outbound: &'a tunnel::Outbound,
         to_wire: &mut Batch,
         pool: &mut Pool,
@@ -119,7 +147,7 @@ impl Outbound {
         for mut packet in self.run.drain(..) {
             let len = packet.len() as u64;
             let sealed = match numbers.next() {
-                Some(seq) => sa.seal(seq, &mut packet),
+                Some(seq) => seal(sa, seq, &mut packet),
                 None => Err(Discard::SequenceExhausted),
             };
             match sealed {
@@ -171,6 +199,13 @@ impl Outbound {
     }
 }
 
+/// When a batch is at hand, and what is true then.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) now: Instant,
+    pub(super) tables: &'a Tables,
+}
+
 /// A packet that may leave, and how.
 struct Found<'a> {
     outbound: &'a tunnel::Outbound,
@@ -215,7 +250,9 @@ fn prepare<'a>(tables: &'a Tables, place: Place, packet: &mut Packet) -> Result<
     if tunnel.spec.clamp_mss {
         mtu::clamp_mss(packet.octets_mut(), &header, inner_mtu);
     }
-    let fit = if header.total_len <= usize::from(inner_mtu) {
+    // RFC 9347 2.2.7: what is cut and put together again on the way has no MTU to keep to.
+    let any_length = outbound.sa.aggregation().is_some_and(|of| of.fragments);
+    let fit = if header.total_len <= usize::from(inner_mtu) || any_length {
         Fit::Whole
     } else if !header.dont_fragment {
         Fit::Cut(inner_mtu)

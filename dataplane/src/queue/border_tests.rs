@@ -31,6 +31,7 @@ fn tables(suite: Suite, esn: bool, last: u64) -> Tables {
         replay_window: 128,
         local: any(),
         remote: any(),
+        aggfrag: false,
     };
     tables.install_inbound(Arc::new(InboundSa::after(&inbound, last).unwrap()));
     let outbound = OutboundSpec {
@@ -45,6 +46,7 @@ fn tables(suite: Suite, esn: bool, last: u64) -> Tables {
         order: 0,
         path: path(),
         lane: Lane::default(),
+        aggregation: None,
     };
     let sa = Arc::new(OutboundSa::after(&outbound, last).unwrap());
     assert!(tables.install_outbound(sa, path()));

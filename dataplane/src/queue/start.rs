@@ -119,6 +119,13 @@ impl Workers {
         }
     }
 
+    /// Has the queue of a tunnel send payloads of a place in its SPD at a constant rate.
+    pub fn pace(&self, id: TunnelId, order: u32, per_second: u32) {
+        if let Some(thread) = self.threads.get(self.home(id)) {
+            thread.line.order(Order::Pace(id, order, per_second));
+        }
+    }
+
     /// The queue of a tunnel that has only one.
     fn home(&self, id: TunnelId) -> usize {
         usize::try_from(id.0).unwrap_or(0) % self.threads.len().max(1)

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::punt::PuntSender;
-use crate::api::Punted;
+use crate::api::{Punted, TunnelId};
 use crate::buffer::{Batch, Pool};
 use crate::discard::Discard;
 use crate::io::{Port, Sent};
+use crate::pipeline::pacer::Pacer;
 use crate::pipeline::{Inbound, Outbound};
+use crate::sa::Departure;
 use crate::stats::{Load, QueueStats, Stage, Stopwatch};
 use crate::tables::Tables;
 
@@ -27,6 +29,7 @@ pub struct Queue<Tun: Port, Wire: Port> {
     pub wire: Wire,
     outbound: Outbound,
     inbound: Inbound,
+    pacers: Vec<Pacer>,
     received: Batch,
     to_wire: Batch,
     to_tun: Batch,
@@ -46,6 +49,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             wire,
             outbound: Outbound::new(Arc::clone(&stats)),
             inbound: Inbound::new(Arc::clone(&stats)),
+            pacers: Vec::new(),
             received: Batch::default(),
             to_wire: Batch::default(),
             to_tun: Batch::default(),
@@ -121,6 +125,11 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             // Beyond the rate, or with a full ring: the next packet asks again.
             self.punt.push(Punted::Wanted { tunnel });
         }
+        self.send_to_wire(tables, departure, true);
+    }
+
+    /// `timed`: as the last stage of an outbound turn.
+    fn send_to_wire(&mut self, tables: &Tables, departure: Option<Departure<'_>>, timed: bool) {
         if self.to_wire.is_empty() {
             return;
         }
@@ -132,8 +141,8 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         let sent = self.wire.send(&mut self.to_wire, &mut self.pool);
         let [_, after] = self.wire.system_calls();
         drop(departure);
-        self.stats
-            .pass(Stage::WireSend, sealed, after - before, self.watch_outbound.lap());
+        let time = if timed { self.watch_outbound.lap() } else { None };
+        self.stats.pass(Stage::WireSend, sealed, after - before, time);
         self.count_wire(&sent);
         if let Some(too_big) = sent.too_big {
             tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
@@ -141,6 +150,49 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         if let Some(offload) = self.wire.take_refused() {
             self.punt.push(Punted::Refused(offload));
         }
+    }
+
+    /// Sends payloads of this place in the SPD of a tunnel at a constant rate from now on, as long as it has an SA for that.
+    pub fn pace(&mut self, tunnel: TunnelId, order: u32, per_second: u32, now: Instant) {
+        if !self.pacers.iter().any(|pacer| pacer.is_of(tunnel, order)) {
+            self.pacers.push(Pacer::new(tunnel, order, per_second, now));
+        }
+    }
+
+    /// When [`on_time`](Self::on_time) is to be called. `None`: nothing waits for a time.
+    pub fn deadline(&self) -> Option<Instant> {
+        let paced = self.pacers.iter().map(Pacer::deadline);
+        paced
+            .chain(self.outbound.deadline())
+            .chain(self.inbound.deadline())
+            .min()
+    }
+
+    /// Does what is due by now: payloads at a constant rate, packets that have waited for company, payloads that have waited for one
+    /// that did not come (RFC 9347).
+    pub fn on_time<T>(&mut self, now: Instant, tables: impl Fn() -> T)
+    where
+        T: Deref<Target: Borrow<Tables>>,
+    {
+        let tables = tables();
+        let tables: &Tables = (*tables).borrow();
+        while self.pacers.iter().any(|pacer| pacer.is_due(now)) {
+            let (to_wire, pool, stats) = (&mut self.to_wire, &mut self.pool, &self.stats);
+            self.pacers
+                .retain_mut(|pacer| !pacer.is_due(now) || pacer.run(now, tables, to_wire, pool, stats));
+            self.send_to_wire(tables, None, false);
+        }
+        self.outbound.release(now, &mut self.received);
+        while !self.received.is_empty() {
+            let (from_tun, to_wire, to_tun) = (&mut self.received, &mut self.to_wire, &mut self.to_tun);
+            let departure = self
+                .outbound
+                .run(now, tables, from_tun, to_wire, to_tun, &mut self.pool);
+            self.send_to_wire(tables, departure, false);
+        }
+        self.outbound.resume();
+        self.inbound.expire(now, tables, &mut self.to_tun, &mut self.pool);
+        self.send_to_tun(false);
     }
 
     fn turn_inbound<T>(&mut self, now: Instant, tables: impl Fn() -> T) -> io::Result<usize>

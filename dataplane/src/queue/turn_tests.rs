@@ -45,6 +45,7 @@ fn tables(sending: u32, receiving: u32) -> Tables {
         replay_window: 64,
         local: any(),
         remote: any(),
+        aggfrag: false,
     };
     tables.install_inbound(Arc::new(InboundSa::new(&inbound).unwrap()));
     let sa = Arc::new(OutboundSa::new(&outbound(sending, receiving)).unwrap());
@@ -65,6 +66,7 @@ fn outbound(spi: u32, inbound_spi: u32) -> OutboundSpec {
         order: 0,
         path: path(),
         lane: Lane::default(),
+        aggregation: None,
     }
 }
 

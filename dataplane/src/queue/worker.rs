@@ -4,11 +4,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
+use std::time::Instant;
 
 use super::Queue;
 use crate::api::TunnelId;
 use crate::control::Shared;
 use crate::io::poll::{Events, Poll, Waker};
+use crate::io::timer::Timer;
 use crate::io::tun::{Spread, Steering, TunPort, TunQueue};
 use crate::io::wire::WirePort;
 
@@ -20,6 +22,8 @@ pub(super) enum Order {
     Close(TunnelId, SyncSender<()>),
     /// Have the kernel spread the packets of a tunnel so.
     Steer(TunnelId, Steering, Spread),
+    /// Send payloads of a place in the SPD of a tunnel at a constant rate: so many in a second.
+    Pace(TunnelId, u32, u32),
     /// Close everything and return.
     Stop,
 }
@@ -61,6 +65,7 @@ pub(super) struct Worker {
     orders: Receiver<Order>,
     waker: Waker,
     poll: Poll,
+    timer: Timer,
 }
 
 impl Worker {
@@ -69,6 +74,8 @@ impl Worker {
         let (line, orders) = Line::new()?;
         let poll = Poll::new()?;
         poll.add(line.waker.as_fd(), Token::Orders.pack())?;
+        let timer = Timer::new()?;
+        poll.add(timer.as_fd(), Token::Timer.pack())?;
         for (socket, fd) in queue.wire.descriptors() {
             poll.add(fd, Token::Socket(socket).pack())?;
         }
@@ -80,6 +87,7 @@ impl Worker {
                 orders,
                 waker,
                 poll,
+                timer,
             },
             line,
         ))
@@ -93,10 +101,11 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.poll.wait(&mut events, None)?;
-            let mut ordered = false;
+            let (mut ordered, mut due) = (false, false);
             for ready in events.iter() {
                 match Token::unpack(ready.token) {
                     Token::Orders => ordered = true,
+                    Token::Timer => due = true,
                     Token::Socket(socket) => self.queue.wire.mark_ready(socket),
                     Token::Tun(tunnel) => self.queue.tun.mark_ready(tunnel),
                 }
@@ -108,6 +117,11 @@ impl Worker {
             // Each descriptor that was ready gives one batch; then the others have their turn. What is left makes the next
             // wait return at once.
             while self.queue.turn(|| self.shared.tables.load())? > 0 {}
+            if due {
+                self.timer.drain();
+                self.queue.on_time(Instant::now(), || self.shared.tables.load());
+            }
+            self.timer.arm(self.queue.deadline())?;
         }
     }
 
@@ -132,6 +146,9 @@ impl Worker {
                 Ok(Order::Steer(tunnel, steering, spread)) => {
                     let _ = self.queue.tun.steer(tunnel, &steering, spread);
                 }
+                Ok(Order::Pace(tunnel, order, per_second)) => {
+                    self.queue.pace(tunnel, order, per_second, Instant::now());
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),
             }
@@ -143,6 +160,7 @@ impl Worker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Orders,
+    Timer,
     Socket(usize),
     Tun(TunnelId),
 }
@@ -151,6 +169,7 @@ impl Token {
     fn pack(self) -> u64 {
         match self {
             Self::Orders => 0,
+            Self::Timer => 3 << 32,
             Self::Socket(index) => 1 << 32 | u64::from(u32::try_from(index).unwrap_or(u32::MAX)),
             Self::Tun(tunnel) => 2 << 32 | u64::from(tunnel.0),
         }
@@ -162,6 +181,7 @@ impl Token {
         match token >> 32 {
             1 => Self::Socket(usize::try_from(low).unwrap_or(usize::MAX)),
             2 => Self::Tun(TunnelId(low)),
+            3 => Self::Timer,
             _ => Self::Orders,
         }
     }
@@ -178,6 +198,7 @@ mod tests {
     fn tokens_survive_epoll() {
         for token in [
             Token::Orders,
+            Token::Timer,
             Token::Socket(0),
             Token::Socket(9),
             Token::Tun(TunnelId(0)),

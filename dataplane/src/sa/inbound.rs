@@ -1,6 +1,7 @@
 //! An inbound SA: checks the window, opens, accepts.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::aead::Transform;
 use super::outbound::{IPV4, IPV6};
@@ -9,7 +10,8 @@ use crate::api::{Encapsulation, InboundSpec, Spi, TunnelId};
 use crate::buffer::Packet;
 use crate::discard::Discard;
 use crate::esp::demux::Datagram;
-use crate::esp::padding;
+use crate::esp::reassembly::Reassembly;
+use crate::esp::{aggfrag, padding};
 use crate::ip::header;
 
 /// What is needed to receive on one CHILD SA.
@@ -23,6 +25,7 @@ pub struct InboundSa {
     transform: Transform,
     window: ReplayWindow,
     usage: UsageCounter,
+    reassembly: Option<Box<Mutex<Reassembly>>>,
 }
 
 /// A packet that was authentic and new; what is inside it is still to be checked.
@@ -46,6 +49,7 @@ impl InboundSa {
             transform: Transform::new(spec.suite, &spec.keys)?,
             window: ReplayWindow::new(spec.replay_window),
             usage: UsageCounter::default(),
+            reassembly: spec.aggfrag.then(Box::default),
         })
     }
 
@@ -57,7 +61,7 @@ impl InboundSa {
         })
     }
 
-    /// Makes the inner packet (with traffic flow padding, if any) of an ESP packet, in place.
+    /// Makes the inner packet, or the AGGFRAG payload (with traffic flow padding, if any) of an ESP packet, in place.
     ///
     /// RFC 4303 3.4: window check, ICV, window accept, in that order; only then is the plaintext looked at.
     /// On failure the packet holds rubbish.
@@ -87,9 +91,11 @@ impl InboundSa {
         packet.truncate(packet.len().saturating_sub(layout.icv));
         let (len, next_header) = padding::parse(packet.octets())?;
         packet.truncate(len);
-        let expected = match next_header {
-            IPV4 => 4,
-            IPV6 => 6,
+        let expected = match (next_header, &self.reassembly) {
+            (IPV4, None) => 4,
+            (IPV6, None) => 6,
+            // RFC 9347 2.3: nothing else on such an SA.
+            (aggfrag::NEXT_HEADER, Some(_)) => return Ok(Opened { sequence: seq }),
             _ => return Err(Discard::NextHeader),
         };
         if header::version(packet.octets()) != Some(expected) {
@@ -111,6 +117,17 @@ impl InboundSa {
     /// What it may carry.
     pub fn selectors(&self) -> &Selectors {
         &self.selectors
+    }
+
+    /// Whether it carries AGGFRAG payloads.
+    pub fn is_aggfrag(&self) -> bool {
+        self.reassembly.is_some()
+    }
+
+    /// What makes inner packets of its AGGFRAG payloads; `None`: it carries single packets.
+    pub fn reassembly(&self) -> Option<MutexGuard<'_, Reassembly>> {
+        let reassembly = self.reassembly.as_ref()?;
+        Some(reassembly.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was accepted.

@@ -5,11 +5,11 @@ use std::fmt;
 use super::aead::Transform;
 use super::departure::{Departure, Departures};
 use super::{BadKeys, Selectors, Sequence, SequenceBlock, UsageCounter};
-use crate::api::{Lane, OutboundSpec, Path, Spi, TunnelId};
+use crate::api::{Aggregation, Lane, OutboundSpec, Path, Spi, TunnelId};
 use crate::buffer::Packet;
 use crate::discard::Discard;
 use crate::esp::layout::{Layout, TRAILER};
-use crate::esp::padding;
+use crate::esp::{aggfrag, padding};
 use crate::ip::header;
 
 /// What is needed to send on one CHILD SA. Where to send is not part of it: paths change, SAs stay.
@@ -28,6 +28,7 @@ pub struct OutboundSa {
     usage: UsageCounter,
     lane: Lane,
     made_for: Path,
+    aggregation: Option<Aggregation>,
 }
 
 impl OutboundSa {
@@ -49,6 +50,7 @@ impl OutboundSa {
             usage: UsageCounter::default(),
             lane: spec.lane,
             made_for: spec.path,
+            aggregation: spec.aggregation,
         })
     }
 
@@ -84,6 +86,15 @@ impl OutboundSa {
             Some(6) => IPV6,
             Some(_) | None => return Err(Discard::MalformedInner),
         };
+        self.seal_as(next_header, seq, packet)
+    }
+
+    /// Makes an ESP packet of an AGGFRAG payload, in place. `seq` was reserved and is used once.
+    pub fn seal_payload(&self, seq: u64, payload: &mut Packet) -> Result<(), Discard> {
+        self.seal_as(aggfrag::NEXT_HEADER, seq, payload)
+    }
+
+    fn seal_as(&self, next_header: u8, seq: u64, packet: &mut Packet) -> Result<(), Discard> {
         let layout = self.transform.layout();
         let pad = layout.padding(packet.len());
         let tail = packet
@@ -129,6 +140,11 @@ impl OutboundSa {
     /// known.
     pub fn own_port(&self, path: &Path) -> bool {
         self.lane.own_port && *path == self.made_for
+    }
+
+    /// How it fills AGGFRAG payloads; `None`: it carries single packets.
+    pub fn aggregation(&self) -> Option<&Aggregation> {
+        self.aggregation.as_ref()
     }
 
     /// Lengths of its ESP packets.

@@ -108,6 +108,7 @@ impl Side {
             replay_window: 8192,
             local: everything(),
             remote: everything(),
+            aggfrag: false,
         })));
         control.perform(Command::InstallOutbound(Box::new(OutboundSpec {
             tunnel: TUNNEL,
@@ -129,6 +130,7 @@ impl Side {
                 window: 8192,
                 ..Lane::default()
             },
+            aggregation: None,
         })));
     }
 

@@ -36,6 +36,7 @@ fn has_lanes() {
             path: path(&alice, bob.local_addr().unwrap()),
             order: 0,
             lane,
+            aggregation: None,
         })));
     };
     let spread = Lane {

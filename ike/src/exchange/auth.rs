@@ -26,12 +26,12 @@ use crate::api::{Path, Role, Spi};
 use crate::auth::identity::{Identity, IdentityWireError};
 use crate::auth::signed::SignedOctets;
 use crate::auth::verified::{AuthVerified, Credentials, Means};
-use crate::config::{ChildId, ConnectionConfig};
+use crate::config::{Aggfrag, ChildId, ConnectionConfig};
 use crate::error::{Cause, Exchange, Failure, Ignore, Negotiated, Side};
 use crate::message::{AuthAccepted, AuthRequest, AuthResponse, ChildAnswer, ChildOffer, Informational};
-use crate::negotiate::offer;
 use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{check_answer, from_payload, to_payload};
+use crate::negotiate::{aggfrag, offer};
 use crate::sa::child::{ChildAgreement, ChildSa};
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::keymat::{ChildKeys, PpkKeys, SharedSecrets};
@@ -185,6 +185,7 @@ pub(crate) fn request(
             tsr: to_payload(&config.remote_selectors),
             transport_mode: false,
             no_tfc_padding: false,
+            aggfrag: config.child_aggfrag.map(Aggfrag::notify),
         }),
         wants_configuration: false,
         other: proof::announcement(asked.map(|config| &config.remote_auth).into_iter())
@@ -453,6 +454,11 @@ impl Sent {
                 theirs: Some((local, remote)),
             });
         }
+        let aggfrag = aggfrag::accept(self.config.child_aggfrag, answer.aggfrag.as_ref());
+        let aggfrag = aggfrag.map_err(|bad| Cause::InvalidSyntax {
+            refused_by: Side::Us,
+            detail: bad.to_string(),
+        })?;
         let agreement = ChildAgreement {
             id: ChildId(0),
             resource: None,
@@ -464,6 +470,7 @@ impl Sent {
             encapsulation: self.ike.encapsulation,
             xvpn: self.ike.features.xvpn,
             any_port: false,
+            aggfrag,
         };
         first_child_sa(cx, &self.ike, &self.config, agreement)
     }

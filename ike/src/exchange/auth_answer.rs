@@ -447,6 +447,7 @@ impl Awaited {
             tsr: to_payload(&narrowed.local),
             transport_mode: false,
             no_tfc_padding: false,
+            aggfrag: narrowed.aggfrag_notify(),
         };
         match first_child_sa(cx, &self.ike, config, narrowed.agreement(inbound_spi, &self.ike)) {
             Ok(child) => (Ok(Some(child)), ChildAnswer::Accepted(answer)),

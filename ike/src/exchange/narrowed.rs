@@ -2,9 +2,10 @@
 //! (RFC 7296 2.7, 2.9).
 
 use crate::api::Spi;
-use crate::config::{ChildId, ChildPolicy, ConnectionConfig};
+use crate::config::{Aggfrag, ChildId, ChildPolicy, ConnectionConfig};
 use crate::error::{Cause, Negotiated, Side};
 use crate::message::ChildOffer;
+use crate::negotiate::aggfrag;
 use crate::negotiate::proposal::EspProposal;
 use crate::negotiate::select::{ChildExchange, ChosenEsp, select_esp};
 use crate::negotiate::selector::{TrafficSelector, from_payload, narrow};
@@ -29,6 +30,8 @@ pub(crate) struct Narrowed {
     pub(crate) more: bool,
     /// The queue or CPU that it is for; `None`: any (RFC 9611).
     pub(crate) resource: Option<u32>,
+    /// It carries AGGFRAG payloads: what we do with them, and the peer (RFC 9347).
+    pub(crate) aggfrag: Option<(Aggfrag, Aggfrag)>,
 }
 
 impl Narrowed {
@@ -67,6 +70,7 @@ impl Narrowed {
                 remote,
                 more: false,
                 resource: None,
+                aggfrag: agree_aggfrag(policy, wanted),
             }),
             (Err(_), _) | (_, Err(_)) => Err(Cause::SelectorMismatch {
                 refused_by: Side::Us,
@@ -134,8 +138,20 @@ impl Narrowed {
             encapsulation: ike.encapsulation,
             xvpn: ike.features.xvpn,
             any_port: false,
+            aggfrag: self.aggfrag.map(|(_, theirs)| theirs),
         }
     }
+
+    /// What the answer says of AGGFRAG payloads.
+    pub(crate) fn aggfrag_notify(&self) -> Option<Notify> {
+        self.aggfrag.map(|(ours, _)| ours.notify())
+    }
+}
+
+/// RFC 9347 5.1: there are AGGFRAG payloads in tunnel mode only.
+fn agree_aggfrag(policy: ChildPolicy<'_>, wanted: &ChildOffer) -> Option<(Aggfrag, Aggfrag)> {
+    let ours = policy.aggfrag.filter(|_| !wanted.transport_mode);
+    ours.zip(aggfrag::take_up(ours, wanted.aggfrag.as_ref()))
 }
 
 /// Proposals as IKE_AUTH offers them: without a key exchange of their own (RFC 7296 1.2), and those that differed in nothing else once.

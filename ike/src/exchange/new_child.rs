@@ -7,15 +7,15 @@ use super::init::{NONCE_LEN, key_pair};
 use super::lane;
 use super::narrowed::Narrowed;
 use crate::api::{Role, Spi};
-use crate::config::ChildId;
+use crate::config::{Aggfrag, ChildId};
 use crate::crypto::kex::{self, KeyPair};
 use crate::error::{Cause, Exchange, Failure, Side};
 use crate::message::{ChildOffer, NewChild};
-use crate::negotiate::offer;
 use crate::negotiate::proposal::EspProposal;
 use crate::negotiate::select::{ChildExchange, accept_esp};
 use crate::negotiate::selector::{TrafficSelector, check_answer, from_payload, to_payload};
 use crate::negotiate::transform::{AdditionalMethods, KeyExchangeMethod};
+use crate::negotiate::{aggfrag, offer};
 use crate::sa::child::{ChildAgreement, ChildSa, Origin, Stage};
 use crate::sa::keymat::{ChildKeys, SharedSecrets};
 use crate::sa::lifetime::Limits;
@@ -43,6 +43,7 @@ pub(crate) struct Begun {
     /// What it shall be.
     pub(crate) wish: Wish,
     proposals: Vec<EspProposal>,
+    aggfrag: Option<Aggfrag>,
     nonce: Vec<u8>,
     key: Option<KeyPair>,
 }
@@ -68,6 +69,7 @@ impl Begun {
         let spi = cx
             .spis
             .allocate_esp(cx.random, lane::spi_like(established, wish.resource, replaced));
+        let aggfrag = aggfrag_like(established, wish.id, replaced);
         let nonce = cx.random_octets(NONCE_LEN);
         let message = NewChild {
             offer: ChildOffer {
@@ -76,6 +78,7 @@ impl Begun {
                 tsr: to_payload(&wish.remote),
                 transport_mode: false,
                 no_tfc_padding: false,
+                aggfrag: aggfrag.map(Aggfrag::notify),
             },
             nonce: Nonce(nonce.clone()),
             ke: key.as_ref().map(public),
@@ -85,6 +88,7 @@ impl Begun {
             spi,
             wish,
             proposals,
+            aggfrag,
             nonce,
             key,
         };
@@ -111,6 +115,8 @@ impl Begun {
         check_answer(&self.wish.local, &local)
             .and_then(|()| check_answer(&self.wish.remote, &remote))
             .map_err(|error| invalid(&error.to_string()))?;
+        let aggfrag = aggfrag::accept(self.aggfrag, answer.offer.aggfrag.as_ref())
+            .map_err(|bad| invalid(&bad.to_string()))?;
         if uses(established, chosen.spi) {
             return Err(invalid("the answer has an SPI that is in use"));
         }
@@ -125,6 +131,7 @@ impl Begun {
             encapsulation: established.ike.encapsulation,
             xvpn: established.ike.features.xvpn,
             any_port: lane::any_port(established, &answer.other),
+            aggfrag,
         };
         let unfinished = Unfinished {
             agreement,
@@ -180,6 +187,7 @@ pub(crate) fn agree(
         tsr: to_payload(&narrowed.local),
         transport_mode: false,
         no_tfc_padding: false,
+        aggfrag: narrowed.aggfrag_notify(),
     };
     let other = narrowed
         .notifies()
@@ -290,6 +298,21 @@ impl Unfinished {
         child.origin = Some(origin);
         Ok(child)
     }
+}
+
+/// What we say of AGGFRAG payloads in an offer: what replaces another carries what that carried.
+fn aggfrag_like(established: &Established, id: ChildId, replaced: Option<Spi>) -> Option<Aggfrag> {
+    let ours = established.config.child(id).aggfrag;
+    match replaced {
+        None => ours,
+        Some(old) => ours.filter(|_| carries_aggfrag(established, old)),
+    }
+}
+
+/// Whether a CHILD SA of ours carries AGGFRAG payloads.
+pub(super) fn carries_aggfrag(established: &Established, spi: Spi) -> bool {
+    let child = established.children.get(&spi);
+    child.is_some_and(|child| child.aggfrag().is_some())
 }
 
 /// Two CHILD SAs to one SPI of the peer could not be told apart.

@@ -16,7 +16,9 @@ use super::Cx;
 use super::collision;
 use super::follow_up::{self, Series, Wanted};
 use super::narrowed::Narrowed;
-use super::new_child::{Begun, MOST_DETOURS, Unfinished, Wish, agree, failure, invalid, refusal};
+use super::new_child::{
+    Begun, MOST_DETOURS, Unfinished, Wish, agree, carries_aggfrag, failure, invalid, refusal,
+};
 use super::rekey_refused;
 use crate::api::Spi;
 use crate::config::ChildId;
@@ -193,7 +195,12 @@ fn made_for_peer(
     let resource = child.and_then(ChildSa::resource);
     let policy = config.child(id);
     let narrowed = match Narrowed::agree(policy, &wanted.offer, ChildExchange::CreateChildSa) {
-        Ok(narrowed) => Narrowed { resource, ..narrowed },
+        Ok(narrowed) => Narrowed {
+            resource,
+            // It carries what the old one carried.
+            aggfrag: narrowed.aggfrag.filter(|_| carries_aggfrag(established, old)),
+            ..narrowed
+        },
         Err(cause) => {
             let notify = refusal(&cause);
             let cause = rekey_refused::child_by_us(&policy, notify.kind, cause);

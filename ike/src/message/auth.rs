@@ -53,6 +53,8 @@ pub struct ChildOffer {
     pub transport_mode: bool,
     /// ESP_TFC_PADDING_NOT_SUPPORTED (RFC 7296 1.3.1).
     pub no_tfc_padding: bool,
+    /// USE_AGGFRAG (RFC 9347 5.1).
+    pub aggfrag: Option<Notify>,
 }
 
 /// The answer to an [`AuthRequest`].
@@ -207,6 +209,7 @@ impl ChildOffer {
             NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED,
             self.no_tfc_padding,
         );
+        payloads.push_some(PayloadType::NOTIFY, self.aggfrag.as_ref());
     }
 }
 
@@ -235,6 +238,7 @@ impl ChildSlots {
             tsr: need(self.tsr, PayloadType::TSR)?,
             transport_mode: statuses.transport_mode,
             no_tfc_padding: statuses.no_tfc_padding,
+            aggfrag: statuses.aggfrag.clone(),
         })
     }
 
@@ -275,6 +279,7 @@ pub(super) struct Statuses {
     mobike_supported: bool,
     transport_mode: bool,
     no_tfc_padding: bool,
+    aggfrag: Option<Notify>,
     pub(super) other: Vec<Notify>,
 }
 
@@ -288,6 +293,7 @@ impl Statuses {
                 NotifyType::MOBIKE_SUPPORTED => statuses.mobike_supported = true,
                 NotifyType::USE_TRANSPORT_MODE => statuses.transport_mode = true,
                 NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED => statuses.no_tfc_padding = true,
+                NotifyType::USE_AGGFRAG => statuses.aggfrag = Some(notify),
                 kind if kind.is_error() => {
                     statuses.error.get_or_insert(notify);
                 }

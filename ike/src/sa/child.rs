@@ -6,7 +6,7 @@ use crate::api::{
     ChildFacts, ChildSaKeys, ChildSuite, Direction, Encapsulation, ExportedKeys, InstallInbound,
     InstallOutbound, Output, Path, Remove, Role, SaKeys, Spi,
 };
-use crate::config::{ChildId, ConnectionConfig, ConnectionId};
+use crate::config::{Aggfrag, ChildId, ConnectionConfig, ConnectionId};
 use crate::negotiate::proposal::EspSuite;
 use crate::negotiate::selector::TrafficSelector;
 use crate::sa::keymat::ChildKeys;
@@ -36,6 +36,8 @@ pub(crate) struct ChildAgreement {
     pub(crate) xvpn: bool,
     /// ESP may come to the peer from any UDP port.
     pub(crate) any_port: bool,
+    /// It carries AGGFRAG payloads; what the peer does with them (RFC 9347).
+    pub(crate) aggfrag: Option<Aggfrag>,
 }
 
 /// A CHILD SA and how much of it the dataplane knows.
@@ -179,6 +181,11 @@ impl ChildSa {
         self.agreement.resource
     }
 
+    /// It carries AGGFRAG payloads; what the peer does with them.
+    pub(crate) fn aggfrag(&self) -> Option<Aggfrag> {
+        self.agreement.aggfrag
+    }
+
     /// The networks of both sides: ours, the peer's.
     pub(crate) fn selectors(&self) -> (&[TrafficSelector], &[TrafficSelector]) {
         (&self.agreement.local, &self.agreement.remote)
@@ -211,6 +218,7 @@ impl ChildSa {
             local: agreed.local.clone(),
             remote: agreed.remote.clone(),
             encapsulation: agreed.encapsulation,
+            aggfrag: agreed.aggfrag,
             soft: self.limits.soft(),
         }
     }
@@ -229,6 +237,7 @@ impl ChildSa {
             encapsulation: agreed.encapsulation,
             path,
             resource: agreed.resource,
+            aggfrag: agreed.aggfrag,
         }))
     }
 
@@ -251,6 +260,7 @@ impl ChildSa {
             child: agreed.id,
             xvpn: agreed.xvpn,
             any_port: agreed.any_port,
+            aggfrag: agreed.aggfrag,
         }))
     }
 

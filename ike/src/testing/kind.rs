@@ -67,6 +67,7 @@ fn further(who: Who, number: u64, config: &ConnectionConfig) -> ChildConfig {
         remote_selectors: remote.map(Into::into).into_iter().collect(),
         lifetime: config.child_lifetime,
         resources: 0,
+        aggfrag: None,
     }
 }
 

@@ -295,6 +295,7 @@ pub fn config(who: Who) -> ConnectionConfig {
         initial_contact: true,
         child_lifetime: Lifetime::default(),
         child_resources: 0,
+        child_aggfrag: None,
         more_children: Vec::new(),
         rekey_probe: false,
         reauthentication: None,

@@ -175,6 +175,7 @@ impl ByHand {
                 tsr: to_payload(&config.remote_selectors),
                 transport_mode: false,
                 no_tfc_padding: false,
+                aggfrag: None,
             }),
             wants_configuration: false,
             other: Vec::new(),

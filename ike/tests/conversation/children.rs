@@ -30,6 +30,7 @@ fn child(who: Who, name: &str, (alice, bob): (&str, &str)) -> ChildConfig {
         remote_selectors: net(remote),
         lifetime: Lifetime::default(),
         resources: 0,
+        aggfrag: None,
     }
 }
 

@@ -126,6 +126,7 @@ fn with_another(who: Who) -> ConnectionConfig {
             remote_selectors: net(remote),
             lifetime: Lifetime::default(),
             resources: 0,
+            aggfrag: None,
         }],
         ..config
     }

@@ -33,6 +33,7 @@ pub(crate) fn wanted(rekeyed: u32, new: u32, nonce: u8) -> CreateChildRequest {
                 tsr: to_payload(&config.remote_selectors),
                 transport_mode: false,
                 no_tfc_padding: false,
+                aggfrag: None,
             },
             nonce: Nonce(vec![nonce; 32]),
             ke: None,

@@ -4,6 +4,7 @@
 // kind of output without naming all the others.
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
+mod aggfrag;
 mod by_hand;
 mod certificate;
 mod chaos;

@@ -188,6 +188,7 @@ fn all_child_sas_move_before_the_old_ike_sa_goes() {
             remote_selectors: net(remote),
             lifetime: Lifetime::default(),
             resources: 0,
+            aggfrag: None,
         }];
         config
     };

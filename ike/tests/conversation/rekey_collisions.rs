@@ -75,6 +75,7 @@ fn two(seed: u64) -> Table {
             remote_selectors: away(remote),
             lifetime: Lifetime::default(),
             resources: 0,
+            aggfrag: None,
         }];
     });
     table.loose = true;

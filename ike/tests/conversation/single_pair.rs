@@ -130,6 +130,7 @@ fn a_peer_that_has_enough_is_not_asked_again_soon() {
         remote_selectors: vec![net("10.12.0.0/16")],
         lifetime: xvpn_ike::config::Lifetime::default(),
         resources: 0,
+        aggfrag: None,
     }];
     let mut bob = Responder::init_of(alice);
     let accepted = bob.accepted("bob.example");

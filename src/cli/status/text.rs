@@ -190,6 +190,9 @@ fn render_child(row: &mut impl FnMut(&str, &str), child: &ChildStatus) {
         ),
     );
     row("networks", &networks(&child.local, &child.remote));
+    if let Some(iptfs) = &child.iptfs {
+        row("ip-tfs", iptfs);
+    }
     row("in", &traffic(child.packets_in, child.bytes_in));
     row("out", &traffic(child.packets_out, child.bytes_out));
 }
@@ -374,6 +377,7 @@ mod tests {
                 rekey_in_ms: 2_940_000,
                 rekey_in_bytes: Some(95 << 30),
                 rekey_in_packets: None,
+                iptfs: None,
             }],
         }
     }

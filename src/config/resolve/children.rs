@@ -4,11 +4,11 @@ use ipnet::IpNet;
 use xvpn_ike::config::Lifetime;
 use xvpn_ike::negotiate::proposal::EspProposal;
 
-use super::super::ChildConfig;
 use super::super::diagnostic::Diagnostic;
 use super::super::raw::{RawChild, RawTunnel};
 use super::super::rules::{Facts, Network, listed_twice};
 use super::super::source::At;
+use super::super::{ChildConfig, Iptfs};
 use super::super::{defaults, proposals};
 use super::{Resolver, has};
 
@@ -22,6 +22,11 @@ impl Resolver<'_> {
     ) -> Vec<ChildConfig> {
         let lifetime = self.child_lifetime(raw);
         let esp_proposals = self.esp_proposals(raw, raw.esp_proposals.as_ref());
+        let resources = raw
+            .per_resource
+            .as_ref()
+            .map_or(defaults::PER_RESOURCE, |at| at.value);
+        let iptfs = self.iptfs(raw, &raw.iptfs, resources);
         let mut children = Vec::new();
         if !local.is_empty() || !remote.is_empty() || raw.children.is_empty() {
             children.push(ChildConfig {
@@ -30,17 +35,15 @@ impl Resolver<'_> {
                 remote_networks: remote.iter().map(|n| n.net).collect(),
                 esp_proposals: esp_proposals.clone(),
                 lifetime,
-                resources: raw
-                    .per_resource
-                    .as_ref()
-                    .map_or(defaults::PER_RESOURCE, |at| at.value),
+                resources,
+                iptfs,
             });
         }
         listed_twice(&local, "local.networks", self.out);
         listed_twice(&remote, "remote.networks", self.out);
         (facts.local, facts.remote) = (local, remote);
         for child in &raw.children {
-            let shared = (esp_proposals.as_slice(), lifetime);
+            let shared = (esp_proposals.as_slice(), lifetime, iptfs);
             if let Some(resolved) = self.child(raw, child, shared, facts) {
                 let own = raw.name.as_ref().map(|at| &at.value);
                 self.unlike(child, &resolved, &children, own);
@@ -60,7 +63,7 @@ impl Resolver<'_> {
         &mut self,
         raw: &RawTunnel,
         child: &RawChild,
-        (esp_proposals, lifetime): (&[EspProposal], Lifetime),
+        (esp_proposals, lifetime, iptfs): (&[EspProposal], Lifetime, Option<Iptfs>),
         facts: &mut Facts,
     ) -> Option<ChildConfig> {
         let name = self.child_key(
@@ -80,6 +83,12 @@ impl Resolver<'_> {
         };
         let time = child.lifetime.as_ref().and_then(|at| at.value);
         let resources = child.per_resource.as_ref().or(raw.per_resource.as_ref());
+        let resources = resources.map_or(defaults::PER_RESOURCE, |at| at.value);
+        let own = |key: &String| key.starts_with("iptfs") || key == "per_resource";
+        let iptfs = match child.keys.iter().any(own) {
+            true => self.iptfs(raw, &child.iptfs, resources),
+            false => iptfs,
+        };
         let (local, remote) = (local?, remote?);
         listed_twice(&local, "local", self.out);
         listed_twice(&remote, "remote", self.out);
@@ -92,7 +101,8 @@ impl Resolver<'_> {
                 time: time.unwrap_or(lifetime.time),
                 ..lifetime
             },
-            resources: resources.map_or(defaults::PER_RESOURCE, |at| at.value),
+            resources,
+            iptfs,
         };
         for (all, own) in [(&mut facts.local, local), (&mut facts.remote, remote)] {
             // Two of them may well share a network on one side.

@@ -3,6 +3,7 @@
 mod auth;
 mod children;
 mod ends;
+mod iptfs;
 mod lifetimes;
 mod metrics;
 mod ppk;

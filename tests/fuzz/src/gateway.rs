@@ -58,10 +58,10 @@ impl Gateway {
         let spec = TunnelSpec { id: tunnel, interface: "fuzz0".into(), path_mtu: 1500, clamp_mss: true, copy_dscp: true };
         let mut tables = Tables::default();
         tables.open_tunnel(spec);
-        let inbound = InboundSpec { tunnel, spi: SPI, suite, keys: keys(suite), esn, replay_window: 1024, local: any(), remote: any() };
+        let inbound = InboundSpec { tunnel, spi: SPI, suite, keys: keys(suite), esn, replay_window: 1024, local: any(), remote: any(), aggfrag: false };
         let outbound = OutboundSpec {
             tunnel, spi: SPI, inbound_spi: SPI, suite, keys: keys(suite), esn, local: any(), remote: any(), order: 0, path: path(),
-            lane: Lane::default(),
+            lane: Lane::default(), aggregation: None,
         };
         tables.install_inbound(Arc::new(InboundSa::new(&inbound).expect("keys")));
         assert!(tables.install_outbound(Arc::new(OutboundSa::new(&outbound).expect("keys")), path()), "the tunnel is open");

@@ -244,6 +244,8 @@ notify_types! {
     INTERMEDIATE_EXCHANGE_SUPPORTED = 16438;
     /// RFC 9370 2.2.4. Data: a blob to be repeated.
     ADDITIONAL_KEY_EXCHANGE = 16441;
+    /// RFC 9347 6.1.4. Data: an octet of flags.
+    USE_AGGFRAG = 16442;
     /// RFC 9593. Data: announcements.
     SUPPORTED_AUTH_METHODS = 16443;
     /// RFC 9611 5.1: the CHILD SA is for one resource, such as a CPU. Data: whatever identifies it to the sender.
