@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::{Deref, DerefMut};
 
 use bytes::BytesMut;
 
@@ -19,44 +18,14 @@ use crate::api::{Encapsulation, Path, TunnelId};
 ///
 /// Concurrency: owned by one queue thread at a time; moved, never shared.
 pub struct Packet {
-    storage: Storage,
+    /// Its own, or a part of a place where several landed, which is free when all parts of it are gone. One type for both: a look at
+    /// which it is would be taken several times for each packet.
+    storage: BytesMut,
+    own: bool,
     start: usize,
     end: usize,
     /// Where from and where to.
     pub meta: Meta,
-}
-
-/// Where the octets of a packet lie.
-enum Storage {
-    Own(Box<[u8]>),
-    /// A part of a place where several landed. The place is free when all parts of it are gone.
-    Landed(BytesMut),
-}
-
-impl Storage {
-    fn own() -> Self {
-        Self::Own(vec![0; HEADROOM + MAX_LEN + TAILROOM].into_boxed_slice())
-    }
-}
-
-impl Deref for Storage {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Own(octets) => octets,
-            Self::Landed(octets) => octets,
-        }
-    }
-}
-
-impl DerefMut for Storage {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Own(octets) => octets,
-            Self::Landed(octets) => octets,
-        }
-    }
 }
 
 /// What goes with the octets of a packet.
@@ -95,7 +64,8 @@ impl Packet {
     /// An empty packet. Allocates; on the packet path take one from a [`Pool`](super::Pool).
     pub fn new() -> Self {
         Self {
-            storage: Storage::own(),
+            storage: own_storage(),
+            own: true,
             start: HEADROOM,
             end: HEADROOM,
             meta: Meta::default(),
@@ -106,7 +76,8 @@ impl Packet {
     pub fn landed(octets: BytesMut, meta: Meta) -> Self {
         let end = octets.len();
         Self {
-            storage: Storage::Landed(octets),
+            storage: octets,
+            own: false,
             start: 0,
             end,
             meta,
@@ -115,14 +86,14 @@ impl Packet {
 
     /// Whether it lies in a place of its own, which is worth to be kept.
     pub fn owns_storage(&self) -> bool {
-        matches!(self.storage, Storage::Own(_))
+        self.own
     }
 
     /// Empties it and forgets the meta. The old octets stay in the storage until overwritten. What has [`landed`](Self::landed)
     /// gets a storage of its own, which allocates.
     pub fn reset(&mut self) {
-        if !self.owns_storage() {
-            self.storage = Storage::own();
+        if !self.own {
+            (self.storage, self.own) = (own_storage(), true);
         }
         self.start = HEADROOM;
         self.end = HEADROOM;
@@ -133,7 +104,7 @@ impl Packet {
     ///
     /// The slice holds old octets of earlier packets.
     pub fn room(&mut self) -> &mut [u8] {
-        if !self.owns_storage() {
+        if !self.own {
             self.reset();
         }
         &mut self.storage[HEADROOM..HEADROOM + MAX_LEN]
@@ -141,7 +112,7 @@ impl Packet {
 
     /// The first `len` octets (at most [`MAX_LEN`]) of [`room`](Self::room) are the packet now.
     pub fn commit(&mut self, len: usize) {
-        if !self.owns_storage() {
+        if !self.own {
             self.reset();
         }
         self.start = HEADROOM;
@@ -217,6 +188,10 @@ impl fmt::Debug for Packet {
             .field("meta", &self.meta)
             .finish_non_exhaustive()
     }
+}
+
+fn own_storage() -> BytesMut {
+    BytesMut::zeroed(HEADROOM + MAX_LEN + TAILROOM)
 }
 
 /// Octets before a received packet: ESP header and the longest IV (8 + 16), a vnet header, and an outer header to spare.
