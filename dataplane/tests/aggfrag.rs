@@ -267,6 +267,30 @@ fn a_payload_that_does_not_come_is_waited_for_no_longer_than_told() {
 }
 
 #[test]
+fn waits_for_several_losses_do_not_add_up() {
+    let all: Vec<_> = (0..10).map(|n| v4(64 + n)).collect();
+    let mut end = End::new();
+    // Every other one is lost.
+    for (sequence, packet) in (2..).step_by(2).zip(&all) {
+        end.push(sequence, &join(&[&header(0), packet]));
+    }
+    end.wait(PATIENCE - Duration::from_millis(1));
+    // One more, behind another gap: it has come just now.
+    let late = v4(99);
+    end.push(30, &join(&[&header(0), &late]));
+    assert_eq!(end.out.packets.len(), 0);
+    end.wait(Duration::from_millis(1));
+    assert_eq!(end.out.packets, all);
+    assert_eq!(
+        end.reassembly.deadline(),
+        Some(end.now + PATIENCE - Duration::from_millis(1))
+    );
+    end.wait(PATIENCE - Duration::from_millis(1));
+    assert_eq!(end.out.packets.last(), Some(&late));
+    assert_eq!(end.reassembly.deadline(), None);
+}
+
+#[test]
 fn no_more_is_held_than_the_window() {
     let one = v4(64);
     let payload = join(&[&header(0), &one]);

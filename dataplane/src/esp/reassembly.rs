@@ -19,11 +19,17 @@ pub struct Reassembly {
     /// The sequence number that comes next.
     next: u64,
     /// What came early: the first place is that of the next, which is empty, or nothing is early.
-    early: VecDeque<Option<Packet>>,
+    early: VecDeque<Option<Early>>,
     /// The beginning of an inner packet whose rest is in the next payload.
     begun: Option<Begun>,
     /// When what is missing is given up.
     deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Early {
+    payload: Packet,
+    came: Instant,
 }
 
 #[derive(Debug)]
@@ -83,34 +89,30 @@ impl Reassembly {
             self.early.resize_with(at + 1, || None);
         }
         if let Some(place) = self.early.get_mut(at) {
-            place
-                .replace(payload)
-                .into_iter()
-                .for_each(|twice| pool.give(twice));
+            let twice = place.replace(Early { payload, came: now });
+            twice.into_iter().for_each(|twice| pool.give(twice.payload));
         }
         self.deliver(pool, sink);
-        self.wait(now, before);
+        if self.deadline.is_none() || self.next != before {
+            self.wait();
+        }
     }
 
     /// Gives up what is missing, if its time has come.
     pub fn expire(&mut self, now: Instant, pool: &mut Pool, sink: &mut impl Sink) {
-        if self.deadline.is_none_or(|deadline| now < deadline) {
-            return;
+        // Each step gives up one gap, and delivers something; what has waited long enough may lie behind several.
+        while self.deadline.is_some_and(|deadline| deadline <= now) {
+            let missing = self.early.iter().take_while(|place| place.is_none()).count();
+            let missing = u64::try_from(missing).unwrap_or(u64::MAX);
+            self.advance(self.next.saturating_add(missing), pool, sink);
+            self.wait();
         }
-        let before = self.next;
-        let missing = self.early.iter().take_while(|place| place.is_none()).count();
-        let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-        self.advance(self.next.saturating_add(missing), pool, sink);
-        self.wait(now, before);
     }
 
-    /// Starts, stops or restarts the wait.
-    fn wait(&mut self, now: Instant, before: u64) {
-        self.deadline = match (self.early.is_empty(), self.deadline) {
-            (true, _) => None,
-            (false, Some(deadline)) if self.next == before => Some(deadline),
-            (false, _) => Some(now + PATIENCE),
-        };
+    /// The wait ends with that of what has waited longest: were each gap waited for anew, many losses would add up.
+    fn wait(&mut self) {
+        let first = self.early.iter().flatten().map(|early| early.came).min();
+        self.deadline = first.map(|came| came + PATIENCE);
     }
 
     /// No number below `to` is waited for any more.
@@ -128,9 +130,9 @@ impl Reassembly {
                     self.lose_begun(Discard::AggfragIncomplete, pool, sink);
                     self.next = self.next.saturating_add(1);
                 }
-                Some(Some(payload)) => {
+                Some(Some(early)) => {
                     self.next = self.next.saturating_add(1);
-                    self.unpack(payload, pool, sink);
+                    self.unpack(early.payload, pool, sink);
                 }
             }
         }
@@ -139,10 +141,10 @@ impl Reassembly {
 
     /// Unpacks what is there without a gap.
     fn deliver(&mut self, pool: &mut Pool, sink: &mut impl Sink) {
-        while let Some(payload) = self.early.front_mut().and_then(Option::take) {
+        while let Some(early) = self.early.front_mut().and_then(Option::take) {
             self.early.pop_front();
             self.next = self.next.saturating_add(1);
-            self.unpack(payload, pool, sink);
+            self.unpack(early.payload, pool, sink);
         }
     }
 
