@@ -304,6 +304,28 @@ fn a_full_backlog_drops_and_counts() {
 }
 
 #[test]
+fn what_fits_no_payload_and_may_not_be_cut_does_not_stop_those_behind_it() {
+    let whole = Aggregation {
+        fragments: false,
+        ..constant(100, 1000)
+    };
+    let (mut alice, mut bob) = (Gateway::alice(whole), Gateway::bob());
+    let begun = Instant::now();
+    alice.queue.pace(TUNNEL, 0, 100, begun);
+    // The first waits when the path is found to take less. The second passes as an IPv6 packet that must (RFC 2473 7.1).
+    alice.leave(&[v4(800), v6(1280), v4(300)]);
+    alice.tables.lower_path_mtu(TUNNEL, 700);
+    let mut arrived = Vec::new();
+    for tick in 1..=4 {
+        let wire = alice.at(begun + Duration::from_millis(10) * tick);
+        assert!(wire.iter().all(|payload| payload.len() + 28 <= 700));
+        arrived.extend(bob.arrive(wire));
+    }
+    assert_eq!(arrived, [v4(300)]);
+    assert_eq!(alice.discarded(), [(Discard::TooBig, 2)]);
+}
+
+#[test]
 fn new_keys_change_nothing_about_the_rate_and_lose_nothing() {
     let (mut alice, mut bob) = (Gateway::alice(constant(1000, 600)), Gateway::bob());
     let mut next = inbound_spec(SUITE, true);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{Pace, Spi, TunnelId};
 use crate::buffer::{Backlog, Batch, Packet, Pool};
+use crate::discard::Discard;
 use crate::esp::aggfrag::{HEADER, Preamble};
 use crate::stats::QueueStats;
 use crate::tables::Tables;
@@ -145,7 +146,14 @@ impl Pacer {
         }
         self.last = Some((sa.spi(), seq));
         let mut payload = pool.take();
-        self.fill(&mut payload, outbound.room(path_mtu), fragments, backlog, pool);
+        self.fill(
+            &mut payload,
+            outbound.room(path_mtu),
+            fragments,
+            backlog,
+            pool,
+            stats,
+        );
         payload.meta.tunnel = self.tunnel;
         payload.meta.path = outbound.path;
         payload.meta.own_port = sa.own_port(&outbound.path);
@@ -170,6 +178,7 @@ impl Pacer {
         fragments: bool,
         backlog: &Backlog,
         pool: &mut Pool,
+        stats: &QueueStats,
     ) {
         let room = room.max(2 * HEADER);
         let left = self.cut.as_ref().filter(|(_, sent)| *sent > 0);
@@ -180,7 +189,10 @@ impl Pacer {
             if space == 0 {
                 return;
             }
-            let most = if fragments { usize::MAX } else { space };
+            // What must not be cut waits for a payload of its own. What is too long even for that, since the path or the SA is another
+            // than when it came, must not keep all others waiting for ever.
+            let empty = payload.len() == HEADER;
+            let most = if fragments || empty { usize::MAX } else { space };
             let Some((packet, sent)) = self
                 .cut
                 .take()
@@ -189,6 +201,11 @@ impl Pacer {
                 break;
             };
             let rest = packet.octets().get(sent..).unwrap_or_default();
+            if !fragments && rest.len() > space {
+                stats.discard(Discard::TooBig);
+                pool.give(packet);
+                continue;
+            }
             let piece = rest.get(..space).unwrap_or(rest);
             if let Some(place) = payload.grow_back(piece.len()) {
                 place.copy_from_slice(piece);
