@@ -88,7 +88,10 @@ impl Gateway {
 
     /// What leaves at this time.
     fn at(&mut self, now: Instant) -> Vec<Packet> {
-        self.queue.on_time(now, || &self.tables);
+        // A batch at a time.
+        while self.queue.deadline().is_some_and(|deadline| deadline <= now) {
+            self.queue.on_time(now, || &self.tables);
+        }
         std::mem::take(&mut self.queue.wire.sent)
     }
 
@@ -323,6 +326,19 @@ fn what_fits_no_payload_and_may_not_be_cut_does_not_stop_those_behind_it() {
     }
     assert_eq!(arrived, [v4(300)]);
     assert_eq!(alice.discarded(), [(Discard::TooBig, 2)]);
+}
+
+#[test]
+fn a_rate_beyond_what_the_cpu_can_do_leaves_the_ports_their_turns() {
+    let mut alice = Gateway::alice(constant(100_000, 600));
+    let begun = Instant::now();
+    alice.queue.pace(TUNNEL, 0, 100_000, begun);
+    let late = begun + Duration::from_millis(100);
+    alice.queue.on_time(late, || &alice.tables);
+    assert_eq!(alice.queue.wire.sent.len(), 64);
+    assert!(alice.queue.deadline().unwrap() <= late, "there is more to do");
+    assert_eq!(alice.at(late).len(), 10_000);
+    assert!(alice.queue.deadline().unwrap() > late);
 }
 
 #[test]

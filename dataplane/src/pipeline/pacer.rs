@@ -57,6 +57,10 @@ impl Pacer {
 
     /// When payloads are due next. They are sent then and at no other time, whatever else wakes the queue.
     pub fn deadline(&self) -> Instant {
+        if self.left > 0 {
+            // More than a batch was due.
+            return self.begun + self.offset(self.due);
+        }
         // Above a thousand in a second several leave together: a wait is not more exact than that on a busy host.
         let together = u64::from(self.per_second.div_ceil(MOST_WAITS));
         self.begun + self.offset(self.due + together)

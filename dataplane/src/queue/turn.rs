@@ -176,12 +176,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
     {
         let tables = tables();
         let tables: &Tables = (*tables).borrow();
-        while self.pacers.iter().any(|pacer| pacer.is_due(now)) {
-            let (to_wire, pool, stats) = (&mut self.to_wire, &mut self.pool, &self.stats);
-            self.pacers
-                .retain_mut(|pacer| !pacer.is_due(now) || pacer.run(now, tables, to_wire, pool, stats));
-            self.send_to_wire(tables, None, false);
-        }
+        self.send_paced(now, tables);
         self.outbound.release(now, &mut self.received);
         while !self.received.is_empty() {
             let (from_tun, to_wire, to_tun) = (&mut self.received, &mut self.to_wire, &mut self.to_tun);
@@ -193,6 +188,24 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         self.outbound.resume();
         self.inbound.expire(now, tables, &mut self.to_tun, &mut self.pool);
         self.send_to_tun(false);
+    }
+
+    /// Of each place that is due a batch at most: at a rate beyond what this CPU can do, the ports have their turns all the same, and with
+    /// them IKE.
+    fn send_paced(&mut self, now: Instant, tables: &Tables) {
+        let mut at = 0;
+        while let Some(pacer) = self.pacers.get_mut(at) {
+            let (to_wire, pool, stats) = (&mut self.to_wire, &mut self.pool, &self.stats);
+            if pacer.is_due(now) && !pacer.run(now, tables, to_wire, pool, stats) {
+                self.pacers.swap_remove(at);
+                continue;
+            }
+            at += 1;
+            if self.to_wire.len() >= Batch::LIMIT {
+                self.send_to_wire(tables, None, false);
+            }
+        }
+        self.send_to_wire(tables, None, false);
     }
 
     fn turn_inbound<T>(&mut self, now: Instant, tables: impl Fn() -> T) -> io::Result<usize>
