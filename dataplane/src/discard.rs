@@ -70,6 +70,8 @@ discards! {
     AggfragIncomplete = "aggfrag_incomplete",
     /// An AGGFRAG payload that came after it was given up.
     AggfragLate = "aggfrag_late",
+    /// More inner packets at once than a window of AGGFRAG payloads has of such as are usual.
+    AggfragMany = "aggfrag_many",
     /// More than leaves at a constant rate.
     BacklogFull = "backlog_full",
     /// The inner packet does not match the selectors of the SA that carried it (RFC 4301 5.2).

@@ -245,6 +245,26 @@ fn what_is_missing_is_waited_for_by_the_clock_of_the_queue() {
 }
 
 #[test]
+fn what_comes_out_of_one_batch_is_written_in_pieces_and_after_a_gap_it_is_bounded() {
+    let (alice, mut bob) = (OutboundSa::new(&spec(AT_HAND)).unwrap(), Gateway::bob());
+    // As small as a packet can be: in 1400 octets there are 69.
+    let mut tiny = v4(20);
+    tiny.truncate(20);
+    let content: Vec<u8> = [vec![0; 4], tiny.repeat(69)].concat();
+    let payload = |number| {
+        let mut payload = packet(&content);
+        alice.seal_payload(number, &mut payload).unwrap();
+        payload
+    };
+    assert_eq!(bob.arrive((1..=20).map(payload).collect()).len(), 20 * 69);
+    assert!(bob.queue.tun.longest < 64 * 4 + 69);
+    // The first is missing: 63 are held.
+    assert!(bob.arrive((22..=84).map(payload).collect()).is_empty());
+    assert_eq!(bob.arrive(vec![payload(21)]).len(), 4096);
+    assert_eq!(bob.discarded(), [(Discard::AggfragMany, 64 * 69 - 4096)]);
+}
+
+#[test]
 fn packets_wait_for_company_only_where_that_is_wanted_and_no_longer() {
     let patient = Aggregation {
         pace: Pace::AtHand {

@@ -13,6 +13,8 @@ pub struct MemoryPort {
     pub arriving: VecDeque<Packet>,
     /// What was sent, first to last.
     pub sent: Vec<Packet>,
+    /// Packets of the longest batch that was sent.
+    pub longest: usize,
 }
 
 impl Port for MemoryPort {
@@ -26,6 +28,7 @@ impl Port for MemoryPort {
 
     fn send(&mut self, batch: &mut Batch, _pool: &mut Pool) -> Sent {
         let packets = batch.len();
+        self.longest = self.longest.max(packets);
         self.sent.extend(batch.drain());
         Sent {
             packets,

@@ -43,8 +43,11 @@ impl Inbound {
         }
     }
 
-    /// Takes all of `from_wire` (each packet with `meta.path` and `meta.tos` as received). Inner packets go to `to_tun`
+    /// Takes `from_wire` (each packet with `meta.path` and `meta.tos` as received). Inner packets go to `to_tun`
     /// with `meta.tunnel`; IKE messages and hints go to `punt`; the rest is counted and goes back to the pool.
+    ///
+    /// It stops when so much came out of AGGFRAG payloads that it should be sent first: the caller does that, and calls again while
+    /// something is left.
     pub fn run(
         &mut self,
         now: Instant,
@@ -54,11 +57,14 @@ impl Inbound {
         punt: &mut dyn FnMut(Punted),
         pool: &mut Pool,
     ) {
-        for mut packet in from_wire.drain() {
+        while let Some(mut packet) = from_wire.pop() {
             match self.receive(now, tables, &mut packet, punt) {
                 Ok(Fate::Deliver) => to_tun.push(packet),
                 Ok(Fate::Unpack(spi, sequence)) => {
                     self.unpack(now, tables, (spi, sequence), packet, to_tun, pool);
+                    if to_tun.len() >= PLENTY {
+                        return;
+                    }
                 }
                 Ok(Fate::Punted) => pool.give(packet),
                 Err(reason) => {
@@ -108,6 +114,10 @@ impl Inbound {
         }
     }
 }
+
+/// What came out of AGGFRAG payloads is sent when it is so much: there may be hundreds of packets in each, and each packet takes the
+/// room of the longest. As many as a pool keeps.
+pub(super) const PLENTY: usize = 4 * Batch::LIMIT;
 
 enum Fate {
     Deliver,

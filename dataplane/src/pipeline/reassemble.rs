@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Inbound;
-use super::inbound::admit;
+use super::inbound::{PLENTY, admit};
 use crate::api::Spi;
 use crate::buffer::{Batch, Packet, Pool};
 use crate::discard::Discard;
@@ -53,11 +53,11 @@ impl Inbound {
         self.waits.iter().map(|(_, deadline)| *deadline).min()
     }
 
-    /// Goes on without what did not come in time.
+    /// Goes on without what did not come in time. When so much came of it that it should be sent first, the rest is still due.
     pub fn expire(&mut self, now: Instant, tables: &Tables, to_tun: &mut Batch, pool: &mut Pool) {
         let mut waits = std::mem::take(&mut self.waits);
         waits.retain_mut(|(spi, deadline)| {
-            if now < *deadline {
+            if now < *deadline || to_tun.len() >= PLENTY {
                 return true;
             }
             // What an SA that is gone has held went with it.
@@ -97,7 +97,12 @@ struct Exit<'a> {
 
 impl Sink for Exit<'_> {
     fn packet(&mut self, mut packet: Packet, pool: &mut Pool) {
-        match admit(self.tables, self.sa, &mut packet) {
+        let admitted = match self.to_tun.len() {
+            // After a gap all that was held comes at once. A peer that sends packets of hardly more than a header could fill the memory so.
+            MOST_AT_ONCE.. => Err(Discard::AggfragMany),
+            _ => admit(self.tables, self.sa, &mut packet),
+        };
+        match admitted {
             Ok(()) => self.to_tun.push(packet),
             Err(reason) => {
                 self.stats.discard(reason);
@@ -110,3 +115,6 @@ impl Sink for Exit<'_> {
         self.stats.discard(reason);
     }
 }
+
+/// Packets from the payloads that came between two writes to the TUN: more than a window of full payloads has of TCP's shortest.
+const MOST_AT_ONCE: usize = 4096;

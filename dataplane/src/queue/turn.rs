@@ -216,10 +216,9 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         let [before, _] = self.wire.system_calls();
         let count = self.wire.recv(&mut self.received, &mut self.pool)?;
         let [after, _] = self.wire.system_calls();
-        let received = load(&self.received);
         self.stats.pass(
             Stage::WireReceive,
-            received,
+            load(&self.received),
             after - before,
             self.watch_inbound.first_lap(count > 0),
         );
@@ -228,6 +227,16 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         }
         let tables = tables();
         let tables: &Tables = (*tables).borrow();
+        // Usually once: only of AGGFRAG payloads so much may come that it is sent in several pieces.
+        while !self.received.is_empty() {
+            self.open(now, tables);
+            self.send_to_tun(self.received.is_empty());
+        }
+        Ok(count)
+    }
+
+    /// What was received, or as much of it as should be sent at once.
+    fn open(&mut self, now: Instant, tables: &Tables) {
         let (punt, stats) = (&mut self.punt, &self.stats);
         let mut hand_up = |punted: Punted| {
             let hint = matches!(punted, Punted::UnknownSpi { .. });
@@ -236,18 +245,12 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
                 stats.discard(Discard::PuntFull);
             }
         };
-        self.inbound.run(
-            now,
-            tables,
-            &mut self.received,
-            &mut self.to_tun,
-            &mut hand_up,
-            &mut self.pool,
-        );
-        self.stats
-            .pass(Stage::Open, received, 0, self.watch_inbound.lap());
-        self.send_to_tun(true);
-        Ok(count)
+        let before = load(&self.received);
+        let (received, to_tun) = (&mut self.received, &mut self.to_tun);
+        self.inbound
+            .run(now, tables, received, to_tun, &mut hand_up, &mut self.pool);
+        let taken = before.less(load(&self.received));
+        self.stats.pass(Stage::Open, taken, 0, self.watch_inbound.lap());
     }
 
     /// `timed`: as the last stage of an inbound turn. ICMP errors for senders are no stage of an outbound one.
