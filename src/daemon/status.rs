@@ -13,7 +13,7 @@ use super::words;
 use crate::admin::api::{
     ChildStatus, FailureReport, IkeStatus, MissingChild, Progress, TunnelState, TunnelStatus,
 };
-use crate::config::{RemoteAddress, Start, TunnelConfig};
+use crate::config::{Iptfs, Pace, RemoteAddress, Start, TunnelConfig};
 
 /// One tunnel as it is now.
 #[derive(Debug)]
@@ -161,7 +161,16 @@ impl Tunnel {
                 self.missing.remove(&child.name);
                 self.failure = None;
                 self.enter(TunnelState::Established, now);
-                Some(self.progress(words::child_established(child)))
+                let wanted = self.iptfs(&child.name).filter(|_| child.aggfrag.is_none());
+                if wanted.is_some_and(|iptfs| matches!(iptfs.pace, Pace::Constant { .. })) {
+                    // Whoever wants nothing to be seen must not only learn that by looking at the status.
+                    tracing::warn!(
+                        "tunnel {}: the peer refuses `iptfs` for {}: the lengths and times of packets can be seen; give the peer `iptfs`, too",
+                        self.config.name,
+                        child.name
+                    );
+                }
+                Some(self.progress(words::child_established(child, wanted.is_some())))
             }
             Event::Moved {
                 ike, encapsulation, ..
@@ -292,9 +301,7 @@ impl Tunnel {
     }
 
     fn child(&self, child: &Child, now: Instant) -> ChildStatus {
-        let name = &child.facts.name;
-        let configured = self.config.children.iter().find(|config| config.name == *name);
-        let ours = configured.and_then(|config| config.iptfs);
+        let ours = self.iptfs(&child.facts.name);
         let iptfs = child.facts.aggfrag.zip(ours).map(|(theirs, ours)| {
             let whole = if theirs.reassembles { "" } else { ", packets whole" };
             format!("{ours}{whole}")
@@ -304,6 +311,12 @@ impl Tunnel {
             iptfs: iptfs.or(refused),
             ..child.status(now)
         }
+    }
+
+    /// What the configuration says of this CHILD SA's AGGFRAG payloads.
+    fn iptfs(&self, child: &str) -> Option<Iptfs> {
+        let mut all = self.config.children.iter();
+        all.find(|config| config.name == child)?.iptfs
     }
 
     /// The CHILD SAs that the configuration has and the tunnel has not, while there is an IKE SA.

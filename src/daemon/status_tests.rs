@@ -12,6 +12,10 @@ use crate::config::{self, Purpose};
 const ID: ConnectionId = ConnectionId(0);
 
 fn tunnel(start: &str) -> Tunnel {
+    tunnel_with(start, "")
+}
+
+fn tunnel_with(start: &str, keys: &str) -> Tunnel {
     let dir = std::env::temp_dir().join(format!(
         "xvpn-status-{}-{:?}",
         std::process::id(),
@@ -27,6 +31,7 @@ fn tunnel(start: &str) -> Tunnel {
         remote = {{ id = "azure.example", address = "198.51.100.7", networks = ["10.2.0.0/16"] }}
         psk = "2Zx4ovRQnB4RXSYtqBE5sRLkX2a8Fh8ZbRb9dOQk3wY="
         start = "{start}"
+        {keys}
         "#
     );
     std::fs::write(&file, text).unwrap();
@@ -201,4 +206,27 @@ fn a_failed_second_negotiation_takes_nothing_from_one_that_stands() {
         tunnel.on_event(&failed(), now).unwrap().state,
         TunnelState::Established
     );
+}
+
+#[test]
+fn a_peer_that_refuses_a_constant_rate_is_told_of_when_the_tunnel_comes_up() {
+    let (mut plain, now) = (tunnel("up"), Instant::now());
+    let mut constant = tunnel_with("up", "iptfs = \"constant\"\niptfs_rate = 500");
+    let said = |tunnel: &mut Tunnel| {
+        let Event::ChildEstablished {
+            connection,
+            child: mut facts,
+        } = child()
+        else {
+            panic!("another event");
+        };
+        facts.name.clone_from(&tunnel.config.children[0].name);
+        let named = Event::ChildEstablished {
+            connection,
+            child: facts,
+        };
+        tunnel.on_event(&named, now).unwrap().message
+    };
+    assert!(!said(&mut plain).contains("iptfs"));
+    assert!(said(&mut constant).contains("the peer refuses `iptfs`"));
 }

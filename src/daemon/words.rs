@@ -56,8 +56,8 @@ pub fn ike_established(ike: &IkeFacts) -> String {
     )
 }
 
-/// It carries traffic.
-pub fn child_established(child: &ChildFacts) -> String {
+/// It carries traffic. `refused`: the peer does not want AGGFRAG payloads, and we did.
+pub fn child_established(child: &ChildFacts, refused: bool) -> String {
     let way = match child.encapsulation {
         Encapsulation::Udp => "in UDP",
         Encapsulation::None => "without UDP",
@@ -65,6 +65,7 @@ pub fn child_established(child: &ChildFacts) -> String {
     };
     let aggfrag = match child.aggfrag {
         Some(_) => ", in AGGFRAG payloads",
+        None if refused => ", packets alone: the peer refuses `iptfs`",
         None => "",
     };
     format!(
