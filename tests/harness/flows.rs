@@ -9,8 +9,9 @@ use xvpn::testbed::{Cloud, Gateway};
 
 use super::runner::{Failure, Outcome, check};
 
-/// All octets of so many streams arrive, both queues have sealed, and the peer's log complains of no sequence number.
-pub fn flow(from: &Cloud, to: &Cloud, count: u16, xvpn: &Gateway<'_>, log: impl Fn() -> String) -> Outcome {
+/// All octets of so many streams arrive, and both queues have sealed. Whether the peer dropped a late packet on the way, which TCP
+/// would make good, its log does not tell.
+pub fn flow(from: &Cloud, to: &Cloud, count: u16, xvpn: &Gateway<'_>) -> Outcome {
     let address = SocketAddr::new(to.host_address(false), 7400);
     let listener = to.host.run(|| TcpListener::bind(address))??;
     let arrived = thread::scope(|scope| {
@@ -45,12 +46,7 @@ pub fn flow(from: &Cloud, to: &Cloud, count: u16, xvpn: &Gateway<'_>, log: impl 
     check(
         !steered || (sealed.len() == 2 && sealed.iter().all(|packets| *packets > 100)),
         format!("one queue idles: {sealed:?}"),
-    )?;
-    let said = log();
-    let late = said
-        .lines()
-        .find(|line| line.contains("sequence number verification failed"));
-    check(late.is_none(), format!("strongSwan says: {late:?}"))
+    )
 }
 
 const OCTETS: usize = 1 << 20;

@@ -260,8 +260,7 @@ impl Stage<'_> {
                 check(success, format!("it is not established:\n{said}"))?;
                 self.carries_traffic(scenario, xvpn, folder)?;
                 if let Some(count) = scenario.flows {
-                    let log = || self.peer.log().split_off(logged);
-                    flow(&self.clouds.aws, &self.clouds.azure, count, xvpn, log)?;
+                    flow(&self.clouds.aws, &self.clouds.azure, count, xvpn)?;
                 }
                 for words in &scenario.peer_says {
                     let log = self.peer.log();
