@@ -327,6 +327,28 @@ fn a_full_backlog_drops_and_counts() {
 }
 
 #[test]
+fn what_waits_at_a_low_rate_waits_half_a_second_at_most() {
+    // 50 payloads of at most 1000 octets leave in this time.
+    let (mut alice, mut bob) = (Gateway::alice(constant(100, 1000)), Gateway::bob());
+    let begun = Instant::now();
+    alice.queue.pace(TUNNEL, 0, 100, begun);
+    let sent: Vec<_> = (0..100).map(|_| v4(1000)).collect();
+    alice.leave(&sent);
+    let mut arrived = 0;
+    for tick in 1..=51 {
+        let wire = alice.at(begun + Duration::from_millis(10) * tick);
+        arrived += bob.arrive(wire).len();
+    }
+    assert!((45..=50).contains(&arrived), "{arrived}");
+    let dropped = 100 - u64::try_from(arrived).unwrap();
+    assert_eq!(
+        alice.discarded(),
+        [(Discard::BacklogFull, dropped)],
+        "nothing waits any more"
+    );
+}
+
+#[test]
 fn what_fits_no_payload_and_may_not_be_cut_does_not_stop_those_behind_it() {
     let whole = Aggregation {
         fragments: false,

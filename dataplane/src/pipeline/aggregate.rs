@@ -41,9 +41,13 @@ impl Outbound {
             fragments: aggregation.fragments,
         };
         match (aggregation.pace, &outbound.backlog) {
-            (Pace::Constant { .. }, Some(backlog)) => {
+            (Pace::Constant { per_second }, Some(backlog)) => {
+                let payloads = (per_second / LONGEST_QUEUE).max(LEAST_QUEUE);
+                let octets = filling
+                    .room
+                    .saturating_mul(usize::try_from(payloads).unwrap_or(usize::MAX));
                 for packet in self.run.drain(..) {
-                    if let Some(packet) = backlog.push(packet) {
+                    if let Some(packet) = backlog.push(packet, octets) {
                         self.stats.discard(Discard::BacklogFull);
                         pool.give(packet);
                     }
@@ -219,6 +223,10 @@ fn append(payload: &mut Packet, octets: &[u8]) -> bool {
     }
 }
 
+/// What waits to leave at a constant rate leaves within this part of a second (a half): a longer queue delays all and saves nothing.
+const LONGEST_QUEUE: u32 = 2;
+/// But so many payloads may wait at any rate, or no burst would pass at low ones.
+const LEAST_QUEUE: u32 = 16;
 /// Less of a packet than this is left over: from so much its length can be read. Payloads that are full have one length, so that the kernel
 /// takes many of them in one piece.
 const LEAST_PIECE: usize = 8;
