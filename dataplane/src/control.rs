@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -159,10 +161,15 @@ impl Control {
 impl Shared {
     /// Clone, change, publish. The lock is between callers of control only; no queue ever takes it.
     fn change(&self, changing: &Mutex<()>, change: impl FnOnce(&mut Tables)) {
+        drop(self.exchange(changing, change));
+    }
+
+    /// The same. Gives what was in force until now.
+    fn exchange(&self, changing: &Mutex<()>, change: impl FnOnce(&mut Tables)) -> Arc<Tables> {
         let _one_at_a_time = changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tables = Tables::clone(&self.tables.load());
         change(&mut tables);
-        self.tables.store(Arc::new(tables));
+        self.tables.swap(Arc::new(tables))
     }
 
     fn perform(&self, changing: &Mutex<()>, command: Command) {
@@ -184,7 +191,8 @@ impl Shared {
             }
             Command::RemoveInbound(spi) => self.change(changing, |tables| tables.remove_inbound(spi)),
             Command::RemoveOutbound(tunnel, spi) => {
-                self.change(changing, |tables| tables.remove_outbound(tunnel, spi));
+                let old = self.exchange(changing, |tables| tables.remove_outbound(tunnel, spi));
+                await_stragglers(&old, STRAGGLERS);
             }
             Command::SetPath(tunnel, path) => self.change(changing, |tables| tables.set_path(tunnel, path)),
             Command::Trap(tunnel, trap) => self.change(changing, |tables| tables.set_trap(tunnel, trap)),
@@ -197,6 +205,20 @@ impl Shared {
         }
     }
 }
+
+/// Waits for the queues that have a batch in hand by tables that are no longer in force, for a moment: the peer may be told next that
+/// nothing comes any more on an SA that was removed.
+fn await_stragglers(old: &Arc<Tables>, patience: Duration) {
+    let begin = Instant::now();
+    // Whoever still looks at them is counted since they were exchanged.
+    while Arc::strong_count(old) > 1 && begin.elapsed() < patience {
+        thread::yield_now();
+    }
+}
+
+/// A batch takes a tenth of a millisecond; a thread that waits for a CPU longer than this is not waited for, because control has
+/// others to serve.
+const STRAGGLERS: Duration = Duration::from_millis(5);
 
 /// Joins the two SAs of each CHILD SA by our SPI.
 fn usage(tables: &Tables) -> Vec<SaUsage> {
@@ -234,6 +256,9 @@ fn usage(tables: &Tables) -> Vec<SaUsage> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use zeroize::Zeroizing;
 
     use super::*;
@@ -313,6 +338,29 @@ mod tests {
             .flat_map(|tunnel| &tunnel.outbound)
             .map(|outbound| outbound.sa.spi().0)
             .collect()
+    }
+
+    #[test]
+    fn a_batch_in_hand_is_waited_for_before_an_sa_counts_as_removed() {
+        let shared = shared([outbound(0x200, 0x100)]);
+        let (in_hand, done) = (Barrier::new(2), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let tables = shared.tables.load();
+                in_hand.wait();
+                thread::sleep(Duration::from_millis(20));
+                done.store(true, Ordering::SeqCst);
+                drop(tables);
+            });
+            in_hand.wait();
+            let old = shared.exchange(&Mutex::new(()), |tables| {
+                tables.remove_outbound(TUNNEL, Spi(0x200))
+            });
+            assert!(Arc::strong_count(&old) > 1);
+            await_stragglers(&old, Duration::ZERO);
+            await_stragglers(&old, Duration::from_secs(60));
+            assert!(done.load(Ordering::SeqCst));
+        });
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl Connection {
         if !established.is_current() {
             return self.bury(cx, established);
         }
-        self.hand_over(cx, &mut established);
+        // A peer that deletes the old one receives on it until it has our answer, and no longer.
+        cx.before_the_answer(|cx| self.hand_over(cx, &mut established));
         let ending = match ending {
             Ending::Replaced(heir) => return self.replaced(cx, spi, established, *heir),
             Ending::PeerDeleted if self.bequeath(cx, &mut established) => return self.bury(cx, established),

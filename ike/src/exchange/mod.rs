@@ -79,6 +79,16 @@ impl Cx<'_> {
         self.outputs.push_back(output);
     }
 
+    /// Puts effects before the answer that was appended last: what the peer may do as soon as it has the answer must find them done.
+    pub(crate) fn before_the_answer<T>(&mut self, effects: impl FnOnce(&mut Self) -> T) -> T {
+        let is_answer = |output: &Output| matches!(output, Output::Transmit(_));
+        let begin = self.outputs.iter().rposition(|output| !is_answer(output));
+        let answer = self.outputs.split_off(begin.map_or(0, |at| at + 1));
+        let result = effects(self);
+        self.outputs.extend(answer);
+        result
+    }
+
     /// Appends an event.
     pub(crate) fn event(&mut self, event: Event) {
         self.output(Output::Event(event));

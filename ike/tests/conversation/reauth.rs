@@ -104,6 +104,22 @@ fn who_answers_sends_on_the_new_one_only_when_the_peer_has_it() {
 }
 
 #[test]
+fn who_answers_sends_on_the_new_one_before_the_peer_knows_that_the_old_one_is_deleted() {
+    let mut pair = Pair::configured(tiring(Who::Alice), config(Who::Bob));
+    pair.up(Who::Alice);
+    pair.run_for(SOON);
+    let before = pair.bob.sending().unwrap();
+    let installed = pair.bob.inbound.len();
+    assert!(pair.run_until(LIFETIME, |pair| pair.bob.inbound.len() > installed));
+    pair.bob.outputs.clear();
+    assert!(pair.run_until(SOON, |pair| pair.bob.sending() != Some(before)));
+    let first = |is: fn(&Output) -> bool| pair.bob.outputs.iter().position(is).unwrap();
+    let answered = first(|output| matches!(output, Output::Transmit(_)));
+    assert!(first(|output| matches!(output, Output::InstallOutbound(_))) < answered);
+    assert!(first(|output| matches!(output, Output::Remove(_))) < answered);
+}
+
+#[test]
 fn a_network_that_loses_and_doubles_changes_nothing_of_that() {
     let faults = Faults {
         loss: 15,
