@@ -12,6 +12,7 @@ use xvpn::testbed::{
     set_queue_length,
 };
 
+use super::capture::Capture;
 use super::steady::rekey;
 use super::stream::{drops, lost_by_the_kernel, since};
 use crate::harness::pair::{Pair, Plan, with_pair};
@@ -184,17 +185,8 @@ struct Checked {
 
 /// In a capture of Ethernet: the packets from one host, by version and protocol.
 fn arrived(tape: &Path, source: IpAddr, seen: &mut BTreeMap<(u8, u8), Checked>) -> Outcome {
-    let tape = fs::read(tape)?;
-    let mut rest = tape.get(24..).unwrap_or_default();
-    while let Some((header, frames)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-        let Some((frame, more)) = frames.split_at_checked(usize::try_from(length)?) else {
-            break;
-        };
-        rest = more;
-        let Some((kind, right)) = frame.get(14..).and_then(|packet| judge(packet, source)) else {
-            continue;
-        };
+    let capture = Capture::read(tape)?;
+    for (kind, right) in capture.packets().filter_map(|packet| judge(packet, source)) {
         let count = seen.entry(kind).or_default();
         count.right += u64::from(right);
         count.wrong += u64::from(!right);

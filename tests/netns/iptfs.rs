@@ -1,7 +1,6 @@
 //! AGGFRAG payloads between two gateways (RFC 9347): small packets travel together, or all that is seen is a constant rate.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use xvpn::testbed::set_queue_length;
 
+use super::capture::Capture;
 use super::carriage::transfer_both_ways;
 use super::steady::rekey;
 use super::stream::{drops, nothing_lost, since, streaming};
@@ -137,25 +137,9 @@ pub fn a_peer_that_does_not_want_payloads_gets_packets() -> Outcome {
 /// ESP packets from an address to port 4500 by the length of the IP packet, in a capture of Ethernet. Each is seen on the interfaces that
 /// it came in and went out by, and counted once.
 fn lengths(tape: &Path, from: Ipv4Addr) -> Result<BTreeMap<u16, u64>, Failure> {
-    let tape = fs::read(tape)?;
-    let mut seen: BTreeMap<(u32, u32), u16> = BTreeMap::new();
-    let mut rest = tape.get(24..).unwrap_or_default();
-    while let Some((header, frames)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-        let Some((frame, more)) = frames.split_at_checked(usize::try_from(length)?) else {
-            break;
-        };
-        rest = more;
-        let Some(packet) = frame.get(14..).filter(|packet| packet.len() > 36) else {
-            continue;
-        };
-        let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-        let long = |at: usize| u32::from(word(at)) << 16 | u32::from(word(at + 2));
-        let esp = packet[0] == 0x45 && packet[9] == 17 && word(22) == 4500 && long(28) > 255;
-        if esp && packet[12..16] == from.octets() {
-            seen.insert((long(28), long(32)), word(2));
-        }
-    }
+    let capture = Capture::read(tape)?;
+    let ours = capture.esp().filter(|esp| esp.source == from);
+    let seen: BTreeMap<_, _> = ours.map(|esp| ((esp.spi, esp.number), esp.length)).collect();
     let mut lengths = BTreeMap::new();
     for length in seen.into_values() {
         *lengths.entry(length).or_default() += 1;

@@ -1,7 +1,6 @@
 //! CHILD SAs for single queues (RFC 9611): the work of a tunnel on two queues, two SAs and two UDP ports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use xvpn::testbed::{receive_buffer, set_queue_length, wait_until};
 
+use super::capture::Capture;
 use super::stream::{drops, lost_by_the_kernel, overruns, since};
 use crate::harness::pair::{Pair, Plan, tunnel, with_pair};
 use crate::harness::runner::{Failure, Outcome, check};
@@ -175,25 +175,9 @@ fn in_order(receiver: &UdpSocket) -> (u64, u64) {
 
 /// The SPIs of the ESP that came from each address and port, to port 4500, in a capture of Ethernet.
 fn ports_of(tape: &Path) -> Result<BTreeMap<(Ipv4Addr, u16), BTreeSet<u32>>, Failure> {
-    let tape = fs::read(tape)?;
     let mut seen: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
-    let mut rest = tape.get(24..).unwrap_or_default();
-    while let Some((header, frames)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-        let Some((frame, more)) = frames.split_at_checked(usize::try_from(length)?) else {
-            break;
-        };
-        rest = more;
-        // IPv4 without options, UDP, to port 4500, not IKE.
-        let Some(packet) = frame.get(14..).filter(|packet| packet.len() > 32) else {
-            continue;
-        };
-        let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-        let spi = u32::from_be_bytes([packet[28], packet[29], packet[30], packet[31]]);
-        if packet[0] == 0x45 && packet[9] == 17 && port(22) == 4500 && spi > 255 {
-            let from = Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]);
-            seen.entry((from, port(20))).or_default().insert(spi);
-        }
+    for esp in Capture::read(tape)?.esp() {
+        seen.entry((esp.source, esp.port)).or_default().insert(esp.spi);
     }
     Ok(seen)
 }

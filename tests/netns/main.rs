@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test program exports nothing")]
 
 mod bulk;
+mod capture;
 mod carriage;
 mod crash;
 mod demand;

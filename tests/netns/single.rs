@@ -1,7 +1,6 @@
 //! One SA, two queues: who does what, and how late a packet leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use xvpn::testbed::{Gateway, Sniffer, set_queue_length};
 
+use super::capture::Capture;
 use super::lanes::flows_during;
 use crate::harness::pair::{Pair, Plan, with_pair};
 use crate::harness::runner::{Failure, Outcome, check};
@@ -184,31 +184,18 @@ struct Leaving {
 
 /// In a capture of what a gateway's interfaces sent and received: what it sent in UDP from `source`, once each.
 fn leaving(tape: &Path, source: Ipv4Addr) -> Result<Leaving, Failure> {
-    let tape = fs::read(tape)?;
-    let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut highest: BTreeMap<u32, u32> = BTreeMap::new();
     let mut leaving = Leaving::default();
-    let mut rest = tape.get(24..).unwrap_or_default();
-    while let Some((header, frames)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-        let Some((frame, more)) = frames.split_at_checked(usize::try_from(length)?) else {
-            break;
-        };
-        rest = more;
-        let Some(packet) = frame.get(14..).filter(|packet| packet.len() > 36) else {
-            continue;
-        };
-        let word =
-            |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
-        let ours = packet[0] == 0x45 && packet[9] == 17 && packet[12..16] == source.octets();
-        if !ours || word(20) != 4500 << 16 | 4500 || word(28) <= 255 {
-            continue;
-        }
-        let (spi, number) = (word(28), u64::from(word(32)));
-        let highest = highest.entry(spi).or_default();
+    let capture = Capture::read(tape)?;
+    for esp in capture
+        .esp()
+        .filter(|esp| esp.source == source && esp.port == 4500)
+    {
+        let highest = highest.entry(esp.spi).or_default();
         leaving.packets += 1;
-        leaving.late += u64::from(number < *highest);
-        leaving.latest = leaving.latest.max(highest.saturating_sub(number));
-        *highest = number.max(*highest);
+        leaving.late += u64::from(esp.number < *highest);
+        leaving.latest = leaving.latest.max(u64::from(highest.saturating_sub(esp.number)));
+        *highest = esp.number.max(*highest);
     }
     Ok(leaving)
 }

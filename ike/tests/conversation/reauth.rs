@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xvpn_ike::api::{Event, Output, Step};
+use xvpn_ike::api::{Event, Output, Spi, Step};
 use xvpn_ike::auth::method::shared;
 use xvpn_ike::config::{ChildConfig, ConnectionConfig, Lifetime, Secret};
 use xvpn_ike::testing::{Faults, Host, Pair, Who, config};
@@ -78,15 +78,21 @@ fn the_new_sas_stand_before_the_old_ones_go_and_nothing_is_left_twice() {
     }
 }
 
-#[test]
-fn who_answers_sends_on_the_new_one_only_when_the_peer_has_it() {
+/// Alice has asked to be authenticated anew, and Bob has answered. What he sends on, still.
+fn answered() -> (Pair, Spi) {
     let mut pair = Pair::configured(tiring(Who::Alice), config(Who::Bob));
     pair.up(Who::Alice);
     pair.run_for(SOON);
     let before = pair.bob.sending().unwrap();
-    // Until Bob has answered; the answer is lost.
     let installed = pair.bob.inbound.len();
     assert!(pair.run_until(LIFETIME, |pair| pair.bob.inbound.len() > installed));
+    (pair, before)
+}
+
+#[test]
+fn who_answers_sends_on_the_new_one_only_when_the_peer_has_it() {
+    let (mut pair, before) = answered();
+    // The answer is lost.
     pair.net.clear();
     assert_eq!(
         pair.bob.sending(),
@@ -105,12 +111,7 @@ fn who_answers_sends_on_the_new_one_only_when_the_peer_has_it() {
 
 #[test]
 fn who_answers_sends_on_the_new_one_before_the_peer_knows_that_the_old_one_is_deleted() {
-    let mut pair = Pair::configured(tiring(Who::Alice), config(Who::Bob));
-    pair.up(Who::Alice);
-    pair.run_for(SOON);
-    let before = pair.bob.sending().unwrap();
-    let installed = pair.bob.inbound.len();
-    assert!(pair.run_until(LIFETIME, |pair| pair.bob.inbound.len() > installed));
+    let (mut pair, before) = answered();
     pair.bob.outputs.clear();
     assert!(pair.run_until(SOON, |pair| pair.bob.sending() != Some(before)));
     let first = |is: fn(&Output) -> bool| pair.bob.outputs.iter().position(is).unwrap();
