@@ -14,7 +14,9 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::{IpNet, Ipv4Net};
-use xvpn::testbed::{Namespace, add_address, add_route, join, set_feature, set_sysctl, wait_for_carriers};
+use xvpn::testbed::{
+    Namespace, add_address, add_route, join, set_feature, set_segmentation, set_sysctl, wait_for_carriers,
+};
 
 use crate::sys;
 
@@ -84,9 +86,7 @@ pub(crate) fn bind(address: SocketAddrV4) -> io::Result<UdpSocket> {
 
 fn wire(name: &str, address: Ipv4Addr) -> io::Result<()> {
     // A veth that takes super-packets of TCP hands across what is not, too, without GRO.
-    for feature in SEGMENTATION {
-        set_feature(name, feature, false)?;
-    }
+    set_segmentation(name, false)?;
     set_feature(name, "rx-gro", true)?;
     add_address(name, network(address))
 }
@@ -120,14 +120,5 @@ pub(crate) const TUN_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 pub(crate) const NAPI_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 2);
 pub(crate) const ECHO_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 4, 0, 2);
 pub(crate) const PORT: u16 = 4500;
-/// The kernel's names, as in `benches/throughput`.
-const SEGMENTATION: [&str; 6] = [
-    "tx-tcp-segmentation",
-    "tx-tcp-ecn-segmentation",
-    "tx-tcp-mangleid-segmentation",
-    "tx-tcp6-segmentation",
-    "tx-generic-segmentation",
-    "tx-udp-segmentation",
-];
 const MTU: u32 = 1500;
 const BUFFER: i32 = 16 << 20;

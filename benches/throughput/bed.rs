@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use clap::ValueEnum;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
-use xvpn::testbed::{Namespace, add_address, add_route, join, set_feature, set_sysctl, wait_for_carriers};
+use xvpn::testbed::{
+    Namespace, add_address, add_route, join, set_feature, set_segmentation, set_sysctl, wait_for_carriers,
+};
 
 /// How large packets may be on the links. A veth pair hands super-packets (TCP and UDP before segmentation) across
 /// uncut unless it is told otherwise, which no real wire does.
@@ -152,20 +154,9 @@ impl Bed {
 
 /// Gives an interface its address, and says whether super-packets may leave by it and whether GRO works on it.
 fn link(name: &str, address: Ipv4Addr, segmentation: bool, gro: bool) -> io::Result<()> {
-    for feature in SEGMENTATION {
-        set_feature(name, feature, segmentation)?;
-    }
+    set_segmentation(name, segmentation)?;
     set_feature(name, "rx-gro", gro)?;
     add_address(name, IpNet::new_assert(address.into(), 24))
 }
 
-/// The kernel's names (net/ethtool/common.c). The last is not among what `gso off` switches off.
-const SEGMENTATION: [&str; 6] = [
-    "tx-tcp-segmentation",
-    "tx-tcp-ecn-segmentation",
-    "tx-tcp-mangleid-segmentation",
-    "tx-tcp6-segmentation",
-    "tx-generic-segmentation",
-    "tx-udp-segmentation",
-];
 const MTU: u32 = 1500;

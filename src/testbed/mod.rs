@@ -30,7 +30,7 @@ pub use link::{
     receive_buffer, set_mtu, set_queue_length, set_sysctl, wait_for_carriers,
 };
 pub use namespace::Namespace;
-pub use offload::set_feature;
+pub use offload::{set_feature, set_segmentation};
 pub use ping::{Answer, Ping, ping};
 pub use privilege::{Refused, enter, is_machine_root};
 pub use sniffer::{Seen, Sniffer};

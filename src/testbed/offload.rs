@@ -30,6 +30,13 @@ pub fn set_feature(interface: &str, feature: &str, on: bool) -> io::Result<()> {
     sys::ethtool(&socket, interface, &mut request)
 }
 
+/// Whether super-packets may leave by an interface of the calling thread's namespace.
+pub fn set_segmentation(interface: &str, on: bool) -> io::Result<()> {
+    SEGMENTATION
+        .iter()
+        .try_for_each(|feature| set_feature(interface, feature, on))
+}
+
 fn feature_names(socket: &UdpSocket, interface: &str) -> io::Result<Vec<String>> {
     // struct ethtool_sset_info: which sets of strings (a 64-bit mask), and how many strings each has.
     let mut question = [ETHTOOL_GSSET_INFO, 0, 0, 0, 0];
@@ -51,6 +58,15 @@ fn feature_names(socket: &UdpSocket, interface: &str) -> io::Result<Vec<String>>
     Ok(strings.collect())
 }
 
+/// The kernel's names (net/ethtool/common.c). The last is not among what `gso off` switches off.
+const SEGMENTATION: [&str; 6] = [
+    "tx-tcp-segmentation",
+    "tx-tcp-ecn-segmentation",
+    "tx-tcp-mangleid-segmentation",
+    "tx-tcp6-segmentation",
+    "tx-generic-segmentation",
+    "tx-udp-segmentation",
+];
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
