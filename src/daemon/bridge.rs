@@ -499,7 +499,7 @@ fn usage(of: dp::SaUsage) -> ike::Usage {
 }
 
 /// Asked of the kernel for every socket of a queue: more than one TCP connection has under way with the kernel's usual limits, so
-/// that one alone never overruns it; and no more than some milliseconds of 10 Gbit/s.
+/// that one alone seldom overruns it; and no more than some milliseconds of 10 Gbit/s.
 const SOCKET_BUFFER: usize = 8 << 20;
 /// That of RFC 9347 6.1.1.
 const AGGFRAG_HEADER: u16 = 4;
