@@ -14,10 +14,11 @@
 
 mod bed;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use bed::{Bed, PACKETS, Stage};
+use clap::Parser;
 use xvpn_dataplane::Suite;
 use xvpn_dataplane::sa::backend::{self, Library};
 
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         count(stage, suite, octets, rounds);
         return ExitCode::SUCCESS;
     }
-    match Plan::of(&arguments).and_then(|plan| plan.run()) {
+    match Plan::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("instructions: {problem}");
@@ -62,51 +63,54 @@ fn counted(bed: &mut Bed, stage: Stage) -> usize {
     std::hint::black_box(bed.run(stage))
 }
 
-/// What was asked for.
+/// Instructions of each stage of the packet path, counted by callgrind.
+#[derive(Parser)]
+#[command(name = "instructions")]
 struct Plan {
+    /// The stages; all unless given.
+    #[arg(value_parser = stage)]
     stages: Vec<Stage>,
+    /// The cipher.
+    #[arg(long, default_value = "aes128gcm16", value_parser = ["aes128gcm16", "aes256gcm16", "chacha20poly1305"])]
     suite: String,
-    rounds: usize,
+    /// One round instead of 32: to see that it works.
+    #[arg(long)]
+    quick: bool,
+    /// So many functions of each stage, the most expensive first.
+    #[arg(long, default_value_t = 0)]
     top: usize,
-    folder: PathBuf,
+    /// What `cargo bench` passes to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn stage(name: &str) -> Result<Stage, String> {
+    let names = || Stage::ALL.map(Stage::name).join(", ");
+    let found = Stage::ALL.into_iter().find(|stage| stage.name() == name);
+    found.ok_or_else(|| format!("the stages are {}", names()))
+}
+
+/// Where callgrind writes: beside this program.
+fn folder() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    program.with_file_name("callgrind")
 }
 
 impl Plan {
-    fn of(arguments: &[String]) -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let folder = program.parent().unwrap_or(Path::new(".")).join("callgrind");
-        let mut plan = Self {
-            stages: Vec::new(),
-            suite: "aes128gcm16".to_owned(),
-            rounds: 32,
-            top: 0,
-            folder,
-        };
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            let mut value = || rest.next().ok_or(format!("{argument} needs a value\n{USAGE}"));
-            match argument.as_str() {
-                // Cargo says so.
-                "--bench" => {}
-                "--quick" => plan.rounds = 1,
-                "--top" => plan.top = value()?.parse().map_err(|_| format!("--top N\n{USAGE}"))?,
-                "--suite" => plan.suite = value()?.clone(),
-                name => {
-                    let stage = Stage::ALL.into_iter().find(|stage| stage.name() == name);
-                    plan.stages
-                        .push(stage.ok_or(format!("no stage {name:?}\n{USAGE}"))?);
-                }
-            }
+    fn rounds(&self) -> usize {
+        if self.quick { 1 } else { 32 }
+    }
+
+    fn stages(&self) -> &[Stage] {
+        if self.stages.is_empty() {
+            &Stage::ALL
+        } else {
+            &self.stages
         }
-        if plan.stages.is_empty() {
-            plan.stages.extend(Stage::ALL);
-        }
-        suite(&plan.suite).ok_or(format!("no suite {:?}\n{USAGE}", plan.suite))?;
-        Ok(plan)
     }
 
     fn run(&self) -> Result<(), String> {
-        std::fs::create_dir_all(&self.folder).map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(folder()).map_err(|error| error.to_string())?;
         println!(
             "instructions per packet, {}, ring, batches of {PACKETS}, {}",
             self.suite,
@@ -114,13 +118,13 @@ impl Plan {
         );
         println!("| stage | {LONG} octets | {SHORT} octets | per octet |");
         println!("|---|---|---|---|");
-        for stage in &self.stages {
+        for stage in self.stages() {
             let [long, short] = [self.counted(*stage, LONG)?, self.counted(*stage, SHORT)?];
             let octet = (long - short) / f64::from(LONG - SHORT);
             println!("| `{}` | {long:.0} | {short:.0} | {octet:.2} |", stage.name());
         }
         if self.top > 0 {
-            for stage in &self.stages {
+            for stage in self.stages() {
                 self.annotate(*stage)?;
             }
         }
@@ -139,7 +143,7 @@ impl Plan {
             .arg(format!("--callgrind-out-file={}", out.display()))
             .arg(std::env::current_exe().map_err(|error| error.to_string())?)
             .args([INSIDE, stage.name(), &self.suite])
-            .args([octets.to_string(), self.rounds.to_string()])
+            .args([octets.to_string(), self.rounds().to_string()])
             .stdout(Stdio::null())
             .output()
             .map_err(|error| format!("valgrind: {error}"))?;
@@ -154,7 +158,7 @@ impl Plan {
             .ok_or(format!("valgrind counted nothing:\n{said}"))?;
         // Both are far below 2^52.
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-        let packets = (self.rounds * PACKETS) as f64;
+        let packets = (self.rounds() * PACKETS) as f64;
         Ok(total / packets)
     }
 
@@ -170,7 +174,7 @@ impl Plan {
         println!(
             "\n{}, {LONG} octets, instructions in {} batches:",
             stage.name(),
-            self.rounds
+            self.rounds()
         );
         let table = said.lines().skip_while(|line| !line.contains("file:function"));
         let functions = table.skip(2).filter(|line| !line.trim().is_empty());
@@ -181,7 +185,7 @@ impl Plan {
     }
 
     fn file(&self, stage: Stage, octets: u32) -> PathBuf {
-        self.folder.join(format!("{}.{octets}.out", stage.name()))
+        folder().join(format!("{}.{octets}.out", stage.name()))
     }
 }
 
@@ -204,8 +208,6 @@ fn suite(name: &str) -> Option<Suite> {
 }
 
 const INSIDE: &str = "--inside-valgrind";
-const USAGE: &str = "usage: cargo bench -p xvpn-dataplane --bench instructions -- [--quick] [--top FUNCTIONS] \
-    [--suite aes128gcm16|aes256gcm16|chacha20poly1305] [STAGE]..";
 /// What fits a path MTU of 1,500.
 const LONG: u32 = 1438;
 /// Little more than headers.

@@ -12,7 +12,7 @@
 
 mod bed;
 
-use std::process::ExitCode;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -21,19 +21,14 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bed::fixture::{SPI, TUNNEL, inbound_spec, outbound_spec, path, tunnel_spec, v4};
 use bed::{MemoryQueue, memory_queue};
+use clap::Parser;
 use xvpn_dataplane::buffer::{Batch, Packet};
 use xvpn_dataplane::sa::{InboundSa, OutboundSa};
 use xvpn_dataplane::tables::Tables;
 use xvpn_dataplane::{Encapsulation, Lane, Spi, Suite};
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(plan) = Plan::of(&arguments) else {
-        eprintln!("{USAGE}");
-        return ExitCode::FAILURE;
-    };
-    plan.run();
-    ExitCode::SUCCESS
+fn main() {
+    Plan::parse().run();
 }
 
 /// Who owns the outbound SA.
@@ -45,6 +40,24 @@ enum Share {
     One(u32),
 }
 
+fn count(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(count) if range.contains(&count) => Ok(count),
+        Ok(_) | Err(_) => Err(format!(
+            "write a number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .map_err(|_| "write seconds, such as 0.4".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 /// What one thread did, or all of them together.
 #[derive(Clone, Copy, Default)]
 struct Done {
@@ -53,43 +66,31 @@ struct Done {
     opening: Duration,
 }
 
+/// The pipeline on 1 to N queues between ports in memory, and what the queues share.
+#[derive(Parser)]
+#[command(name = "scaling")]
 struct Plan {
+    /// Queues at most.
+    #[arg(long, default_value_t = cpus(), value_parser = count(1..=1024))]
     queues: usize,
+    /// Octets of each inner packet.
+    #[arg(long, default_value_t = 1438, value_parser = count(28..=1438))]
     octets: usize,
+    /// Packets in a batch.
+    #[arg(long, default_value_t = Batch::LIMIT, value_parser = count(1..=Batch::LIMIT))]
     batch: usize,
+    /// How long each line is measured.
+    #[arg(long = "seconds", default_value = "0.4", value_parser = seconds)]
     time: Duration,
+    /// What `cargo bench` passes to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Of criterion's benches: `cargo bench NAME` passes it to all.
+    #[arg(hide = true)]
+    filter: Vec<String>,
 }
 
 impl Plan {
-    fn of(arguments: &[String]) -> Option<Self> {
-        let mut plan = Self {
-            queues: cpus(),
-            octets: 1438,
-            batch: Batch::LIMIT,
-            time: Duration::from_millis(400),
-        };
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            match argument.as_str() {
-                "--bench" => {}
-                "--queues" => plan.queues = rest.next()?.parse().ok().filter(|queues| *queues > 0)?,
-                "--octets" => plan.octets = rest.next()?.parse().ok().filter(|octets| *octets >= 28)?,
-                "--batch" => {
-                    plan.batch = rest
-                        .next()?
-                        .parse()
-                        .ok()
-                        .filter(|batch| (1..=Batch::LIMIT).contains(batch))?;
-                }
-                "--seconds" => plan.time = Duration::try_from_secs_f64(rest.next()?.parse().ok()?).ok()?,
-                // `cargo bench NAME` has a filter for criterion's benches.
-                name if !name.starts_with("--") => {}
-                _ => return None,
-            }
-        }
-        Some(plan)
-    }
-
     fn run(&self) {
         println!(
             "{} CPUs, {} octets inner, batches of {}, AES-128-GCM, {:?} each",
@@ -296,4 +297,3 @@ fn cpus() -> usize {
 
 /// Of a peer like us, and of one with the default of most kernels: with it the queues leave in turn.
 const WINDOWS: [u32; 2] = [1024, 32];
-const USAGE: &str = "usage: cargo bench -p xvpn-dataplane --bench scaling -- [--queues N] [--seconds S] [--octets N] [--batch N]";
