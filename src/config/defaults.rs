@@ -17,7 +17,7 @@ pub const CONFIG_FOLDER: &str = "conf.d";
 pub const LISTEN: [&str; 2] = ["0.0.0.0", "::"];
 /// `gateway.queues`: one worker per core.
 pub const QUEUES: usize = 0;
-/// `gateway.offload`: all that the kernel has.
+/// `gateway.offload`: all that the kernel has, but for what it is known to do wrong (`daemon/offload.rs`).
 pub const OFFLOAD: Offload = Offload {
     tun: true,
     gso: true,

@@ -66,8 +66,8 @@ pub struct GatewayConfig {
     pub tcp_port: Option<u16>,
     /// Worker threads; 0 is one per core.
     pub queues: usize,
-    /// What the kernel may do for many packets at once.
-    pub offload: Offload,
+    /// What the kernel may do for many packets at once. `None`: all that this kernel is known to do right.
+    pub offload: Option<Offload>,
     /// Directory of the control socket and of the ledger of host changes.
     pub state_dir: PathBuf,
     /// Set the sysctls that forwarding needs (and undo them on exit).

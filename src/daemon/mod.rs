@@ -13,6 +13,7 @@ pub mod lasting;
 pub mod ledger;
 pub mod mobility;
 pub mod netlink;
+mod offload;
 pub mod plan;
 pub mod privilege;
 mod redirect;

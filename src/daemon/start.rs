@@ -24,7 +24,7 @@ use super::status::Tunnel;
 use super::supervisor::{self, About, Inputs, Supervisor};
 use super::tcp::{self, Streams};
 use super::tickets::TicketKeys;
-use super::{crash, lasting, privilege, systemd};
+use super::{crash, lasting, offload, privilege, systemd};
 use crate::admin::metrics::http::Door;
 use crate::admin::server::Server;
 use crate::config::{Config, RemoteAddress, TunnelConfig};
@@ -305,7 +305,11 @@ fn open_sockets(config: &Config, steering: Option<Steering>) -> Result<(Bridge, 
         .collect();
     let mut children = config.tunnels.iter().flat_map(|tunnel| &tunnel.children);
     let own_ports = children.any(|child| child.resources > 0);
-    let (bridge, upward) = Bridge::start(queues(config), gateway.offload, udp, ports, (own_ports, steering))
+    let (offload, warning) = offload::for_kernel(gateway.offload, &offload::kernel());
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    let (bridge, upward) = Bridge::start(queues(config), offload, udp, ports, (own_ports, steering))
         .map_err(DaemonError::Bind)?;
     let listen = gateway.listen.iter();
     let wanted = tcp::Wanted {

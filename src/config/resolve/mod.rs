@@ -98,10 +98,7 @@ impl Resolver<'_> {
                 .as_ref()
                 .and_then(|q| usize::try_from(q.value).ok())
                 .unwrap_or(defaults::QUEUES),
-            offload: raw
-                .offload
-                .as_ref()
-                .map_or(defaults::OFFLOAD, |names| self.offload(&names.value)),
+            offload: raw.offload.as_ref().map(|names| self.offload(&names.value)),
             state_dir: raw
                 .state_dir
                 .as_ref()
