@@ -1,7 +1,7 @@
 //! One page over HTTP: `GET /metrics`, and nothing else.
 //!
 //! It runs beside IKE on the daemon's one thread, so a client costs one of a few places for a few seconds and no more: heads, waits and
-//! places are bounded, every answer closes its connection, and who asks more often than every so often gets the page of before. The request's head
+//! places are bounded ([`Room`]), every answer closes its connection, and who asks more often than every so often gets the page of before. The request's head
 //! is taken apart by `httparse`; for one page without a body there is nothing else that a library for servers would do here.
 
 use std::io;
@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::super::api::{Request, Response};
 use super::super::server::Ask;
+use super::room::{Room, Stay};
 use super::{CONTENT_TYPE, render};
 
 /// The door for a Prometheus server.
@@ -48,21 +49,18 @@ impl Door {
 }
 
 async fn accept(listener: TcpListener, pages: Pages) {
-    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+    let room = Room::new(MOST_CLIENTS);
     loop {
-        // Without a free place further clients wait in the kernel's queue; a place is free after some seconds at the latest.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let pages = pages.clone();
-                tokio::spawn(async move {
-                    let attended = timeout(PATIENCE, attend(stream, pages)).await;
+                // Further clients wait in the kernel's queue meanwhile.
+                let place = room.place().await;
+                room.admit(place, |stay| async move {
+                    let attended = timeout(PATIENCE, attend(stream, pages, &stay)).await;
                     if !matches!(attended, Ok(Ok(()))) {
                         tracing::debug!("a client of the metrics left, or was too slow");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -73,7 +71,7 @@ async fn accept(listener: TcpListener, pages: Pages) {
     }
 }
 
-async fn attend(mut stream: TcpStream, pages: Pages) -> io::Result<()> {
+async fn attend(mut stream: TcpStream, pages: Pages, stay: &Stay) -> io::Result<()> {
     let mut head = [0; LONGEST_HEAD];
     let mut filled = 0;
     let verdict = loop {
@@ -87,6 +85,7 @@ async fn attend(mut stream: TcpStream, pages: Pages) -> io::Result<()> {
             count => filled += count,
         }
     };
+    stay.has_asked();
     let (status, kind, body) = match verdict {
         Verdict::Page => match pages.page().await {
             Some(page) => ("200 OK", CONTENT_TYPE, page),
@@ -178,7 +177,7 @@ impl Pages {
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// Clients at a time.
 const MOST_CLIENTS: usize = 8;
-/// For all of one: its head, and taking its page.
+/// For all of one, also if nobody wants its place: its head, and taking its page.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Octets of a head.
 const LONGEST_HEAD: usize = 4096;
@@ -210,5 +209,40 @@ mod tests {
         assert_eq!(refused("\x16\x03\x01 hello"), "400");
         let many = "A: b\r\n".repeat(40);
         assert_eq!(refused(&format!("GET /metrics HTTP/1.1\r\n{many}\r\n")), "431");
+    }
+
+    #[test]
+    fn clients_that_say_nothing_or_not_all_do_not_keep_a_scraper_out() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(async {
+            let door = Door::open("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = door.address().unwrap();
+            let (asks, mut asked) = mpsc::channel::<Ask>(4);
+            door.serve(asks).unwrap();
+            tokio::spawn(async move {
+                while let Some(ask) = asked.recv().await {
+                    ask.answer.send(Response::Status(Box::default())).unwrap();
+                }
+            });
+            let mut slow = Vec::new();
+            for number in 0..4 * MOST_CLIENTS {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                if number % 2 == 0 {
+                    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
+                }
+                slow.push(stream);
+            }
+            let begin = Instant::now();
+            let mut scraper = TcpStream::connect(address).await.unwrap();
+            scraper
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let mut page = String::new();
+            scraper.read_to_string(&mut page).await.unwrap();
+            assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+            // One after the other would have been waited for: four times the patience with eight of them.
+            assert!(begin.elapsed() < PATIENCE / 2, "{:?}", begin.elapsed());
+        });
     }
 }

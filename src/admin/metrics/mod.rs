@@ -4,6 +4,7 @@
 //! not, because what is missing cannot be told from what was never configured.
 
 pub mod http;
+mod room;
 
 use std::fmt::{self, Write as _};
 
