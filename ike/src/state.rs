@@ -1,6 +1,7 @@
 //! The states of an IKE SA. Each is named for what it awaits, and owns only what is legal then.
 
 mod closing;
+mod dispatch;
 mod reauth;
 mod refusals;
 mod tend;
@@ -10,18 +11,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CloseReason, Encapsulation, Event, ExportedKeys, Output, Path, Reason, Role, Spi, Step};
+use crate::api::{CloseReason, Encapsulation, Event, ExportedKeys, Reason, Role, Spi, Step};
 use crate::auth::identity::Identity;
 use crate::auth::verified::{AuthVerified, Credentials};
 use crate::config::{ConnectionConfig, EncapsulationPolicy};
-use crate::error::{Cause, Exchange, Failure, Ignore};
+use crate::error::{Failure, Ignore};
 use crate::exchange::crash::Token;
 use crate::exchange::ticket::{Granted, Ticket};
 use crate::exchange::{
-    Cx, add_child, auth, collision, create_child, delete, follow_up, informational, init, intermediate,
-    liveness, mobike, rekey_child, rekey_ike, resume, ticket,
+    Cx, add_child, auth, follow_up, init, intermediate, liveness, mobike, rekey_child, rekey_ike, resume,
+    ticket,
 };
-use crate::message::{Informational, only_notify};
+use crate::message::Informational;
 use crate::sa::child::ChildSa;
 use crate::sa::ike_sa::IkeSa;
 use crate::sa::lifetime::Limits;
@@ -32,7 +33,7 @@ use crate::sa::transmission::Seen;
 use crate::sa::window::Overdue;
 use crate::timers::{Timers, after};
 use crate::wire::payload::GatewayIdentity;
-use crate::wire::{ExchangeType, Header, IkeSpi, Malformed, Opened, Payloads};
+use crate::wire::{ExchangeType, Header, IkeSpi};
 
 pub(crate) use closing::Closing;
 pub(crate) use reauth::Reauthentication;
@@ -308,126 +309,6 @@ impl Established {
         read(&mut self.ike, cx, header, bytes)
     }
 
-    /// The peer's fresh request or the awaited response: both are proof of life, and of where the peer is.
-    pub(crate) fn on_fresh(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
-        liveness::heard(self, cx.now);
-        let moved = self.is_current() && self.ike.follow(path);
-        if moved {
-            cx.output(Output::SetPath {
-                connection: self.config.id,
-                path,
-                encapsulation: self.ike.encapsulation,
-            });
-            self.tell_reconnected(cx);
-        }
-        let ending = if opened.header().is_response() {
-            self.ike.requests.answered();
-            self.note_detour(cx, path);
-            self.on_response(cx, opened)
-        } else {
-            if moved {
-                self.ike.repeat_request(cx);
-            }
-            self.on_request(cx, path, opened)
-        };
-        ending.or_else(|| self.tend(cx))
-    }
-
-    fn on_response(&mut self, cx: &mut Cx<'_>, opened: &Opened) -> Option<Ending> {
-        match self.in_flight.take() {
-            // What is in the answer to a liveness check does not matter.
-            Some(Request::Liveness) | None => None,
-            Some(Request::Ticket) => {
-                ticket::finish(cx, self, opened);
-                None
-            }
-            Some(Request::Mobike(sent)) => sent.finish(cx, self, opened),
-            Some(Request::RekeyChild(sent)) => {
-                let ending = sent.finish(cx, self, opened);
-                ending.or_else(|| self.childless(Cause::NoChild))
-            }
-            Some(Request::AddChild(sent)) => sent.finish(cx, self, opened),
-            Some(Request::RekeyIke(sent)) => sent.finish(cx, self, opened),
-            Some(Request::FollowUp(sent)) => {
-                let replaces_child = sent.series.replaces().is_some();
-                let ending = sent.finish(cx, self, opened);
-                ending.or_else(|| {
-                    if replaces_child {
-                        self.childless(Cause::NoChild)
-                    } else {
-                        None
-                    }
-                })
-            }
-            Some(Request::DeleteChild(spis)) => {
-                let connection = self.config.id;
-                for spi in spis {
-                    if let Some(child) = self.children.get_mut(&spi) {
-                        collision::drain(cx, connection, child);
-                    }
-                }
-                None
-            }
-        }
-    }
-
-    fn on_request(&mut self, cx: &mut Cx<'_>, path: Path, opened: &Opened) -> Option<Ending> {
-        let header = *opened.header();
-        let mut young = None;
-        let asked = opened.chain().and_then(|chain| match header.exchange {
-            ExchangeType::INFORMATIONAL => informational::answer(cx, self, path, &chain),
-            ExchangeType::CREATE_CHILD_SA => {
-                let (answer, added) = create_child::answer(cx, self, &chain)?;
-                young = added;
-                Ok(informational::Asked {
-                    answer,
-                    removed: Vec::new(),
-                    ending: None,
-                })
-            }
-            ExchangeType::IKE_FOLLOWUP_KE => {
-                let (answer, added) = follow_up::answer(cx, self, &chain)?;
-                young = added;
-                Ok(informational::Asked {
-                    answer,
-                    removed: Vec::new(),
-                    ending: None,
-                })
-            }
-            other => Err(unexpected(other)),
-        });
-        match asked {
-            Ok(asked) => {
-                self.respond(cx, path, &header, &asked.answer);
-                delete::remove(cx, self.config.id, asked.removed);
-                if let Some(spi) = young {
-                    collision::promote(cx, self, spi);
-                    collision::retire_twins(cx, self, spi);
-                }
-                asked.ending
-            }
-            Err(malformed) => {
-                self.respond(cx, path, &header, &only_notify(&malformed.answer()));
-                // RFC 7296 2.21.3: INVALID_SYNTAX ends the IKE SA on both sides; an unknown critical payload does not.
-                let cause = Cause::from_malformed(&malformed);
-                let failure = Failure::new(exchange_of(header.exchange), cause);
-                failure
-                    .cause
-                    .unsupported_critical()
-                    .is_none()
-                    .then_some(Ending::Failed(failure))
-            }
-        }
-    }
-
-    /// RFC 7296 2.11: the answer goes where the request came from.
-    fn respond(&mut self, cx: &mut Cx<'_>, path: Path, header: &Header, payloads: &Payloads) {
-        let answer = self
-            .ike
-            .respond(header.exchange, header.message_id, payloads, cx.random);
-        cx.transmit(path, answer);
-    }
-
     /// Whatever is due.
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Ending> {
         match self.ike.on_timeout(cx.now, cx.random) {
@@ -488,28 +369,6 @@ fn read(ike: &mut IkeSa, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> Resu
         return Err(Ignore::UnexpectedState);
     }
     ike.receive(cx.now, cx.random, header, bytes)
-}
-
-fn exchange_of(kind: ExchangeType) -> Exchange {
-    match kind {
-        ExchangeType::IKE_SA_INIT => Exchange::IkeSaInit,
-        ExchangeType::IKE_INTERMEDIATE => Exchange::IkeIntermediate,
-        ExchangeType::IKE_AUTH => Exchange::IkeAuth,
-        ExchangeType::CREATE_CHILD_SA | ExchangeType::IKE_FOLLOWUP_KE => Exchange::CreateChildSa,
-        ExchangeType(_) => Exchange::Informational,
-    }
-}
-
-/// A request of an exchange that has no place here. It counts as fresh and must be answered, or the peer's window
-/// would be stuck.
-fn unexpected(kind: ExchangeType) -> Malformed {
-    Malformed::new(
-        crate::wire::Fault::Value {
-            what: "the exchange type",
-            value: u64::from(kind.0),
-        },
-        18,
-    )
 }
 
 /// A NAT is not kept open more eagerly, whatever the configuration says.
