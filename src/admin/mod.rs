@@ -5,3 +5,4 @@ pub mod client;
 pub mod keys;
 pub mod metrics;
 pub mod server;
+pub mod socket;

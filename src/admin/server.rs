@@ -4,7 +4,6 @@
 //! hostile costs one of a few places and no more: lines, waits and places are bounded.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use super::api::{
     Envelope, ErrorKind, ErrorReport, MAX_REQUEST, Progress, Request, Response, VERSION, socket_path,
 };
 use super::keys::KeyRow;
+use super::socket::{self, SocketError};
 
 /// A request for the loop, and where its answer goes.
 #[derive(Debug)]
@@ -52,14 +52,9 @@ pub struct Server {
 
 impl Server {
     /// Binds the socket in a state directory that is this process's alone (so that one that is there is a dead daemon's).
-    pub fn bind(state_dir: &Path) -> io::Result<Self> {
+    pub fn bind(state_dir: &Path) -> Result<Self, SocketError> {
         let path = socket_path(state_dir);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let listener = socket::listen(&path)?;
         Ok(Self {
             listener: Some(listener),
             path,

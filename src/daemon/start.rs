@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,7 @@ use super::tickets::TicketKeys;
 use super::{crash, lasting, offload, privilege, systemd};
 use crate::admin::metrics::http::Door;
 use crate::admin::server::Server;
+use crate::admin::socket::SocketError;
 use crate::config::{Config, RemoteAddress, TunnelConfig};
 
 /// Why the daemon did not start. The message carries the remedy.
@@ -69,13 +69,8 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The control socket could not be made.
-    #[error("cannot make the control socket in {}: {source}; `gateway.state_dir` must be a directory that this user may write", dir.display())]
-    Socket {
-        /// The state directory.
-        dir: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// A thread of the dataplane failed while it ran.
     #[error(
         "a queue of the dataplane failed, so the gateway ended; its log says why. Start it again, and please report it"
@@ -276,8 +271,7 @@ async fn stand_up(
     let wanted = plan::changes(config, &pinned, netlink, |change| host.owns(change)).await?;
     host.settle(wanted).await?;
     // Last: whoever finds the socket finds a daemon that is ready.
-    let dir = config.gateway.state_dir.clone();
-    let server = Server::bind(&dir).map_err(|source| DaemonError::Socket { dir, source })?;
+    let server = Server::bind(&config.gateway.state_dir)?;
     Ok(Stand {
         endpoint,
         bridge,
