@@ -148,15 +148,27 @@ fn contents(file: &mut File, path: &Path, span: &Span, out: &mut Report) -> Opti
     let most = defaults::PEM_MAX_OCTETS;
     // Allocated once: a growing buffer would leave copies of a secret behind.
     let mut octets = Zeroizing::new(Vec::with_capacity(most + 1));
-    let taken = file.take(most as u64 + 1).read_to_end(&mut octets);
+    let taken = (&mut *file).take(most as u64 + 1).read_to_end(&mut octets);
     match taken {
         Ok(length) if length > most => {
-            let error = io::Error::other("it is too large for what it should be");
+            let error = too_large(file, most);
             unreadable(path, &error, span, out)
         }
         Ok(_) => Some(octets),
         Err(error) => unreadable(path, &error, span, out),
     }
+}
+
+/// The refusal of a file of which more was read than may be.
+pub(super) fn too_large(file: &File, most: usize) -> io::Error {
+    let written = file.metadata().map_or(0, |metadata| metadata.len());
+    // A device has no size, and a file may have become shorter since.
+    let size = match written > most as u64 {
+        true => written.to_string(),
+        false => format!("more than {most}"),
+    };
+    let text = format!("it has {size} octets, and no file of its kind may have more than {most}");
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
 #[expect(
@@ -169,6 +181,9 @@ fn unreadable<T>(path: &Path, error: &io::Error, span: &Span, out: &mut Report) 
             "correct the name (a relative one is meant beside the configuration), or put the file there"
         }
         io::ErrorKind::PermissionDenied => "run xvpn as root, or as the owner of the file",
+        io::ErrorKind::FileTooLarge => {
+            "see whether it is the right file; of a bundle leave in what is needed: our own chain, or the authorities of the peers"
+        }
         _ => "put a PEM file there",
     };
     let title = format!("cannot read {}: {}", path.display(), plain(error));

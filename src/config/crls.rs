@@ -1,7 +1,7 @@
 //! `crl`: lists of certificates that are not good any more.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,8 +11,10 @@ use rustls_pki_types::pem::PemObject;
 use xvpn_ike::auth::x509::crl::{Crl, CrlError};
 use xvpn_ike::auth::x509::revocation::{Policy, Rules};
 
+use super::credential::too_large;
+use super::defaults::CRL_FILE_MAX_OCTETS;
 use super::diagnostic::{Diagnostic, Report};
-use super::secret::beside;
+use super::secret::{beside, plain};
 use super::source::At;
 
 /// Reads the files. What is wrong is reported. With the rules come the files' paths, to be looked into again.
@@ -48,7 +50,7 @@ pub(super) fn load(
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadCrl {
     /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {}", path.display(), plain(source))]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -69,6 +71,10 @@ impl BadCrl {
     /// What the operator can do.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "let it have the CRLs of the peers' authorities only, or leave it out of `crl`: then CRLs and OCSP responses are fetched \
+                 from where the certificates say"
+            }
             Self::Unreadable { .. } => "let the file be there and readable: a CRL in DER or PEM form",
             Self::Useless { .. } => {
                 "get the complete CRL (version 2, DER or PEM) from the authority that issued the peer's certificate"
@@ -79,7 +85,7 @@ impl BadCrl {
 
 /// Reads the CRLs of a file.
 pub(crate) fn read(path: &Path) -> Result<Vec<Arc<Crl>>, BadCrl> {
-    let octets = fs::read(path).map_err(|source| BadCrl::Unreadable {
+    let octets = contents(path).map_err(|source| BadCrl::Unreadable {
         path: path.to_owned(),
         source,
     })?;
@@ -91,6 +97,18 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Arc<Crl>>, BadCrl> {
         .iter()
         .map(|der| Crl::parse(der).map(Arc::new).map_err(useless))
         .collect()
+}
+
+/// Of a file that may grow while it is read, or have no end.
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut octets = Vec::new();
+    let limit = CRL_FILE_MAX_OCTETS as u64;
+    (&mut file).take(limit + 1).read_to_end(&mut octets)?;
+    if octets.len() > CRL_FILE_MAX_OCTETS {
+        return Err(too_large(&file, CRL_FILE_MAX_OCTETS));
+    }
+    Ok(octets)
 }
 
 fn warn_of_age(crls: &[Arc<Crl>], path: &Path, at: &At<String>, out: &mut Report) {

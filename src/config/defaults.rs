@@ -131,5 +131,7 @@ pub const PSK_MIN_VARIETY: usize = 8;
 pub const PSK_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A PEM file larger than this is a wrong file.
 pub const PEM_MAX_OCTETS: usize = 1 << 20;
+/// A file of CRLs larger than this is a wrong file; one in DER may have a quarter (`xvpn_ike` reads no longer one).
+pub const CRL_FILE_MAX_OCTETS: usize = 16 << 20;
 /// A secret longer than this is a wrong file.
 pub const PSK_MAX_OCTETS: usize = 4096;

@@ -178,3 +178,56 @@ fn resumption_is_not_for_peers_whose_certificates_may_be_revoked() {
     let accepted = load(&folder(), OURS, ", public_key = \"aws.pub\"", "resumption = true");
     assert!(accepted.unwrap().0.tunnels[0].resumption);
 }
+
+/// As long as this, and nothing in it: it takes no room on the disk.
+fn hollow(folder: &Folder, name: &str, octets: u64) {
+    folder.write(name, "", 0o600);
+    let file = std::fs::File::options().write(true).open(folder.0.join(name));
+    file.unwrap().set_len(octets).unwrap();
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_with_its_size_and_the_limit() {
+    let folder = folder();
+    hollow(&folder, "large.pem", (1 << 20) + 1);
+    hollow(&folder, "large.crl", (16 << 20) + 1);
+    let own = |certificate: &str, key: &str| format!(", certificate = \"{certificate}\", key = \"{key}\"");
+    for (local, remote, more, parts) in [
+        (
+            own("large.pem", "aws.key"),
+            THEIRS,
+            "",
+            ["large.pem", "1048577", "1048576"],
+        ),
+        (
+            own("aws.pem", "large.pem"),
+            THEIRS,
+            "",
+            ["large.pem", "1048577", "1048576"],
+        ),
+        (
+            OURS.to_owned(),
+            ", ca = \"large.pem\"",
+            "",
+            ["large.pem", "1048577", "1048576"],
+        ),
+        (
+            OURS.to_owned(),
+            THEIRS,
+            "crl = [\"large.crl\"]",
+            ["large.crl", "16777217", "16777216"],
+        ),
+        (
+            OURS.to_owned(),
+            THEIRS,
+            "crl = [\"/dev/zero\"]",
+            ["/dev/zero", "more than 16777216", "leave it out of `crl`"],
+        ),
+    ] {
+        let said = load(&folder, &local, remote, more).map(|_| ()).unwrap_err();
+        for part in parts {
+            assert!(said.contains(part), "{part}:\n{said}");
+        }
+        assert!(said.contains("remedy: "), "{said}");
+    }
+}
