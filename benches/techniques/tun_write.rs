@@ -18,16 +18,20 @@ pub(crate) fn run(bed: &Bed, size: usize, rounds: usize) -> io::Result<()> {
     let (tun, napi) = ((&bed.tun, bed::TUN_NETWORK), (&bed.napi_tun, bed::NAPI_NETWORK));
     let joined = (60_000 / size).min(32);
     let variants = vec![
-        Variant::new("writev, a call for each packet", write(bed, tun, size, 1)),
-        Variant::new("the same again", write(bed, tun, size, 1)),
+        Variant::new("writev, a call for each packet", write(bed, tun, size, [1, 1])),
+        Variant::new("the same again", write(bed, tun, size, [1, 1])),
         Variant::new(
-            "joined into super-packets of 32 (as it is)",
-            write(bed, tun, size, joined),
+            "joined into super-packets of 32, gathered (as it is)",
+            write(bed, tun, size, [joined, joined]),
         ),
-        Variant::new("IFF_NAPI, a call for each packet", write(bed, napi, size, 1)),
+        Variant::new(
+            "joined into super-packets of 32, the payload in one piece",
+            write(bed, tun, size, [joined, 1]),
+        ),
+        Variant::new("IFF_NAPI, a call for each packet", write(bed, napi, size, [1, 1])),
         Variant::new(
             "IFF_NAPI, joined into super-packets of 32",
-            write(bed, napi, size, joined),
+            write(bed, napi, size, [joined, joined]),
         ),
         Variant::new("io_uring, 32 writev in a call", ring_write(bed, size)?),
     ];
@@ -42,9 +46,12 @@ pub(crate) fn run(bed: &Bed, size: usize, rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// `joined`: packets in a write.
-fn write<'a>(bed: &'a Bed, (tun, from): (&'a OwnedFd, Ipv4Addr), size: usize, joined: usize) -> Run<'a> {
-    let packets = Packets::new(from, size, joined);
+/// Packets in a write, and pieces that their payload lies in.
+type Shape = [usize; 2];
+
+fn write<'a>(bed: &'a Bed, (tun, from): (&'a OwnedFd, Ipv4Addr), size: usize, shape: Shape) -> Run<'a> {
+    let packets = Packets::new(from, size, shape);
+    let [joined, _] = shape;
     let mut sink = Sink::new(bed, size);
     Box::new(move |meter| {
         // All of it, not only what is named below: the parts point into the rest.
@@ -62,7 +69,7 @@ fn write<'a>(bed: &'a Bed, (tun, from): (&'a OwnedFd, Ipv4Addr), size: usize, jo
 }
 
 fn ring_write<'a>(bed: &'a Bed, size: usize) -> io::Result<Run<'a>> {
-    let packets = Packets::new(bed::TUN_NETWORK, size, 1);
+    let packets = Packets::new(bed::TUN_NETWORK, size, [1, 1]);
     let mut sink = Sink::new(bed, size);
     let mut ring = ring()?;
     let fd = types::Fd(bed.tun.as_raw_fd());
@@ -114,7 +121,7 @@ struct Packets {
 }
 
 impl Packets {
-    fn new(from: Ipv4Addr, size: usize, joined: usize) -> Self {
+    fn new(from: Ipv4Addr, size: usize, [joined, pieces]: Shape) -> Self {
         let payload = vec![0x5a; 2048 * joined];
         let heads: Vec<_> = (0..BURST / joined)
             .map(|_| head(from, size, joined, &payload[..size]))
@@ -122,10 +129,12 @@ impl Packets {
         let parts = heads.iter().map(|head| {
             let (header, packet) = head.split_at(HEADER);
             let payloads = payload.chunks_exact(2048).map(|place| part(&place[..size]));
-            // What is alone lies in one piece.
-            match joined {
-                1 => vec![part(header), part(packet)],
-                _ => [part(header), part(packet)].into_iter().chain(payloads).collect(),
+            let parts = [part(header), part(packet)].into_iter();
+            match (joined, pieces) {
+                // What is alone lies in one piece with its headers.
+                (1, _) => parts.collect(),
+                (_, 1) => parts.chain([part(&payload[..size * joined])]).collect(),
+                _ => parts.chain(payloads).collect(),
             }
         });
         Self {
