@@ -344,6 +344,7 @@ fn outbound(
         lane: dp::Lane {
             resource: sa.resource,
             own_port: sa.any_port,
+            apart: sa.apart,
             spread: spread && !constant,
             window,
         },

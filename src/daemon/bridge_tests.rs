@@ -130,6 +130,7 @@ fn an_outbound_sa_crosses_with_every_field() {
         resource: None,
         child: ChildId(5),
         xvpn: true,
+        apart: false,
         any_port: false,
         aggfrag: Some(Aggfrag { reassembles: false }),
     };

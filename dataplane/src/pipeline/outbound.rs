@@ -286,7 +286,8 @@ struct Place {
 }
 
 /// RFC 4301 5.1: the first SA, in the order of the SPD, whose selectors take the packet. RFC 9611 3: of those in one place of the
-/// SPD the one for the resource that this queue is, else the one for any; and any other rather than none.
+/// SPD the one for the resource that this queue is, else the one for any; and any other rather than none. What the peer expects from a port
+/// that it cannot have is the last choice.
 fn select<'a>(tunnel: &'a Tunnel, place: Place, header: &Header) -> Option<&'a tunnel::Outbound> {
     let fits = |outbound: &&tunnel::Outbound| {
         let selectors = outbound.sa.selectors();
@@ -301,9 +302,11 @@ fn select<'a>(tunnel: &'a Tunnel, place: Place, header: &Header) -> Option<&'a t
         let resource = outbound.sa.resource();
         resource.is_some_and(|resource| resource % place.of == place.queue)
     };
+    let keeps_order = |outbound: &&tunnel::Outbound| outbound.sa.keeps_order(&outbound.path);
     let for_any = |outbound: &&tunnel::Outbound| outbound.sa.resource().is_none();
-    let best = there().filter(mine).find(fits);
+    let best = there().filter(mine).filter(keeps_order).find(fits);
     best.or_else(|| Some(first).filter(for_any))
         .or_else(|| there().filter(for_any).find(fits))
+        .or_else(|| there().filter(keeps_order).find(fits))
         .or(Some(first))
 }

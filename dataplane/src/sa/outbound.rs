@@ -142,6 +142,11 @@ impl OutboundSa {
         self.lane.own_port && *path == self.made_for
     }
 
+    /// Whether a flow on it stays in order on this path: the peer does not need a port of its own to tell it apart, or it has one.
+    pub fn keeps_order(&self, path: &Path) -> bool {
+        !self.lane.apart || self.own_port(path)
+    }
+
     /// How it fills AGGFRAG payloads; `None`: it carries single packets.
     pub fn aggregation(&self) -> Option<&Aggregation> {
         self.aggregation.as_ref()

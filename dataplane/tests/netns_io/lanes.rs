@@ -50,6 +50,7 @@ fn has_lanes() {
             Lane {
                 resource: Some(resource),
                 own_port: true,
+                apart: true,
                 spread: true,
                 window: 4096,
             },

@@ -22,12 +22,14 @@ pub(super) fn notify(established: &Established, resource: Option<u32>) -> Option
     Some(Notify::with_data(NotifyType::SA_RESOURCE_INFO, data))
 }
 
-/// Whether we may send from other ports than 4500, by what the peer notifies.
-pub(super) fn any_port(established: &Established, notifies: &[Notify]) -> bool {
+/// Whether the peer receives the SA apart from others by its UDP port, by what it notifies; and whether we may then send from other
+/// ports than 4500.
+pub(super) fn apart(established: &Established, notifies: &[Notify]) -> [bool; 2] {
     let says = |notify: &Notify| {
         notify.kind == NotifyType::SA_RESOURCE_INFO && matches!(notify.data.as_slice(), [_, _, _, _, 1])
     };
-    takes_any_port(established) && notifies.iter().any(says)
+    let apart = notifies.iter().any(says);
+    [apart, apart && takes_any_port(established)]
 }
 
 /// The queue that shall receive the first CHILD SA of a connection is that of this number.
@@ -42,7 +44,8 @@ pub(super) fn first(connection: ConnectionId) -> u32 {
 ///
 /// What replaces another takes its queue, so that no packet on the new one overtakes one on the old. A resource has its own queue
 /// where its packets can be told from others before they are opened: by a UDP port of their own, or by IP protocol 50. All others
-/// of a peer share a queue, because the kernel may join their datagrams to one piece.
+/// of a peer share a queue, because the kernel may join their datagrams to one piece. Whether the peer sends from ports of its own is not
+/// known when the SPI is chosen; if it does not, it sends on the SA for any resource only ([`apart`]).
 pub(super) fn spi_like(established: &Established, resource: Option<u32>, replaced: Option<Spi>) -> u32 {
     if let Some(old) = replaced {
         return old.0;

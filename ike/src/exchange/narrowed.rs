@@ -137,6 +137,7 @@ impl Narrowed {
             remote: self.remote,
             encapsulation: ike.encapsulation,
             xvpn: ike.features.xvpn,
+            apart: false,
             any_port: false,
             aggfrag: self.aggfrag.map(|(_, theirs)| theirs),
         }

@@ -120,6 +120,7 @@ impl Begun {
         if uses(established, chosen.spi) {
             return Err(invalid("the answer has an SPI that is in use"));
         }
+        let [apart, any_port] = lane::apart(established, &answer.other);
         let agreement = ChildAgreement {
             id: self.wish.id,
             resource: self.wish.resource,
@@ -130,7 +131,8 @@ impl Begun {
             remote,
             encapsulation: established.ike.encapsulation,
             xvpn: established.ike.features.xvpn,
-            any_port: lane::any_port(established, &answer.other),
+            apart,
+            any_port,
             aggfrag,
         };
         let unfinished = Unfinished {
@@ -194,8 +196,10 @@ pub(crate) fn agree(
         .into_iter()
         .chain(lane::notify(established, narrowed.resource))
         .collect();
+    let [apart, any_port] = lane::apart(established, &wanted.other);
     let agreement = ChildAgreement {
-        any_port: lane::any_port(established, &wanted.other),
+        apart,
+        any_port,
         ..narrowed.agreement(spi, &established.ike)
     };
     let unfinished = Unfinished {

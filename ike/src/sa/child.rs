@@ -34,6 +34,8 @@ pub(crate) struct ChildAgreement {
     pub(crate) encapsulation: Encapsulation,
     /// The peer is an xvpn.
     pub(crate) xvpn: bool,
+    /// The peer tells its packets from those of its other SAs by their UDP port.
+    pub(crate) apart: bool,
     /// ESP may come to the peer from any UDP port.
     pub(crate) any_port: bool,
     /// It carries AGGFRAG payloads; what the peer does with them (RFC 9347).
@@ -259,6 +261,7 @@ impl ChildSa {
             resource: agreed.resource,
             child: agreed.id,
             xvpn: agreed.xvpn,
+            apart: agreed.apart,
             any_port: agreed.any_port,
             aggfrag: agreed.aggfrag,
         }))

@@ -458,4 +458,11 @@ fn without_ports_of_their_own_all_of_a_peer_in_udp_share_a_queue_and_without_udp
         at_alice.iter().all(|(_, queue)| *queue == at_alice[0].1),
         "{at_alice:?}"
     );
+    // Bob sees no NAT before himself and has a queue for each; Alice, who sends from one port, is to know.
+    let apart = |host: &Host| {
+        let all = host.outbound.values();
+        all.filter(|sa| sa.apart && sa.resource.is_some()).count()
+    };
+    assert_eq!([apart(&pair.alice), apart(&pair.bob)], [2, 0]);
+    assert_eq!(queues_of(&pair, 2)[1][1..], [(Some(0), 0), (Some(1), 1)]);
 }

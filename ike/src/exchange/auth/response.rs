@@ -204,6 +204,7 @@ impl Sent {
             remote,
             encapsulation: self.ike.encapsulation,
             xvpn: self.ike.features.xvpn,
+            apart: false,
             any_port: false,
             aggfrag,
         };
