@@ -71,6 +71,10 @@ fn tests() -> Vec<Job> {
             "two_queues_have_a_port_each_behind_a_static_nat",
             lanes::behind_a_static_nat_too,
         ),
+        (
+            "behind_any_nat_one_sa_leaves_and_flows_stay_in_order",
+            lanes::behind_any_nat_one_sa_leaves_and_flows_stay_in_order,
+        ),
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (
             "carries_ipv4_and_ipv6_in_ipv4_through_nat",
