@@ -5,6 +5,7 @@ pub mod connection;
 pub mod crash;
 pub mod crls;
 pub mod demand;
+mod events;
 pub mod export;
 pub mod fetch;
 mod hints;

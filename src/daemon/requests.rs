@@ -5,6 +5,7 @@ use std::time::Instant;
 use xvpn_ike::api::{Command, Input, Rekey};
 use xvpn_ike::config::ConnectionId;
 
+use super::search::Search;
 use super::sources::Ports;
 use super::status;
 use super::supervisor::Supervisor;
@@ -84,6 +85,22 @@ impl Supervisor {
         }
         self.tell_systemd();
         self.accepted(ids)
+    }
+
+    /// After `xvpn down` the peer is not answered any more, once it knows.
+    pub(super) fn bar(&mut self, id: ConnectionId) {
+        let barred = self
+            .tunnels
+            .get(&id)
+            .is_some_and(|tunnel| tunnel.barred && !tunnel.has_sa());
+        if let Some(search) = self
+            .searches
+            .get_mut(&id)
+            .filter(|search| barred && search.told.is_some())
+        {
+            *search = Search::default();
+            self.handle(Input::Command(Command::Forget(id)));
+        }
     }
 
     fn rekey(&mut self, ids: &[ConnectionId], ike: bool) -> Response {

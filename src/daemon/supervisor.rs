@@ -8,9 +8,8 @@ use ipnet::IpNet;
 use tokio::signal::unix::Signal;
 use tokio::sync::{broadcast, mpsc};
 use xvpn_ike::Endpoint;
-use xvpn_ike::api::{CloseReason, Command, Datagram, Direction, Event, Input, Output, Path, Transmit};
+use xvpn_ike::api::{Command, Datagram, Direction, Input, Output, Path, Transmit};
 use xvpn_ike::config::ConnectionId;
-use xvpn_ike::error::Side;
 
 use super::bridge::{Bridge, Effect};
 use super::crls::CrlFiles;
@@ -21,11 +20,11 @@ use super::host::Host;
 use super::netlink::Netlink;
 use super::search::{Found, Search};
 use super::sources::{Arrived, Kind, Sources};
-use super::status::{Tunnel, connection_of};
+use super::status::Tunnel;
+use super::systemd;
 use super::tcp::Ends;
 use super::tickets::TicketKeys;
-use super::{systemd, words};
-use crate::admin::api::{Progress, TunnelState};
+use crate::admin::api::Progress;
 use crate::admin::server::Ask;
 use crate::config::GatewayConfig;
 
@@ -320,28 +319,10 @@ impl Supervisor {
     }
 
     /// The SAs of a tunnel are on this path now. A TCP connection that none is on will be closed.
-    fn claim(&mut self, id: ConnectionId, path: Path) {
+    pub(super) fn claim(&mut self, id: ConnectionId, path: Path) {
         let Path { local, remote } = path;
         let ends = path.is_tcp().then_some(Ends { local, remote });
         self.sources.streams.claim(id.0, ends);
-    }
-
-    fn claim_as_told(&mut self, event: &Event) {
-        match event {
-            Event::IkeEstablished { connection, ike } | Event::Moved { connection, ike, .. } => {
-                self.claim(*connection, ike.path);
-            }
-            Event::IkeClosed { connection, .. } => self.sources.streams.claim(connection.0, None),
-            Event::Progress { .. }
-            | Event::ChildEstablished { .. }
-            | Event::ChildClosed { .. }
-            | Event::ChildFailed { .. }
-            | Event::Failed { .. }
-            | Event::ReauthFailed { .. }
-            | Event::Redirected { .. }
-            | Event::StatusUnknown { .. }
-            | Event::Ignored { .. } => {}
-        }
     }
 
     fn transmit(&mut self, transmit: &Transmit) {
@@ -379,95 +360,6 @@ impl Supervisor {
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
-        let now = Instant::now();
-        if let Event::Ignored { reason } = event {
-            *self.ignored.entry(reason.name()).or_default() += 1;
-            return;
-        }
-        self.claim_as_told(event);
-        let id = connection_of(event);
-        let Some((id, tunnel)) = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?))) else {
-            self.on_stranger(event);
-            return;
-        };
-        if let Event::StatusUnknown { doubt, .. } = event {
-            let name = &tunnel.config.name;
-            tracing::warn!(
-                "tunnel {name}: the peer is accepted, but {doubt}; {}",
-                doubt.remedy()
-            );
-        }
-        if let Some(mut progress) = tunnel.on_event(event, now) {
-            self.hints.take(self.sources.undelivered(), now);
-            self.hints.take_tcp(self.sources.streams.take_refused(), now);
-            self.hints.add_to(&mut progress, event);
-            tunnel.amend(&progress);
-            let loud = match event {
-                Event::IkeEstablished { .. }
-                | Event::ChildEstablished { .. }
-                | Event::ChildFailed { .. }
-                | Event::ReauthFailed { .. }
-                | Event::Failed { .. } => true,
-                Event::IkeClosed { .. } | Event::Moved { .. } | Event::Redirected { .. } => true,
-                Event::ChildClosed { .. } | Event::Progress { .. } => false,
-                Event::StatusUnknown { .. } | Event::Ignored { .. } => false,
-            };
-            self.publish(progress, loud);
-        }
-        match event {
-            Event::IkeClosed {
-                reason: CloseReason::Operator,
-                ..
-            } => self.bar(id),
-            Event::Redirected {
-                to, by: Side::Peer, ..
-            } => self.seek_gateway(id, to.clone()),
-            // The network or a name may have changed: the next attempt begins with a fresh look.
-            Event::Failed { .. } => self.search(id),
-            Event::Progress { .. }
-            | Event::IkeEstablished { .. }
-            | Event::ChildEstablished { .. }
-            | Event::Moved { .. }
-            | Event::Redirected { by: Side::Us, .. }
-            | Event::ChildClosed { .. }
-            | Event::ReauthFailed { .. }
-            | Event::ChildFailed { .. }
-            | Event::IkeClosed { .. }
-            | Event::StatusUnknown { .. }
-            | Event::Ignored { .. } => {}
-        }
-        self.tell_systemd();
-    }
-
-    /// A negotiation that belongs to no tunnel: counted, and told in the log only now and then, for anyone can cause it.
-    fn on_stranger(&mut self, event: &Event) {
-        if let Event::Failed { failure, path, .. } = event {
-            let count = self.ignored.entry("refused_stranger").or_default();
-            *count += 1;
-            if *count <= STRANGERS_LOGGED || count.is_multiple_of(1000) {
-                let report = words::failure(failure, path, 0);
-                tracing::warn!("refused a negotiation: {}; {}", report.message, report.remedy);
-            }
-        }
-    }
-
-    /// After `xvpn down` the peer is not answered any more, once it knows.
-    pub(super) fn bar(&mut self, id: ConnectionId) {
-        let barred = self
-            .tunnels
-            .get(&id)
-            .is_some_and(|tunnel| tunnel.barred && !tunnel.has_sa());
-        if let Some(search) = self
-            .searches
-            .get_mut(&id)
-            .filter(|search| barred && search.told.is_some())
-        {
-            *search = Search::default();
-            self.handle(Input::Command(Command::Forget(id)));
-        }
-    }
-
     pub(super) fn end(&mut self) {
         if self.ending.is_none() {
             systemd::stopping();
@@ -480,34 +372,6 @@ impl Supervisor {
     fn is_over(&self) -> bool {
         self.ending
             .is_some_and(|latest| Instant::now() >= latest || !self.tunnels.values().any(Tunnel::has_sa))
-    }
-
-    pub(super) fn publish(&self, progress: Progress, loud: bool) {
-        match (progress.state, loud) {
-            (TunnelState::Failed, true) => tracing::warn!("tunnel {}: {}", progress.tunnel, progress.message),
-            (
-                TunnelState::Down
-                | TunnelState::Listening
-                | TunnelState::Connecting
-                | TunnelState::Established
-                | TunnelState::Closing,
-                true,
-            ) => tracing::info!("tunnel {}: {}", progress.tunnel, progress.message),
-            (_, false) => tracing::debug!("tunnel {}: {}", progress.tunnel, progress.message),
-        }
-        // Without subscribers nobody is told.
-        drop(self.progress.send(progress));
-    }
-
-    pub(super) fn tell_systemd(&self) {
-        if self.ending.is_none() {
-            let up = self
-                .tunnels
-                .values()
-                .filter(|tunnel| tunnel.established())
-                .count();
-            systemd::status(&format!("{up} of {} tunnels established", self.tunnels.len()));
-        }
     }
 }
 
@@ -526,5 +390,3 @@ pub fn mtu(tunnel: &crate::config::TunnelConfig, fits: u16) -> u16 {
 const TICK: Duration = Duration::from_secs(1);
 /// For the peers' answers to our deletes.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(1000);
-/// Refused strangers told in full, before they are only counted.
-const STRANGERS_LOGGED: u64 = 20;
