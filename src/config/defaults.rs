@@ -78,6 +78,8 @@ pub const CHILD_LIFETIME: Duration = Duration::from_secs(3600);
 pub const PER_RESOURCE: u32 = 0;
 /// `iptfs_delay`: nothing waits.
 pub const IPTFS_DELAY: Duration = Duration::ZERO;
+/// Outer packets of so many octets have room for an IPv6 packet of 1280, with any algorithm that is common and in UDP over IPv6.
+pub const ROOM_FOR_IPV6: u16 = 1400;
 /// `iptfs_fragments`.
 pub const IPTFS_FRAGMENTS: bool = true;
 /// `rekey_probe`.

@@ -170,6 +170,10 @@ impl Tunnel {
                         child.name
                     );
                 }
+                let ours = self.iptfs(&child.name);
+                if let Some(warning) = words::too_short_for_ipv6(child, ours, self.config.path_mtu) {
+                    tracing::warn!("tunnel {}: {}: {warning}", self.config.name, child.name);
+                }
                 Some(self.progress(words::child_established(child, wanted.is_some())))
             }
             Event::Moved {

@@ -230,3 +230,28 @@ fn a_peer_that_refuses_a_constant_rate_is_told_of_when_the_tunnel_comes_up() {
     assert!(!said(&mut plain).contains("iptfs"));
     assert!(said(&mut constant).contains("the peer refuses `iptfs`"));
 }
+
+#[test]
+fn a_peer_that_takes_whole_packets_only_is_warned_of_where_ipv6_may_not_fit() {
+    let warned = |keys: &str, reassembles, remote: &str| {
+        let tunnel = tunnel_with("up", &format!("iptfs = \"constant\"\niptfs_rate = 500\n{keys}"));
+        let Event::ChildEstablished { mut child, .. } = child() else {
+            panic!("that is what it is");
+        };
+        child.aggfrag = Some(xvpn_ike::config::Aggfrag { reassembles });
+        child.remote = vec![remote.parse::<ipnet::IpNet>().unwrap().into()];
+        let ours = tunnel.config.children[0].iptfs;
+        words::too_short_for_ipv6(&child, ours, tunnel.config.path_mtu)
+    };
+    for keys in ["iptfs_size = 1200", "path_mtu = 1390"] {
+        let warning = warned(keys, false, "fd02::/64").unwrap();
+        assert!(
+            warning.contains("dropped") && warning.contains("1400"),
+            "{warning}"
+        );
+        // It puts them together, or there are none.
+        assert_eq!(warned(keys, true, "fd02::/64"), None);
+        assert_eq!(warned(keys, false, "10.2.0.0/16"), None);
+    }
+    assert_eq!(warned("iptfs_size = 1400", false, "fd02::/64"), None);
+}

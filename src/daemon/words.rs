@@ -7,6 +7,8 @@ use xvpn_ike::error::{Blame, Cause, Failure, Side};
 use xvpn_ike::negotiate::selector::list;
 
 use crate::admin::api::{Actor, FailureDetails, FailureReport, RefusedBy, TunnelState};
+use crate::config::Iptfs;
+use crate::config::defaults::ROOM_FOR_IPV6;
 
 /// What is awaited now.
 pub fn step(step: Step, path: &Path) -> String {
@@ -74,6 +76,18 @@ pub fn child_established(child: &ChildFacts, refused: bool) -> String {
         list(&child.remote),
         child.suite
     )
+}
+
+/// The warning if IPv6 packets may not fit where the peer wants all of them whole. `ours`: what we put into payloads.
+pub fn too_short_for_ipv6(child: &ChildFacts, ours: Option<Iptfs>, path_mtu: u16) -> Option<String> {
+    let whole = child.aggfrag.is_some_and(|theirs| !theirs.reassembles);
+    let ipv6 = child.remote.iter().any(|selector| selector.start.is_ipv6());
+    let size = ours.filter(|_| whole && ipv6)?.may_drop_ipv6(path_mtu)?;
+    Some(format!(
+        "the peer takes whole packets only (`iptfs_fragments = false`), and outer packets of {size} octets may be too short for IPv6 packets of \
+         up to 1280: those that do not fit are dropped (`too_big`); let outer packets have {ROOM_FOR_IPV6} octets (`iptfs_size`, `path_mtu`), \
+         let the peer put packets together, or write iptfs = \"aggregate\""
+    ))
 }
 
 /// Its outer addresses have changed.

@@ -27,6 +27,7 @@ impl Resolver<'_> {
             .as_ref()
             .map_or(defaults::PER_RESOURCE, |at| at.value);
         let iptfs = self.iptfs(raw, &raw.iptfs, resources);
+        self.iptfs_holds_ipv6(raw, &raw.iptfs, iptfs, has_ipv6(&remote));
         let mut children = Vec::new();
         if !local.is_empty() || !remote.is_empty() || raw.children.is_empty() {
             children.push(ChildConfig {
@@ -90,6 +91,11 @@ impl Resolver<'_> {
             false => iptfs,
         };
         let (local, remote) = (local?, remote?);
+        let ipv6 = has_ipv6(&remote);
+        // Of what several have of the tunnel one warning is enough.
+        if child.keys.iter().any(own) || !has_ipv6(&facts.remote) {
+            self.iptfs_holds_ipv6(raw, &child.iptfs, iptfs, ipv6);
+        }
         listed_twice(&local, "local", self.out);
         listed_twice(&remote, "remote", self.out);
         let config = ChildConfig {
@@ -174,6 +180,10 @@ impl Resolver<'_> {
         let esn = raw.esn.as_ref().map_or(defaults::ESN, |at| at.value);
         proposals::esp(written, legacy, esn, self.out)
     }
+}
+
+fn has_ipv6(networks: &[Network]) -> bool {
+    networks.iter().any(|network| network.net.addr().is_ipv6())
 }
 
 /// Whatever the later one could carry, the earlier one carries.

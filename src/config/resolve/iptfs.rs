@@ -42,14 +42,16 @@ impl Resolver<'_> {
         if mode == Mode::Constant {
             self.iptfs_constant(raw, keys, resources);
         }
-        Some(Iptfs {
+        let iptfs = Iptfs {
             pace,
             size: self.iptfs_size(raw, keys),
             fragments: keys
                 .fragments
                 .as_ref()
                 .map_or(defaults::IPTFS_FRAGMENTS, |at| at.value),
-        })
+        };
+        self.iptfs_is_fast_enough(raw, keys, iptfs);
+        Some(iptfs)
     }
 
     /// Keys that mean nothing in this mode.
@@ -157,7 +159,7 @@ impl Resolver<'_> {
     }
 }
 
-fn path_mtu(raw: &RawTunnel) -> u32 {
+pub(super) fn path_mtu(raw: &RawTunnel) -> u32 {
     let written = raw.path_mtu.as_ref();
     written.map_or(u32::from(defaults::PATH_MTU), |at| at.value)
 }

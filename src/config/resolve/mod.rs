@@ -4,6 +4,7 @@ mod auth;
 mod children;
 mod ends;
 mod iptfs;
+mod iptfs_fit;
 mod lifetimes;
 mod metrics;
 mod ppk;
