@@ -293,13 +293,21 @@ impl Default for Offloads {
     }
 }
 
-/// One of the [`Offloads`] that can turn out not to work only when it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offload {
-    /// Super-packets to the TUN.
-    Tun,
+/// One of the [`Offloads`] that turned out not to work only when it was used, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// Super-packets to a tunnel's interface.
+    Tun {
+        /// Whose interface.
+        tunnel: TunnelId,
+        /// Those of UDP; else those of TCP.
+        udp: bool,
+    },
     /// UDP_SEGMENT.
-    Gso,
+    Gso {
+        /// To whom.
+        remote: IpAddr,
+    },
 }
 
 /// Counts of one CHILD SA since installation.
@@ -338,8 +346,8 @@ pub enum Punted {
         /// The message.
         bytes: Vec<u8>,
     },
-    /// The kernel refused this several times; the queue does without it from now on.
-    Refused(Offload),
+    /// The kernel refused this several times; the queue does without it for some minutes.
+    Refused(Refused),
     /// A packet that sprang the trap of a tunnel. Rate-limited.
     Wanted {
         /// The tunnel.

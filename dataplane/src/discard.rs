@@ -82,6 +82,8 @@ discards! {
     WireRefused = "wire_refused",
     /// Longer than the path takes, found on sending; the path MTU was lowered.
     PathTooBig = "path_too_big",
+    /// Read from the TUN, but longer than 9,216 octets (raise no interface's MTU beyond that), or contradicted by its offload header.
+    TunUnusable = "tun_unusable",
     /// The TUN did not take the packet: the interface is down or deleted.
     TunRefused = "tun_refused",
     /// Longer than the buffer it was received into.

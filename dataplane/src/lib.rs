@@ -24,8 +24,8 @@ pub mod tables;
 pub mod tunnel;
 
 pub use api::{
-    AesKey, Aggregation, Command, Config, Encapsulation, InboundSpec, Integrity, Keys, Lane, Offload,
-    Offloads, OutboundSpec, Pace, Path, Punted, SaUsage, Selector, Spi, Steering, Suite, Trap, TunnelId,
+    AesKey, Aggregation, Command, Config, Encapsulation, InboundSpec, Integrity, Keys, Lane, Offloads,
+    OutboundSpec, Pace, Path, Punted, Refused, SaUsage, Selector, Spi, Steering, Suite, Trap, TunnelId,
     TunnelSpec, Usage,
 };
 pub use control::{Control, Started};

@@ -110,7 +110,7 @@ fn allocates_nothing(suite: Suite, segment: bool) {
     });
     let [from, to] = sockets;
     if segment {
-        to.join_datagrams();
+        to.join_datagrams().unwrap();
     }
     let path = Path {
         local: from.bound(),

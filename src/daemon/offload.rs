@@ -3,7 +3,60 @@
 //! What a kernel lacks is found when it is asked for, and what it refuses when it is used. This is about what it takes and then does
 //! wrong without a word.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
+
 use crate::config::{Offload, defaults};
+
+/// Something that the kernel refused when it was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// To cut runs of ESP packets.
+    Gso {
+        /// To whom.
+        remote: IpAddr,
+    },
+    /// Super-packets to an interface.
+    Tun {
+        /// The number of its tunnel.
+        tunnel: u32,
+        /// Those of UDP; else those of TCP.
+        udp: bool,
+    },
+}
+
+/// What the kernel refused when it was used; each is told once, whichever queues find it.
+#[derive(Debug, Default)]
+pub struct RefusedOffloads(HashSet<Refused>);
+
+impl RefusedOffloads {
+    /// What the operator should know, if it is new. `name` gives the name of a tunnel by its number.
+    pub(super) fn tell(&mut self, refused: Refused, name: impl Fn(u32) -> Option<String>) -> Option<String> {
+        if self.0.len() >= MOST_TOLD || !self.0.insert(refused) {
+            return None;
+        }
+        let (what, offload) = match refused {
+            Refused::Gso { remote } => (
+                format!("to cut ESP packets to {remote} (UDP_SEGMENT): each is sent by itself"),
+                "gso",
+            ),
+            Refused::Tun { tunnel, udp } => {
+                let protocol = if udp { "UDP" } else { "TCP" };
+                let name = name(tunnel).unwrap_or_else(|| tunnel.to_string());
+                let what = format!(
+                    "super-packets of {protocol} to the interface of tunnel {name}: each packet is written by itself"
+                );
+                (what, "tun")
+            }
+        };
+        Some(format!(
+            "the kernel refuses {what}, and it is tried again every ten minutes; leave {offload:?} out of `offload` to do without"
+        ))
+    }
+}
+
+/// Different refusals told in the life of a daemon.
+const MOST_TOLD: usize = 256;
 
 /// What to use, and what the operator should know about it.
 ///
@@ -106,6 +159,25 @@ mod tests {
             ..defaults::OFFLOAD
         };
         assert_eq!(for_kernel(Some(none), "7.0.1"), (none, None));
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_with_what_it_is_about() {
+        let mut all = RefusedOffloads::default();
+        let name = |id| (id == 3).then(|| "azure".to_owned());
+        let gso = Refused::Gso {
+            remote: IpAddr::from([192, 0, 2, 1]),
+        };
+        let told = all.tell(gso, name).unwrap();
+        assert!(told.contains("192.0.2.1") && told.contains("\"gso\""), "{told}");
+        assert_eq!(all.tell(gso, name), None);
+        let tun = |udp| Refused::Tun { tunnel: 3, udp };
+        let told = all.tell(tun(true), name).unwrap();
+        assert!(
+            told.contains("UDP") && told.contains("azure") && told.contains("\"tun\""),
+            "{told}"
+        );
+        assert!(all.tell(tun(false), name).unwrap().contains("TCP"));
     }
 
     #[test]

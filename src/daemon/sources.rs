@@ -9,10 +9,11 @@ use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
-use xvpn_dataplane::api::{Offload, Punted};
+use xvpn_dataplane::api::Punted;
 use xvpn_dataplane::io::udp::{IkeInbox, IkeSocket};
 use xvpn_dataplane::queue::PuntReceiver;
 
+use super::offload::Refused;
 use super::tcp::{Arrival, Ends, Streams};
 
 /// The port of IKE (RFC 7296 2).
@@ -66,13 +67,8 @@ pub enum Arrived {
         /// The tunnel.
         tunnel: u32,
     },
-    /// Something that the kernel refused, so that a queue does without it.
-    Refused {
-        /// What, in words.
-        what: &'static str,
-        /// What `gateway.offload` calls it.
-        name: &'static str,
-    },
+    /// Something that the kernel refused, so that a queue does without it for a while.
+    Refused(Refused),
     /// ESP that no SA fits.
     UnknownSpi {
         /// The SPI.
@@ -219,12 +215,15 @@ impl Sources {
                 Some(Punted::Wanted { tunnel }) => {
                     return Poll::Ready(Arrived::Wanted { tunnel: tunnel.0 });
                 }
-                Some(Punted::Refused(offload)) => {
-                    let (what, name) = match offload {
-                        Offload::Tun => ("super-packets to an interface", "tun"),
-                        Offload::Gso => ("ESP packets in one piece (UDP_SEGMENT)", "gso"),
+                Some(Punted::Refused(refused)) => {
+                    let refused = match refused {
+                        xvpn_dataplane::Refused::Gso { remote } => Refused::Gso { remote },
+                        xvpn_dataplane::Refused::Tun { tunnel, udp } => Refused::Tun {
+                            tunnel: tunnel.0,
+                            udp,
+                        },
                     };
-                    return Poll::Ready(Arrived::Refused { what, name });
+                    return Poll::Ready(Arrived::Refused(refused));
                 }
                 Some(Punted::UnknownSpi { spi, remote }) => {
                     return Poll::Ready(Arrived::UnknownSpi { spi: spi.0, remote });

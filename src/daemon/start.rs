@@ -17,6 +17,7 @@ use super::crls::CrlFiles;
 use super::hints::Hints;
 use super::host::{Host, HostError};
 use super::netlink::{Netlink, NetlinkError};
+use super::offload::RefusedOffloads;
 use super::plan::{self, PlanError};
 use super::sources::{Ports, Sources};
 use super::status::Tunnel;
@@ -164,6 +165,7 @@ async fn live(config: Config, steering: Option<Steering>) -> Result<(), DaemonEr
         searches: BTreeMap::new(),
         addresses: Vec::new(),
         ignored: BTreeMap::new(),
+        refused: RefusedOffloads::default(),
         hints: Hints::default(),
         export: None,
         ending: None,

@@ -18,6 +18,7 @@ use super::fetch::{self, Fetched};
 use super::hints::Hints;
 use super::host::Host;
 use super::netlink::Netlink;
+use super::offload::RefusedOffloads;
 use super::search::{Found, Search};
 use super::sources::{Arrived, Kind, Sources};
 use super::status::Tunnel;
@@ -64,6 +65,8 @@ pub struct Supervisor {
     pub addresses: Vec<IpNet>,
     /// Datagrams that changed nothing.
     pub ignored: BTreeMap<&'static str, u64>,
+    /// Offloads that the kernel refused.
+    pub refused: RefusedOffloads,
     /// What ICMP says about peers that do not answer.
     pub hints: Hints,
     /// Who is given the keys of all SAs, if anybody is.
@@ -179,9 +182,17 @@ impl Supervisor {
             Wake::Arrived(Arrived::Connected(Ends { local, remote })) => {
                 self.handle(Input::Connected(Path { local, remote }));
             }
-            Wake::Arrived(Arrived::Refused { what, name }) => tracing::warn!(
-                "the kernel refuses {what}: a queue goes on without; leave {name:?} out of `offload` to start without"
-            ),
+            Wake::Arrived(Arrived::Refused(refused)) => {
+                let tunnels = &self.tunnels;
+                let name = |id| {
+                    tunnels
+                        .get(&ConnectionId(id))
+                        .map(|tunnel| tunnel.config.name.clone())
+                };
+                if let Some(words) = self.refused.tell(refused, name) {
+                    tracing::warn!("{words}");
+                }
+            }
             Wake::Arrived(Arrived::Wanted { tunnel }) => self.on_wanted(ConnectionId(tunnel)),
             Wake::Arrived(Arrived::UnknownSpi { spi, remote }) => {
                 tracing::debug!("ESP from {remote} with the unknown SPI {spi:08x}");

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod landing;
 mod memory;
 pub mod poll;
+mod refusals;
 pub(crate) mod sys;
 pub mod timer;
 pub mod tun;
@@ -17,7 +18,7 @@ pub mod wire;
 
 use std::io;
 
-use crate::api::{Offload, TunnelId};
+use crate::api::{Refused, TunnelId};
 use crate::buffer::{Batch, Pool};
 
 pub use memory::MemoryPort;
@@ -40,8 +41,8 @@ pub trait Port {
         [0; 2]
     }
 
-    /// An offload that the kernel refused so often that the port does without it from now on. Said once.
-    fn take_refused(&mut self) -> Option<Offload> {
+    /// An offload that the kernel refused so often that the port does without it for a while. Said once.
+    fn take_refused(&mut self) -> Option<Refused> {
         None
     }
 }

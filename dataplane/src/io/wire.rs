@@ -1,18 +1,19 @@
 //! The wire side of a queue: its UDP sockets and its raw ESP sockets.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::esp_raw::RawEsp;
 use super::fault::Fault;
 use super::landing::Landing;
+use super::refusals::Refusals;
 use super::udp::message::{self, BATCH, SegmentedRun};
 use super::udp::socket::path_mtu;
 use super::udp::{Outgoing, UdpSocket};
 use super::{Port, Sent, TooBig};
-use crate::api::{Encapsulation, Offload, Path};
+use crate::api::{Encapsulation, Path, Refused};
 use crate::buffer::{Batch, Meta, Packet, Pool};
 use crate::discard::Discard;
 use crate::stats::QueueStats;
@@ -31,8 +32,9 @@ pub struct WirePort {
     landing: Landing,
     /// Whether the kernel is asked to cut runs of packets (UDP_SEGMENT).
     segment: bool,
-    /// How often it has refused to cut a run that it then took packet by packet.
-    refusals: u32,
+    /// To whom it refused to cut runs that it then took packet by packet.
+    refusals: Refusals<IpAddr>,
+    refused: Option<Refused>,
     /// System calls made to receive and to send; sendmmsg(2) counts once.
     calls: [u64; 2],
     stats: Arc<QueueStats>,
@@ -59,7 +61,8 @@ impl WirePort {
             rooms: Vec::with_capacity(BATCH),
             landing: Landing::new(),
             segment: true,
-            refusals: 0,
+            refusals: Refusals::default(),
+            refused: None,
             calls: [0; 2],
             stats,
         }
@@ -170,31 +173,63 @@ impl WirePort {
     fn send_run(&mut self, index: usize, mut packets: &[Packet], sent: &mut Sent) {
         // Rare: an IPv6 packet of 1280 octets over a path that does not take it whole (RFC 2473 7.1).
         let cut = packets.first().is_some_and(|first| !first.meta.dont_fragment);
-        if let Some(Socket::Udp(socket) | Socket::Own(socket)) = self.sockets.get_mut(index)
-            && !cut
-            && self.segment
-        {
-            while !packets.is_empty() {
-                self.calls[1] += 1;
-                let (left, fault) = socket.send_runs(Segments(packets));
-                sent.packets += left;
-                packets = packets.get(left..).unwrap_or_default();
-                match fault {
-                    None => {}
-                    // Nothing more goes now.
-                    Some(Fault::WouldBlock | Fault::Gone) => return,
-                    // Packet by packet it will be seen whether it was the cutting.
-                    Some(fault) => {
-                        let single = self.send_each(index, packets, false, sent);
-                        self.refusals += u32::from(single && fault == Fault::Rejected);
-                        self.segment = self.refusals < REFUSALS;
-                        return;
-                    }
-                }
-            }
+        let udp = matches!(self.sockets.get(index), Some(Socket::Udp(_) | Socket::Own(_)));
+        if cut || !udp || !self.segment {
+            self.send_each(index, packets, cut, sent);
             return;
         }
-        self.send_each(index, packets, cut, sent);
+        while let Some(first) = packets.first() {
+            let allow = |packet: &Packet| self.refusals.allow(packet.meta.path.remote.ip());
+            let (pieces, count) = if self.refusals.is_empty() {
+                (true, packets.len())
+            } else {
+                let pieces = allow(first);
+                let same = packets.iter().take_while(|packet| allow(packet) == pieces);
+                (pieces, same.count())
+            };
+            let (now, later) = packets.split_at(count);
+            if pieces {
+                self.send_pieces(index, now, sent);
+            } else {
+                self.send_each(index, now, false, sent);
+            }
+            packets = later;
+        }
+    }
+
+    /// Sends packets through one UDP socket, as many in a piece as the kernel can cut.
+    fn send_pieces(&mut self, index: usize, mut packets: &[Packet], sent: &mut Sent) {
+        while let Some(Socket::Udp(socket) | Socket::Own(socket)) = self.sockets.get_mut(index)
+            && !packets.is_empty()
+        {
+            self.calls[1] += 1;
+            let (left, fault) = socket.send_runs(Segments(packets));
+            sent.packets += left;
+            let (gone, rest) = packets.split_at_checked(left).unwrap_or((packets, &[]));
+            if !self.refusals.is_empty() {
+                let several = Segments(gone).filter(|piece| piece.packets.len() > 1);
+                several.for_each(|piece| self.refusals.worked(remote(piece.packets)));
+            }
+            packets = rest;
+            match fault {
+                None => {}
+                // Nothing more goes now.
+                Some(Fault::WouldBlock | Fault::Gone) => return,
+                // Packet by packet it will be seen whether it was the cutting.
+                Some(fault) => {
+                    let piece = Segments(packets).next().map_or(0, |piece| piece.packets.len());
+                    let (piece, rest) = packets.split_at(piece);
+                    let single = self.send_each(index, piece, false, sent);
+                    let refused = piece.len() > 1 && single && fault == Fault::Rejected;
+                    if refused && self.refusals.refused(remote(piece)) {
+                        self.refused = Some(Refused::Gso {
+                            remote: remote(piece),
+                        });
+                    }
+                    packets = rest;
+                }
+            }
+        }
     }
 
     /// Sends packets one by one. Returns whether all left.
@@ -306,12 +341,8 @@ impl Port for WirePort {
         self.calls
     }
 
-    fn take_refused(&mut self) -> Option<Offload> {
-        let refused = self.refusals >= REFUSALS;
-        if refused {
-            self.refusals = 0;
-        }
-        refused.then_some(Offload::Gso)
+    fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 }
 
@@ -372,6 +403,14 @@ fn same_run(one: &Meta, other: &Meta) -> bool {
         && one.own_port == other.own_port
 }
 
+/// Where a piece goes; it is never empty.
+fn remote(piece: &[Packet]) -> IpAddr {
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    piece
+        .first()
+        .map_or(unknown, |packet| packet.meta.path.remote.ip())
+}
+
 fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {
     let path = packet.meta.path;
     let mtu = path_mtu(path.local.ip(), path.remote).ok()?;
@@ -385,5 +424,3 @@ fn learn_path_mtu(packet: &Packet) -> Option<TooBig> {
 const MOST_SEGMENTS: usize = 64;
 /// Octets in one piece to be cut: the longest payload of a datagram of IPv4.
 const LONGEST_RUN: usize = 65_507;
-/// Refused pieces after which no more are made: a kernel that takes some takes all.
-const REFUSALS: u32 = 8;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::punt::{self, PuntReceiver};
 use super::worker::{Line, Order, Worker};
 use super::{IkeSocket, Queue};
-use crate::api::{Config, TunnelId, TunnelSpec};
+use crate::api::{Config, Offloads, TunnelId, TunnelSpec};
 use crate::control::Shared;
 use crate::io::esp_raw::RawEsp;
 use crate::io::tun::{Spread, Steering, TunPort, TunQueue};
@@ -63,11 +63,11 @@ impl Workers {
         for (index, OfQueue { udp, raw, own }) in sockets.of_queues.into_iter().enumerate() {
             let stats = shared.queue_stats(index);
             let mut wire = WirePort::new(udp, raw, Arc::clone(&stats)).with_own_ports(own);
-            if !config.offloads.gso {
+            if !(config.offloads.gso && sockets.segments) {
                 wire = wire.without_segmentation();
             }
-            let queue =
-                Queue::new(TunPort::new(), wire, stats, punt.clone()).serving(number(index), number(queues));
+            let queue = Queue::new(TunPort::new(Arc::clone(&stats)), wire, stats, punt.clone())
+                .serving(number(index), number(queues));
             let (worker, line) = Worker::new(Arc::clone(&shared), queue)?;
             let handle = Builder::new()
                 .name(format!("xvpn-q{index}"))
@@ -81,30 +81,36 @@ impl Workers {
     ///
     /// Returns a note for the operator if the kernel lacks a feature.
     pub fn open_tunnel(&self, spec: &TunnelSpec) -> io::Result<Option<String>> {
-        let mut open = TunQueue::open(&self.tun_device, &spec.interface, self.threads.len())?;
+        let name = &spec.interface;
+        let open = TunQueue::open(&self.tun_device, name, self.threads.len())?;
+        let mut notes: Vec<String> = open.note.into_iter().collect();
         // All on one until it is known how far the peer's replay window goes back.
         let one = Spread::Queue(self.home(spec.id));
         if let (Some(steering), [first, _, ..]) = (&self.steering, &open.queues[..])
             && let Err(error) = first.steer(steering, one)
         {
-            let name = &spec.interface;
-            open.note = Some(format!(
+            notes.push(format!(
                 "interface {name}: the kernel moves a flow to the queue of its replies, which may put packets out of order \
                  (TUNSETSTEERINGEBPF: {error})"
             ));
         }
-        for (thread, mut queue) in self.threads.iter().zip(open.queues) {
-            if self.offload_tun
-                && let Err(error) = queue.offload()
+        for (index, (thread, mut queue)) in self.threads.iter().zip(open.queues).enumerate() {
+            let offloaded = if self.offload_tun { queue.offload() } else { Ok(()) };
+            // All queues of an interface are alike.
+            if let Err(error) = offloaded
+                && index == 0
             {
-                let name = &spec.interface;
-                open.note = Some(format!(
+                notes.push(format!(
                     "interface {name}: no segmentation offload (TUNSETOFFLOAD: {error})"
+                ));
+            } else if index == 0 && queue.takes_segments() && !queue.takes_udp_segments() {
+                notes.push(format!(
+                    "interface {name}: the kernel makes super-packets of TCP only (those of UDP need Linux 6.2)"
                 ));
             }
             thread.line.order(Order::Open(spec.id, queue));
         }
-        Ok(open.note)
+        Ok((!notes.is_empty()).then(|| notes.join("; ")))
     }
 
     /// Spreads the flows of a tunnel over all queues, or keeps them on one.
@@ -199,6 +205,8 @@ struct OfQueue {
 struct Sockets {
     of_queues: Vec<OfQueue>,
     ike: Vec<IkeSocket>,
+    /// The kernel knows UDP_SEGMENT.
+    segments: bool,
     notes: Vec<String>,
 }
 
@@ -207,15 +215,14 @@ impl Sockets {
         let mut sockets = Self {
             of_queues: Vec::new(),
             ike: Vec::new(),
+            segments: true,
             notes: Vec::new(),
         };
         sockets.of_queues.resize_with(queues, Default::default);
         for &address in &config.udp {
             match UdpSocket::group(address, queues, config.socket_buffer) {
                 Ok(group) => {
-                    if config.offloads.gro {
-                        group.iter().for_each(UdpSocket::join_datagrams);
-                    }
+                    sockets.probe(address, &group, config.offloads);
                     if let Err(error) = UdpSocket::steer(&group) {
                         sockets.notes.push(format!(
                             "UDP {address}: the kernel keeps ESP on queues by a hash of addresses and ports, not by SPI \
@@ -243,6 +250,25 @@ impl Sockets {
             }
         }
         Ok(sockets)
+    }
+
+    /// Asks for what the kernel may do for many datagrams at once; a note for what it does not know.
+    fn probe(&mut self, address: SocketAddr, group: &[UdpSocket], offloads: Offloads) {
+        if offloads.gro
+            && let Err(error) = group.iter().try_for_each(UdpSocket::join_datagrams)
+        {
+            self.notes.push(format!(
+                "UDP {address}: the kernel does not join datagrams, each is received by itself (UDP_GRO: {error})"
+            ));
+        }
+        if offloads.gso
+            && let Some(Err(error)) = group.first().map(UdpSocket::cuts_runs)
+        {
+            self.segments = false;
+            self.notes.push(format!(
+                "UDP {address}: the kernel does not cut runs of packets, each is sent by itself (UDP_SEGMENT: {error})"
+            ));
+        }
     }
 
     fn add_udp(&mut self, group: Vec<UdpSocket>) -> io::Result<()> {

@@ -11,6 +11,7 @@ mod lab;
 mod lanes;
 mod netns;
 mod order;
+mod refusals;
 mod sockets;
 mod tun;
 
@@ -83,6 +84,7 @@ fn chosen(arguments: &[String], exact: bool) -> Vec<Test> {
         gateways::TESTS,
         order::TESTS,
         lanes::TESTS,
+        refusals::TESTS,
     ]
     .concat();
     all.into_iter().filter(|test| wanted(test.0)).collect()

@@ -191,3 +191,20 @@ impl Request {
         })
     }
 }
+
+/// Has a socket send without UDP checksums (IPv4).
+pub(crate) fn without_checksums(socket: &impl AsFd) {
+    let on: c_int = 1;
+    let len = libc::socklen_t::try_from(size_of::<c_int>()).unwrap();
+    // SAFETY: the value lives on this stack for the whole call and `len` is its size.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            len,
+        )
+    })
+    .unwrap();
+}

@@ -60,7 +60,7 @@ fn bind(address: &str, count: usize) -> Vec<UdpSocket> {
 }
 
 /// Receives `count` datagrams.
-fn collect(socket: &mut UdpSocket, count: usize) -> Vec<(udp::Meta, Vec<u8>)> {
+pub(crate) fn collect(socket: &mut UdpSocket, count: usize) -> Vec<(udp::Meta, Vec<u8>)> {
     let mut all = Vec::new();
     until("datagrams", || {
         all.extend(take(socket));
@@ -145,7 +145,7 @@ fn shares_a_port() {
 /// Whatever the port of the sender, and although the kernel may join what comes from one.
 fn steers(address: &str) {
     let mut group = bind(address, 3);
-    group.iter().for_each(UdpSocket::join_datagrams);
+    group.iter().try_for_each(UdpSocket::join_datagrams).unwrap();
     UdpSocket::steer(&group).unwrap();
     let to = group[0].bound();
     let mut senders = [bind(address, 1).remove(0), bind(address, 1).remove(0)];

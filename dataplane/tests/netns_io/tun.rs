@@ -3,12 +3,17 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use xvpn_dataplane::buffer::{Batch, Pool};
+use xvpn_dataplane::io::Port;
 use xvpn_dataplane::io::fault::Fault;
-use xvpn_dataplane::io::tun::{OpenTun, Room, TunError, TunQueue};
+use xvpn_dataplane::io::tun::{OpenTun, Room, TunError, TunPort, TunQueue};
+use xvpn_dataplane::stats::QueueStats;
+use xvpn_dataplane::{Discard, TunnelId};
 
-use crate::netns::{TUN_DEVICE, await_readable, bring_up, configure, exists, until};
+use crate::netns::{TUN_DEVICE, await_readable, bring_up, configure, exists, set_mtu, until};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("what_the_kernel_routes_into_a_tun_is_read_from_its_queues", reads),
@@ -21,6 +26,10 @@ pub(crate) const TESTS: &[crate::Test] = &[
         refuses_a_taken_name,
     ),
     ("an_interface_goes_with_its_last_queue", goes_with_its_last_queue),
+    (
+        "a_packet_longer_than_any_that_is_carried_is_counted_and_the_next_is_read",
+        counts_what_is_too_long,
+    ),
     (
         "writing_while_the_interface_is_down_costs_the_packet_only",
         survives_a_down_interface,
@@ -153,4 +162,31 @@ fn sum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     u16::try_from(sum).unwrap()
+}
+
+fn counts_what_is_too_long() {
+    let mut tun = open("xl0", 1);
+    configure("xl0", Ipv4Addr::new(10, 96, 0, 1)).unwrap();
+    // An operator's doing.
+    set_mtu("xl0", 65_535).unwrap();
+    let stats = Arc::new(QueueStats::new());
+    let mut port = TunPort::new(Arc::clone(&stats));
+    let id = TunnelId(4);
+    port.insert(id, tun.queues.remove(0));
+    let application = UdpSocket::bind("10.96.0.1:0").unwrap();
+    for length in [20_000, 100] {
+        application.send_to(&vec![1; length], "10.96.0.2:9").unwrap();
+    }
+    let (mut pool, mut lengths) = (Pool::default(), Vec::new());
+    until("the short one", || {
+        port.mark_ready(id);
+        let mut batch = Batch::default();
+        port.recv(&mut batch, &mut pool).unwrap();
+        // Others may be the kernel's own.
+        let udp = batch.drain().filter(|packet| packet.octets()[0] >> 4 == 4);
+        lengths.extend(udp.map(|packet| packet.len()));
+        (!lengths.is_empty()).then_some(())
+    });
+    assert_eq!(lengths, [128]);
+    assert_eq!(stats.discarded(Discard::TunUnusable), 1);
 }

@@ -160,6 +160,11 @@ impl Run {
         })
     }
 
+    /// Whether it is of UDP.
+    pub(super) fn is_udp(&self) -> bool {
+        self.shape.protocol == Protocol::Udp
+    }
+
     /// The flags of a segment of this run, if its protocol has any.
     pub(super) fn flags(&self, segment: &[u8]) -> Option<u8> {
         segment.get(self.shape.transport + 13).copied()

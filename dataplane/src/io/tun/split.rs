@@ -89,6 +89,11 @@ impl Splitter {
         Ok(())
     }
 
+    /// Whether all segments have left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// The next segment; `None` when all have left.
     pub(super) fn next(&mut self, pool: &mut Pool) -> Option<Packet> {
         if self.rest.is_empty() {

@@ -185,6 +185,22 @@ fn packets(octets: &[Vec<u8>]) -> Vec<Packet> {
     octets.iter().map(packet).collect()
 }
 
+/// So many datagrams of one flow.
+pub(super) fn udp_run(count: usize) -> Vec<Packet> {
+    let flow = Flow {
+        protocol: UDP,
+        ..tcp(count * 100, 100)
+    };
+    packets(&flow.segments())
+}
+
+/// A super-packet of TCP with its header, and its segments.
+pub(super) fn tcp_super(payload: usize, size: usize) -> (VnetHeader, Vec<u8>, Vec<Vec<u8>>) {
+    let flow = tcp(payload, size);
+    let whole = flow.partial(&flow.payload, 0, flow.flags);
+    (flow.vnet(), whole, flow.segments())
+}
+
 /// The first run joined: its header and octets.
 fn join(packets: &mut [Packet]) -> Option<(VnetHeader, Vec<u8>, usize)> {
     let (header, whole, count) = door::join(packets, true)?;

@@ -101,10 +101,15 @@ impl UdpSocket {
         self.exchange.send(self.fd.as_fd(), datagrams, failed)
     }
 
-    /// Takes datagrams of one flow joined from now on, if the kernel can (Linux 5.0): see [`Meta::segment`].
-    pub fn join_datagrams(&self) {
-        // Without it, each datagram comes by itself.
-        let _ = sys::set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+    /// Takes datagrams of one flow joined from now on: see [`Meta::segment`]. An error if the kernel cannot (before Linux 5.0); each comes
+    /// by itself then.
+    pub fn join_datagrams(&self) -> io::Result<()> {
+        sys::set_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1)
+    }
+
+    /// Whether the kernel knows UDP_SEGMENT (Linux 4.18): one that does not would send a run as one datagram without a word.
+    pub fn cuts_runs(&self) -> io::Result<()> {
+        sys::get_option(self.fd.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT).map(drop)
     }
 
     /// Sends runs of packets, each cut by the kernel. Returns how many packets left, and why the next did not.
