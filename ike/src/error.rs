@@ -204,6 +204,11 @@ pub enum Cause {
     },
     /// The peer makes no IKE SA without a CHILD SA (RFC 6023).
     NotChildless,
+    /// The peer took up AGGFRAG payloads and demands of them what we do not do (RFC 9347 5.1).
+    AggfragDemand {
+        /// The flags of its USE_AGGFRAG.
+        flags: u8,
+    },
     /// The peer asks for a CHILD SA in IKE_AUTH, and none is made there (RFC 6023).
     ChildInAuth,
     /// The peer does not accept our signature or our certificate (AUTHENTICATION_FAILED).
@@ -324,6 +329,7 @@ impl Cause {
             | Self::NoPpk
             | Self::UnknownPpk { .. }
             | Self::NotChildless
+            | Self::AggfragDemand { .. }
             | Self::ChildInAuth
             | Self::SelectorMismatch { .. }
             | Self::WrongResponder { .. }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use crate::api::{CloseReason, Encapsulation, Event, ExportedKeys, Reason, Role, Spi, Step};
 use crate::auth::identity::Identity;
 use crate::auth::verified::{AuthVerified, Credentials};
-use crate::config::{ConnectionConfig, EncapsulationPolicy};
-use crate::error::{Failure, Ignore};
+use crate::config::{ChildId, ConnectionConfig, EncapsulationPolicy};
+use crate::error::{Cause, Failure, Ignore};
 use crate::exchange::crash::Token;
 use crate::exchange::ticket::{Granted, Ticket};
 use crate::exchange::{
@@ -115,8 +115,10 @@ pub(crate) struct Established {
     pub(crate) wants: Vec<Want>,
     /// The operator wants it up: what is missing of them is made.
     pub(crate) wanted: bool,
-    /// IKE_AUTH made no CHILD SA, as both sides wanted (RFC 6023).
+    /// IKE_AUTH made no CHILD SA, as both sides wanted (RFC 6023), or one that we ask for anew in another way.
     pub(crate) begun_childless: bool,
+    /// CHILD SAs for which we do not offer AGGFRAG payloads any more: the peer demands of them what we do not do (RFC 9347 5.1).
+    pub(crate) aggfrag_declined: Vec<ChildId>,
     /// The operator was told of it.
     pub(crate) announced: bool,
     /// Another IKE SA of the connection is kept, and the peer is expected to delete this one.
@@ -267,6 +269,7 @@ impl Established {
             wants: Vec::new(),
             wanted: false,
             begun_childless,
+            aggfrag_declined: Vec::new(),
             announced: false,
             losing: false,
             succession: Succession::Current,
@@ -293,10 +296,24 @@ impl Established {
             _proof: authenticated.proof,
         };
         established.ike.trust();
+        if let Some(failure) = &failure
+            && established.decline_aggfrag(ChildId(0), &failure.cause)
+        {
+            established.begun_childless = true;
+        }
         established.wish(cx, (authenticated.single_pair, authenticated.additional_ts));
         liveness::arm(&mut established);
         established.arm_keepalive(now);
         (established, failure)
+    }
+
+    /// Notes it if the peer demands of AGGFRAG payloads what we do not do: they are not offered again. Whether they were.
+    pub(crate) fn decline_aggfrag(&mut self, id: ChildId, cause: &Cause) -> bool {
+        let demands = matches!(cause, Cause::AggfragDemand { .. });
+        if demands && !self.aggfrag_declined.contains(&id) {
+            self.aggfrag_declined.push(id);
+        }
+        demands
     }
 
     /// Sends a request. The caller has seen that none is in flight.

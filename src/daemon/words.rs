@@ -226,6 +226,7 @@ fn actor(failure: &Failure) -> Actor {
         | Cause::NoPpk
         | Cause::UnknownPpk { .. }
         | Cause::NotChildless
+        | Cause::AggfragDemand { .. }
         | Cause::ChildInAuth
         | Cause::SelectorMismatch { .. }
         | Cause::InvalidSyntax { .. }
@@ -272,6 +273,7 @@ fn permanent(cause: &Cause) -> bool {
         | Cause::NoPpk
         | Cause::UnknownPpk { .. }
         | Cause::NotChildless
+        | Cause::AggfragDemand { .. }
         | Cause::ChildInAuth
         | Cause::SelectorMismatch { .. }
         | Cause::NoPolicy

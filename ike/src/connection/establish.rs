@@ -17,7 +17,7 @@ use super::{Connection, Intent};
 use crate::api::{CloseReason, Event, Path, Reason, Role};
 use crate::error::Failure;
 use crate::exchange::auth::Authenticated;
-use crate::exchange::{Cx, delete};
+use crate::exchange::{Cx, add_child, delete};
 use crate::sa::child::{ChildSa, Stage};
 use crate::sa::datagrams::Datagrams;
 use crate::state::{Established, State};
@@ -54,6 +54,7 @@ impl Connection {
         let contact = authenticated.initial_contact || authenticated.is_resumed();
         // What was kept was used, or is of no use any more.
         self.session = None;
+        let unusable = authenticated.unusable;
         let (mut new, refused) = Established::new(cx, authenticated);
         let spi = new.ike.local_spi();
         cx.spis.adopt(spi, self.id());
@@ -92,6 +93,10 @@ impl Connection {
         } else {
             announce(cx, &mut new);
             self.stood_since.get_or_insert(cx.now);
+            if let Some(spi) = unusable {
+                // RFC 7296 2.21.2: the IKE SA stands, and the peer does not know that the CHILD SA does not.
+                add_child::delete_unusable(cx, &mut new, spi);
+            }
             if let Some(failure) = refused {
                 new.first_refused(cx, failure);
             }

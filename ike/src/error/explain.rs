@@ -63,6 +63,7 @@ impl Cause {
             | Self::NoPpk
             | Self::UnknownPpk { .. }
             | Self::NotChildless
+            | Self::AggfragDemand { .. }
             | Self::ChildInAuth
             | Self::TooOften
             | Self::Redirected { .. }
@@ -135,6 +136,7 @@ impl Cause {
             | Self::PeerNotify { .. }
             | Self::NoPpk
             | Self::NotChildless
+            | Self::AggfragDemand { .. }
             | Self::ChildInAuth
             | Self::Revocation { .. }
             | Self::TooOften
@@ -220,6 +222,10 @@ impl Cause {
             Self::NotChildless | Self::ChildInAuth => Some((
                 "`childless`",
                 "whether it begins without a CHILD SA (xvpn and strongSwan `childless`)",
+            )),
+            Self::AggfragDemand { .. } => Some((
+                "`iptfs`",
+                "that it does without congestion control for AGGFRAG payloads (IP-TFS)",
             )),
             Self::TooOften => Some((
                 "nothing: the limits are the peer's",

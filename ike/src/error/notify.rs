@@ -47,6 +47,8 @@ impl Cause {
             | Self::NoChild
             | Self::Expired
             | Self::TooOften
+            // It is told by deleting the CHILD SA.
+            | Self::AggfragDemand { .. }
             | Self::NoAddress => None,
         }
     }

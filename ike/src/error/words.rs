@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Cause, Exchange, Negotiated, Side, Stay};
 use crate::auth::x509::CertificateError;
+use crate::negotiate::aggfrag::CONGESTION_CONTROL;
 use crate::negotiate::transform::KeyExchangeMethod;
 use crate::wire::payload::NotifyType;
 
@@ -87,6 +88,9 @@ impl Cause {
                  (`ppk_required = false`)"
             ),
             Self::NotChildless => "write `childless = \"prefer\"` here, or let the peer allow it (strongSwan `childless = allow`)".into(),
+            Self::AggfragDemand { .. } => {
+                "switch congestion control of IP-TFS off at the peer, or write `iptfs = \"off\"` here; until then packets go alone".into()
+            }
             Self::ChildInAuth => "write `childless = \"allow\"` here, or let the peer begin without (strongSwan `childless = force`)".into(),
             Self::NoPolicy => "add a connection whose `remote.address` (or `remote.id`) fits this peer, or ignore a stranger".into(),
             Self::NoAddress => "set `remote.address`; without it this side can only wait for the peer".into(),
@@ -327,6 +331,16 @@ impl fmt::Display for Cause {
                 "the peer uses the post-quantum pre-shared key (PPK) `{id}`, which is not known here"
             ),
             Self::NotChildless => f.write_str("the peer makes no IKE SA without a CHILD SA"),
+            Self::AggfragDemand { flags } => {
+                let what = match flags & CONGESTION_CONTROL {
+                    0 => "what is not known here",
+                    _ => "congestion control, which is not done here",
+                };
+                write!(
+                    f,
+                    "the peer demands {what}, for AGGFRAG payloads (flags {flags:#04x} of USE_AGGFRAG)"
+                )
+            }
             Self::ChildInAuth => f.write_str("the peer wants a CHILD SA in IKE_AUTH, where none is made"),
             Self::NoPolicy => f.write_str("no connection is configured for this peer"),
             Self::InvalidSyntax {

@@ -133,9 +133,14 @@ pub(crate) fn refused(cx: &mut Cx<'_>, established: &mut Established, wish: &Wis
 
 /// The peer has an SA now, perhaps, that we cannot use. The others are not to suffer for it.
 pub(crate) fn unusable(cx: &mut Cx<'_>, established: &mut Established, wish: &Wish, spi: Spi, cause: Cause) {
+    delete_unusable(cx, established, spi);
+    established.wish_failed(cx, wish, None, failure(cause));
+}
+
+/// The peer has a CHILD SA that is none here: it is deleted there. `spi`: that we would have received on.
+pub(crate) fn delete_unusable(cx: &mut Cx<'_>, established: &mut Established, spi: Spi) {
     let delete = Informational::delete_esp(vec![spi.0]);
     established.request(cx, Request::DeleteChild(vec![spi]), &delete);
-    established.wish_failed(cx, wish, None, failure(cause));
 }
 
 /// A CHILD SA beside the others that both sides agree on, without the keys.

@@ -80,6 +80,8 @@ pub(crate) struct Authenticated {
     pub(crate) remote_identity: Identity,
     /// The first CHILD SA, or why there is none.
     pub(crate) child: Result<Option<ChildSa>, Failure>,
+    /// Our SPI of the one that the peer has made and we cannot use.
+    pub(crate) unusable: Option<Spi>,
     /// The peer wants a CHILD SA for each pair of selectors (SINGLE_PAIR_REQUIRED, RFC 7296 2.9).
     pub(crate) single_pair: bool,
     /// The rest of what we asked for may be had in another CHILD SA (ADDITIONAL_TS_POSSIBLE, RFC 7296 2.9).

@@ -251,6 +251,7 @@ impl Awaited {
             ike: self.ike,
             remote_identity: claim.idi,
             child,
+            unusable: None,
             single_pair: false,
             additional_ts: false,
             auth_lifetime: None,

@@ -116,7 +116,7 @@ impl Begun {
             .and_then(|()| check_answer(&self.wish.remote, &remote))
             .map_err(|error| invalid(&error.to_string()))?;
         let aggfrag = aggfrag::accept(self.aggfrag, answer.offer.aggfrag.as_ref())
-            .map_err(|bad| invalid(&bad.to_string()))?;
+            .map_err(aggfrag::BadAnswer::cause)?;
         if uses(established, chosen.spi) {
             return Err(invalid("the answer has an SPI that is in use"));
         }
@@ -306,7 +306,8 @@ impl Unfinished {
 
 /// What we say of AGGFRAG payloads in an offer: what replaces another carries what that carried.
 fn aggfrag_like(established: &Established, id: ChildId, replaced: Option<Spi>) -> Option<Aggfrag> {
-    let ours = established.config.child(id).aggfrag;
+    let declined = established.aggfrag_declined.contains(&id);
+    let ours = established.config.child(id).aggfrag.filter(|_| !declined);
     match replaced {
         None => ours,
         Some(old) => ours.filter(|_| carries_aggfrag(established, old)),

@@ -162,6 +162,10 @@ impl Sent {
 pub(crate) fn unusable(cx: &mut Cx<'_>, established: &mut Established, old: Spi, new: Spi, cause: Cause) {
     let delete = Informational::delete_esp(vec![new.0]);
     established.request(cx, Request::DeleteChild(vec![new]), &delete);
+    if let Some(id) = established.children.get(&old).map(ChildSa::id) {
+        // The next try is without what the peer made a demand of.
+        established.decline_aggfrag(id, &cause);
+    }
     let at = established.unusable(cx, Negotiated::Child, cause);
     if let Some(child) = established.children.get_mut(&old) {
         child.worn = Some(at);

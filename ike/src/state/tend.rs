@@ -341,6 +341,7 @@ impl Established {
             reauthentication: self.reauthentication.clone(),
             predecessors: self.predecessors.clone(),
             begun_childless: self.begun_childless,
+            aggfrag_declined: self.aggfrag_declined.clone(),
             _proof: self._proof.inherited(),
             ike,
         }

@@ -175,6 +175,7 @@ impl Established {
             return;
         }
         let (first, longest) = self.config.retry;
+        let otherwise = self.decline_aggfrag(wish.id, &failure.cause);
         let Some(want) = self.wants.iter_mut().find(|want| want.is_for(wish)) else {
             return;
         };
@@ -182,6 +183,8 @@ impl Established {
         let again = [NotifyType::TEMPORARY_FAILURE, NotifyType::STATE_NOT_FOUND];
         let temporary = kind.is_some_and(|kind| again.contains(&kind));
         let wait = match kind {
+            // RFC 9347 5.1: it is another request, without what the peer made a demand of.
+            None if otherwise => Duration::ZERO,
             Some(_) if temporary => back_off(TEMPORARY_WAIT, TEMPORARY_WAIT, 0, cx.random),
             Some(NotifyType::NO_ADDITIONAL_SAS) => back_off(longest, longest, 0, cx.random),
             Some(_) | None => back_off(first, longest, want.failures, cx.random),

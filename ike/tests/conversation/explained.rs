@@ -50,6 +50,7 @@ causes!(
     NoPpk,
     UnknownPpk,
     NotChildless,
+    AggfragDemand,
     ChildInAuth,
     CredentialRefused,
     SelectorMismatch,
@@ -120,6 +121,10 @@ const SCENES: &[Scene] = &[
         scenes::not_childless,
     ),
     ("a CHILD SA where none is made", scenes::child_in_auth),
+    (
+        "congestion control of AGGFRAG payloads",
+        scenes::congestion_control,
+    ),
     ("a revoked certificate", scenes::revoked),
     ("perfect forward secrecy on one side only", scenes::other_pfs),
     (

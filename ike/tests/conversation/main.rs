@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod aggfrag;
+mod aggfrag_demand;
 mod by_hand;
 mod certificate;
 mod chaos;

@@ -91,6 +91,11 @@ impl Sent {
             (Some(spi), ChildAnswer::Accepted(answer)) => self.first_child(cx, spi, answer).map(Some),
             (Some(_), ChildAnswer::Refused(notify)) => Err(self.refused(notify)),
         };
+        let made_by_peer = match &accepted.child {
+            ChildAnswer::Accepted(_) => self.child_spi,
+            ChildAnswer::Refused(_) | ChildAnswer::Absent => None,
+        };
+        let unusable = made_by_peer.filter(|_| child.is_err());
         let child = child.map_err(|cause| {
             self.release_child(cx);
             failure(cause)
@@ -117,6 +122,7 @@ impl Sent {
             ike: self.ike,
             remote_identity,
             child,
+            unusable,
             single_pair,
             additional_ts,
             auth_lifetime: auth_lifetime(&accepted.other),
@@ -190,10 +196,7 @@ impl Sent {
             });
         }
         let aggfrag = aggfrag::accept(self.config.child_aggfrag, answer.aggfrag.as_ref());
-        let aggfrag = aggfrag.map_err(|bad| Cause::InvalidSyntax {
-            refused_by: Side::Us,
-            detail: bad.to_string(),
-        })?;
+        let aggfrag = aggfrag.map_err(aggfrag::BadAnswer::cause)?;
         let agreement = ChildAgreement {
             id: ChildId(0),
             resource: None,

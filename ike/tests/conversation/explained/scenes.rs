@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use xvpn_ike::api::{Command, Rekey};
-use xvpn_ike::config::{Childless, ConnectionConfig};
-use xvpn_ike::message::{AuthResponse, CreateChildRequest, InitResponse, NewChild, NewIke};
+use xvpn_ike::config::{Aggfrag, Childless, ConnectionConfig};
+use xvpn_ike::message::{AuthResponse, ChildAnswer, CreateChildRequest, InitResponse, NewChild, NewIke};
 use xvpn_ike::negotiate::offer::ike_offer;
 use xvpn_ike::negotiate::selector::to_payload;
 use xvpn_ike::testing::{Faults, LINK, Pair, Who, config, name, path};
@@ -303,6 +303,20 @@ pub(super) fn critical_of_ours() -> Pair {
     let mut responder = Responder::init();
     let notify = Notify::with_data(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![200]);
     responder.respond(&AuthResponse::Refused(notify));
+    responder.pair
+}
+
+/// It cannot be told before the answer (RFC 9347 5.1).
+pub(super) fn congestion_control() -> Pair {
+    let mut responder = Responder::init_of(ConnectionConfig {
+        child_aggfrag: Some(Aggfrag { reassembles: true }),
+        ..config(Who::Alice)
+    });
+    let mut accepted = responder.accepted("bob.example");
+    if let ChildAnswer::Accepted(offer) = &mut accepted.child {
+        offer.aggfrag = Some(Notify::with_data(NotifyType::USE_AGGFRAG, vec![2]));
+    }
+    responder.answer(accepted);
     responder.pair
 }
 
