@@ -13,7 +13,7 @@ use crate::discard::Discard;
 use crate::io::udp::IkeSocket;
 use crate::queue::{Beside, PuntReceiver, Workers};
 use crate::sa::{InboundSa, OutboundSa, backend};
-use crate::stats::{self, Counter, QueueStats, Stage, StageCounts};
+use crate::stats::{Counter, Counts, QueueStats};
 use crate::tables::Tables;
 
 /// What control and the queues share.
@@ -125,17 +125,14 @@ impl Control {
         usage(&self.shared.tables.load())
     }
 
-    /// One counter per discard reason, summed over queues.
+    /// One counter per discard reason, summed over queues and control.
     pub fn counters(&self) -> Vec<Counter> {
-        stats::sum(self.shared.stats.iter().map(|stats| &**stats))
+        self.counts().discards()
     }
 
-    /// What went through each stage of each queue.
-    pub fn stages(&self) -> Vec<[(Stage, StageCounts); Stage::ALL.len()]> {
-        let queues = self.shared.stats.iter().take(self.shared.queues());
-        queues
-            .map(|stats| Stage::ALL.map(|stage| (stage, stats.passed(stage))))
-            .collect()
+    /// What each queue discarded and what went through its stages, and what control itself refused.
+    pub fn counts(&self) -> Counts {
+        Counts::read(&self.shared.stats)
     }
 
     /// The longest inner packet of a tunnel now: for the MTU of its interface. `None` without an SA.
@@ -415,14 +412,19 @@ mod tests {
     fn an_sa_with_wrong_keys_is_counted_and_not_installed() {
         let shared = shared([inbound(0x100, 19)]);
         assert!(shared.tables.load().inbound(Spi(0x100)).is_none());
-        let counters = stats::sum(shared.stats.iter().map(|stats| &**stats));
-        assert_eq!(
-            counters
-                .iter()
-                .find(|counter| counter.name == "unusable_sa")
-                .map(|counter| counter.value),
-            Some(1)
-        );
+        let counts = Counts::read(&shared.stats);
+        let unusable = |counters: &[Counter]| {
+            let counter = counters.iter().find(|counter| counter.name == "unusable_sa");
+            counter.map(|counter| counter.value)
+        };
+        assert_eq!(unusable(&counts.discards()), Some(1));
+        assert_eq!(unusable(&counts.control), Some(1));
+        let queues: Vec<_> = counts
+            .queues
+            .iter()
+            .map(|queue| unusable(&queue.discards))
+            .collect();
+        assert_eq!(queues, [Some(0), Some(0)], "no queue refused it");
     }
 
     #[test]

@@ -30,4 +30,4 @@ pub use api::{
 };
 pub use control::{Control, Started};
 pub use discard::Discard;
-pub use stats::{Counter, Stage, StageCounts};
+pub use stats::{Counter, Counts, QueueCounts, Stage, StageCounts};

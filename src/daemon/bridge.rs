@@ -12,7 +12,6 @@ use xvpn_dataplane as dp;
 pub use xvpn_dataplane::Steering;
 use xvpn_dataplane::esp::layout::Layout;
 use xvpn_dataplane::ip::mtu::inner_mtu;
-use xvpn_dataplane::sa::backend;
 use xvpn_ike::api as ike;
 use xvpn_ike::config::{Aggfrag, ConnectionId};
 use xvpn_ike::negotiate::selector::TrafficSelector;
@@ -20,7 +19,6 @@ use xvpn_ike::negotiate::transform::{AesKey, Encryption, Integrity};
 
 use super::sources::{Ports, Upward};
 use super::tcp::{Ends, Streams, Twin};
-use crate::admin::api::{CipherReport, CipherSpeed, QueueReport, StageReport};
 use crate::config::defaults::{LEAST_REPLAY_WINDOW, REPLAY_WINDOW, SPREAD_FROM};
 use crate::config::{Iptfs, Offload, Pace, Spread, TunnelConfig};
 
@@ -52,27 +50,6 @@ impl Known {
         };
         (window, spread)
     }
-}
-
-/// Which library does which cipher of ESP.
-pub fn ciphers() -> Vec<CipherReport> {
-    let speed = |(library, ns): (backend::Library, u32)| CipherSpeed {
-        library: library.name().to_owned(),
-        octets: u32::try_from(backend::TRIAL).unwrap_or(u32::MAX),
-        ns,
-    };
-    let choices = backend::choices().iter();
-    choices
-        .map(|choice| CipherReport {
-            name: choice.algorithm.name().to_owned(),
-            library: choice.library.name().to_owned(),
-            measured: backend::Library::ALL
-                .into_iter()
-                .zip(choice.nanoseconds)
-                .map(speed)
-                .collect(),
-        })
-        .collect()
 }
 
 /// What an output asks of the dataplane.
@@ -166,34 +143,9 @@ impl Bridge {
         self.control.usage().into_iter().map(usage).collect()
     }
 
-    /// Refused packets by reason, those never seen left out.
-    pub fn discards(&self) -> Vec<(&'static str, u64)> {
-        let seen = self
-            .control
-            .counters()
-            .into_iter()
-            .filter(|counter| counter.value > 0);
-        seen.map(|counter| (counter.name, counter.value)).collect()
-    }
-
-    /// What the packet path of each queue costs.
-    pub fn queues(&self) -> Vec<QueueReport> {
-        let stage = |(stage, counts): (dp::Stage, dp::StageCounts)| StageReport {
-            name: stage.name().to_owned(),
-            batches: counts.batches,
-            packets: counts.packets,
-            octets: counts.octets,
-            system_calls: counts.system_calls,
-            timed_packets: counts.timed_packets,
-            timed_octets: counts.timed_octets,
-            timed_ns: counts.timed_ns,
-        };
-        let queues = self.control.stages().into_iter();
-        queues
-            .map(|stages| QueueReport {
-                stages: stages.into_iter().map(stage).collect(),
-            })
-            .collect()
+    /// Every counter of the packet path.
+    pub fn counts(&self) -> dp::Counts {
+        self.control.counts()
     }
 
     /// The longest inner packet of a tunnel with its SA of now; `None` without one.

@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod connection;
+mod cost;
 pub mod crash;
 pub mod crls;
 pub mod demand;

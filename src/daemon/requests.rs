@@ -5,6 +5,7 @@ use std::time::Instant;
 use xvpn_ike::api::{Command, Input, Rekey};
 use xvpn_ike::config::ConnectionId;
 
+use super::cost;
 use super::search::Search;
 use super::sources::Ports;
 use super::status;
@@ -173,6 +174,7 @@ impl Supervisor {
     fn report(&mut self) -> StatusReport {
         let now = Instant::now();
         self.count_usage();
+        let counts = self.bridge.counts();
         let counter = |name: &str, count: u64| Counter {
             name: name.to_owned(),
             count,
@@ -190,12 +192,8 @@ impl Supervisor {
                 .values()
                 .map(|tunnel| self.with_real_port(tunnel.report(now)))
                 .collect(),
-            discards: self
-                .bridge
-                .discards()
-                .into_iter()
-                .map(|(name, count)| counter(name, count))
-                .collect(),
+            discards: cost::seen(&counts.discards()),
+            control_discards: cost::seen(&counts.control),
             ignored: self
                 .ignored
                 .iter()
@@ -209,8 +207,8 @@ impl Supervisor {
                 )
                 .collect(),
             host_changes: self.host.changes(),
-            queue_stages: self.bridge.queues(),
-            ciphers: super::bridge::ciphers(),
+            queue_stages: cost::queues(&counts),
+            ciphers: cost::ciphers(),
             key_exports: self.export.iter().map(|export| export.report(now)).collect(),
         }
     }

@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use xvpn::testbed::{Answer, Kind, Ping, ping, set_mtu};
+use xvpn::admin::api::Counter;
+use xvpn::testbed::{Answer, Gateway, Kind, Ping, ping, set_mtu};
 
 use crate::carriage::transfer_both_ways;
 use crate::harness::pair::{PATIENCE, Plan, child, with_pair};
@@ -32,8 +33,32 @@ pub fn rubbish_changes_nothing() -> Outcome {
                 "only {counted} counted: {:?} {:?}",
                 status.ignored, status.discards
             ),
-        )
+        )?;
+        queues_say_what_each_refused(&pair.aws)
     })
+}
+
+/// What is counted as refused is counted for a queue (here was nothing for control to refuse), and shown under it.
+fn queues_say_what_each_refused(gateway: &Gateway<'_>) -> Outcome {
+    let status = gateway.status()?;
+    let sum = |counters: &[Counter]| counters.iter().map(|counter| counter.count).sum::<u64>();
+    let queues: Vec<u64> = status
+        .queue_stages
+        .iter()
+        .map(|queue| sum(&queue.discards))
+        .collect();
+    println!("  refused by each queue: {queues:?}");
+    check(
+        sum(&status.discards) > 0
+            && queues.iter().sum::<u64>() == sum(&status.discards)
+            && status.control_discards.is_empty(),
+        format!("{queues:?} of {:?}", status.discards),
+    )?;
+    let text = gateway.xvpn(&["status", "--queues"])?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let shown = text.lines().filter(|line| line.starts_with("  refused       "));
+    let refusing = queues.iter().filter(|refused| **refused > 0);
+    check(shown.count() == refusing.count(), text)
 }
 
 fn throw_rubbish(target: std::net::IpAddr) -> Result<(), Failure> {

@@ -1,11 +1,13 @@
-//! Counters: one set per queue, summed when asked for.
+//! Counters: one set per queue, read and summed when asked for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::discard::Discard;
 
+mod counts;
 mod stage;
 
+pub use counts::{Counter, Counts, QueueCounts};
 use stage::StageCounters;
 pub use stage::{Load, SAMPLE, Stage, StageCounts, Stopwatch};
 
@@ -18,17 +20,6 @@ pub use stage::{Load, SAMPLE, Stage, StageCounts, Stopwatch};
 pub struct QueueStats {
     discards: [AtomicU64; Discard::COUNT],
     stages: [StageCounters; Stage::ALL.len()],
-}
-
-/// One counter with its documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter {
-    /// A name in snake case.
-    pub name: &'static str,
-    /// One sentence.
-    pub doc: &'static str,
-    /// The count.
-    pub value: u64,
 }
 
 impl QueueStats {
@@ -69,40 +60,5 @@ impl QueueStats {
 impl Default for QueueStats {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The sum over queues, one entry per reason.
-pub fn sum<'a>(queues: impl Iterator<Item = &'a QueueStats> + Clone) -> Vec<Counter> {
-    let count = |reason: Discard| queues.clone().map(|stats| stats.discarded(reason)).sum();
-    Discard::ALL
-        .iter()
-        .map(|reason| Counter {
-            name: reason.name(),
-            doc: reason.doc(),
-            value: count(*reason),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_over_queues() {
-        let queues = [QueueStats::new(), QueueStats::new()];
-        queues[0].discard(Discard::BadIcv);
-        queues[1].discard_many(Discard::BadIcv, 2);
-        let counters = sum(queues.iter());
-        assert_eq!(counters.len(), Discard::COUNT);
-        assert_eq!(
-            counters
-                .iter()
-                .find(|counter| counter.name == "bad_icv")
-                .map(|counter| counter.value),
-            Some(3)
-        );
-        assert_eq!(counters.iter().map(|counter| counter.value).sum::<u64>(), 3);
     }
 }

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Counter;
+
 /// One queue: a thread with its queue of every interface and its sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueReport {
     /// Its stages, in the order of an outbound packet, then of an inbound one.
     pub stages: Vec<StageReport>,
+    /// Packets it refused, by reason; reasons never seen may be left out.
+    #[serde(default)]
+    pub discards: Vec<Counter>,
 }
 
 /// What went through one stage since the daemon started.

@@ -26,13 +26,17 @@ pub struct StatusReport {
     pub queues: u32,
     /// Every tunnel of the configuration, in its order.
     pub tunnels: Vec<TunnelStatus>,
-    /// Packets refused by the dataplane, by reason; reasons never seen may be left out.
+    /// Packets refused by the dataplane, by reason; reasons never seen may be left out. The sum of what `queue_stages` and
+    /// `control_discards` say.
     pub discards: Vec<Counter>,
+    /// Of these, what no queue refused, but control of the dataplane.
+    #[serde(default)]
+    pub control_discards: Vec<Counter>,
     /// IKE datagrams that changed nothing, by reason; reasons never seen may be left out.
     pub ignored: Vec<Counter>,
     /// Changes made to the host that will be undone, in words.
     pub host_changes: Vec<String>,
-    /// What the packet path of each queue costs.
+    /// What the packet path of each queue costs and refuses.
     #[serde(default)]
     pub queue_stages: Vec<QueueReport>,
     /// Which library does which cipher of ESP; those not named here have one only.

@@ -8,7 +8,7 @@ mod room;
 
 use std::fmt::{self, Write as _};
 
-use super::api::{StageReport, StatusReport, TunnelState, TunnelStatus};
+use super::api::{Counter, StageReport, StatusReport, TunnelState, TunnelStatus};
 
 /// What the text is, for HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,11 +40,12 @@ fn gateway(page: &mut Page, status: &StatusReport) {
     page.family(
         "xvpn_discarded_packets",
         Kind::Counter,
-        "Packets refused by the packet path; reasons never seen are left out.",
+        "Packets refused by each queue, or by their control; reasons never seen are left out.",
     );
-    for counter in &status.discards {
-        page.sample(&[("reason", &counter.name)], counter.count);
+    for (queue, report) in (0_u32..).zip(&status.queue_stages) {
+        discards(page, &queue.to_string(), &report.discards);
     }
+    discards(page, "control", &status.control_discards);
     page.family(
         "xvpn_ignored_datagrams",
         Kind::Counter,
@@ -52,6 +53,12 @@ fn gateway(page: &mut Page, status: &StatusReport) {
     );
     for counter in &status.ignored {
         page.sample(&[("reason", &counter.name)], counter.count);
+    }
+}
+
+fn discards(page: &mut Page, queue: &str, counters: &[Counter]) {
+    for counter in counters {
+        page.sample(&[("queue", queue), ("reason", &counter.name)], counter.count);
     }
 }
 

@@ -41,6 +41,10 @@ fn tunnel(name: &str, state: TunnelState) -> TunnelStatus {
 }
 
 fn status() -> StatusReport {
+    let counter = |name: &str, count| Counter {
+        name: name.into(),
+        count,
+    };
     let stage = |name: &str| StageReport {
         name: name.into(),
         batches: 10,
@@ -54,22 +58,27 @@ fn status() -> StatusReport {
     StatusReport {
         version: "1.2.3".into(),
         uptime_ms: 61_500,
-        queues: 1,
+        queues: 2,
         tunnels: vec![
             tunnel("azure", TunnelState::Established),
             tunnel("lab", TunnelState::Failed),
         ],
-        discards: vec![Counter {
-            name: "bad_icv".into(),
-            count: 7,
-        }],
+        discards: vec![counter("bad_icv", 7), counter("unusable_sa", 2)],
+        control_discards: vec![counter("unusable_sa", 2)],
         ignored: vec![Counter {
             name: "not_sent".into(),
             count: 1,
         }],
-        queue_stages: vec![QueueReport {
-            stages: vec![stage("tun_read"), stage("seal")],
-        }],
+        queue_stages: vec![
+            QueueReport {
+                stages: vec![stage("tun_read"), stage("seal")],
+                discards: vec![counter("bad_icv", 4)],
+            },
+            QueueReport {
+                stages: vec![],
+                discards: vec![counter("bad_icv", 3)],
+            },
+        ],
         ..StatusReport::default()
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// For programs: the whole report as JSON
     #[arg(long)]
     json: bool,
-    /// Shows what the packet path of each queue carries and costs, and which library does the ciphers, too
+    /// Shows what the packet path of each queue carries, costs and refuses, and which library does the ciphers, too
     #[arg(long)]
     queues: bool,
     /// Shows it again every second until interrupted
@@ -93,7 +93,7 @@ fn show(report: &StatusReport, arguments: &Arguments) -> serde_json::Result<Stri
     }
     let mut text = text::render(report, Style::stdout());
     if arguments.queues {
-        text += &queues::render(&report.queue_stages, &report.ciphers, Style::stdout());
+        text += &queues::render(report, Style::stdout());
     }
     Ok(text)
 }

@@ -1,17 +1,18 @@
-//! The queues for people: what each stage carries and what it costs.
+//! The queues for people: what each stage carries and what it costs, and what was refused.
 
 use std::fmt::Write;
 
-use crate::admin::api::{CipherReport, QueueReport, StageReport};
+use super::text::seen;
+use crate::admin::api::{Counter, StageReport, StatusReport};
 use crate::cli::terminal::Style;
 
 /// One table per queue, and who does the ciphers.
-pub(super) fn render(queues: &[QueueReport], ciphers: &[CipherReport], style: Style) -> String {
+pub(super) fn render(report: &StatusReport, style: Style) -> String {
     let mut out = String::new();
-    if !ciphers.is_empty() {
+    if !report.ciphers.is_empty() {
         let _ = writeln!(out, "\n{}", style.strong("ciphers of ESP"));
     }
-    for cipher in ciphers {
+    for cipher in &report.ciphers {
         let measured = cipher.measured.iter();
         let measured: Vec<String> = measured
             .map(|speed| format!("{} {} ns", speed.library, speed.ns))
@@ -25,7 +26,7 @@ pub(super) fn render(queues: &[QueueReport], ciphers: &[CipherReport], style: St
             measured.join(", ")
         );
     }
-    for (index, queue) in queues.iter().enumerate() {
+    for (index, queue) in report.queue_stages.iter().enumerate() {
         let _ = writeln!(out, "\n{}", style.strong(&format!("queue {index}")));
         let head = format!(
             "  {:<13}{:>14}{:>11}{:>13}{:>11}{:>10}{:>7}",
@@ -36,8 +37,20 @@ pub(super) fn render(queues: &[QueueReport], ciphers: &[CipherReport], style: St
         for stage in &queue.stages {
             let _ = writeln!(out, "{}", row(stage, all));
         }
+        refused(&mut out, &queue.discards);
+    }
+    if seen(&report.control_discards).is_some() {
+        let _ = writeln!(out, "\n{}", style.strong("control"));
+        refused(&mut out, &report.control_discards);
     }
     out
+}
+
+/// The reasons, if there are any.
+fn refused(out: &mut String, counters: &[Counter]) {
+    if let Some(seen) = seen(counters) {
+        let _ = writeln!(out, "  {:<13} {seen}", "refused");
+    }
 }
 
 fn row(stage: &StageReport, all_ns: u64) -> String {
@@ -62,10 +75,10 @@ fn row(stage: &StageReport, all_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::CipherSpeed;
+    use crate::admin::api::{CipherReport, CipherSpeed, QueueReport};
 
     #[test]
-    fn shows_what_each_stage_carries_and_costs() {
+    fn shows_what_each_stage_carries_and_costs_and_what_each_queue_refused() {
         let stage = StageReport {
             name: "seal".into(),
             batches: 10,
@@ -80,12 +93,33 @@ mod tests {
             name: "open".into(),
             ..StageReport::default()
         };
-        let stages = vec![stage, idle];
+        let counter = |name: &str, count| Counter {
+            name: name.into(),
+            count,
+        };
+        let busy = QueueReport {
+            stages: vec![stage, idle],
+            discards: vec![counter("no_outbound_sa", 1), counter("bad_icv", 3000)],
+        };
+        let calm = QueueReport {
+            stages: vec![],
+            discards: vec![counter("nat_keepalive", 5), counter("replayed", 0)],
+        };
+        let report = StatusReport {
+            queue_stages: vec![busy, calm],
+            control_discards: vec![counter("unusable_sa", 2)],
+            ..StatusReport::default()
+        };
         let expected = "\nqueue 0\n  \
             stage               packets  per batch  octets/call  ns/packet  ns/octet   time\n  \
             seal                    640       64.0            -        500      0.50   100%\n  \
-            open                      0          -            -          -         -     0%\n";
-        assert_eq!(render(&[QueueReport { stages }], &[], Style::none()), expected);
+            open                      0          -            -          -         -     0%\n  \
+            refused       no_outbound_sa 1, bad_icv 3,000\n\n\
+            queue 1\n  \
+            stage               packets  per batch  octets/call  ns/packet  ns/octet   time\n\n\
+            control\n  \
+            refused       unusable_sa 2\n";
+        assert_eq!(render(&report, Style::none()), expected);
     }
 
     #[test]
@@ -102,6 +136,10 @@ mod tests {
         };
         let expected = "\nciphers of ESP\n  \
             aes128gcm16        by ring; for 1438 octets: ring 287 ns, aws-lc 483 ns\n";
-        assert_eq!(render(&[], &[cipher], Style::none()), expected);
+        let report = StatusReport {
+            ciphers: vec![cipher],
+            ..StatusReport::default()
+        };
+        assert_eq!(render(&report, Style::none()), expected);
     }
 }

@@ -198,15 +198,20 @@ fn render_child(row: &mut impl FnMut(&str, &str), child: &ChildStatus) {
 }
 
 fn render_counters(out: &mut String, title: &str, counters: &[Counter], style: Style) {
+    if let Some(seen) = seen(counters) {
+        line(out, &format!("\n{}: {seen}", style.strong(title)));
+    }
+}
+
+/// Those that are not 0; `None` if all are.
+pub(super) fn seen(counters: &[Counter]) -> Option<String> {
     // Keepalives are meant to go no further; an operator at night need not wonder about them.
     let seen: Vec<String> = (counters
         .iter()
         .filter(|c| c.count > 0 && c.name != "nat_keepalive"))
     .map(|c| format!("{} {}", c.name, grouped(c.count)))
     .collect();
-    if !seen.is_empty() {
-        line(out, &format!("\n{}: {}", style.strong(title), seen.join(", ")));
-    }
+    (!seen.is_empty()).then(|| seen.join(", "))
 }
 
 fn line(out: &mut String, text: &str) {
