@@ -265,7 +265,7 @@ pub(crate) fn run_in(namespace: &Namespace, program: &str, arguments: &[&str]) -
 }
 
 /// The rows of xvpn: as the README has it, and with what differs.
-const XVPN: [(&str, &str, &str, &str); 4] = [
+const XVPN: [(&str, &str, &str, &str); 5] = [
     ("xvpn", "", "", "AES-256-GCM"),
     (
         "xvpn-aes128",
@@ -274,6 +274,7 @@ const XVPN: [(&str, &str, &str, &str); 4] = [
         "AES-128-GCM",
     ),
     ("xvpn-nogso", r#"offload = ["tun", "gro"]"#, "", "AES-256-GCM"),
+    ("xvpn-native", "", r#"encapsulation = "auto""#, "AES-256-GCM"),
     ("xvpn-iptfs", "", r#"iptfs = "aggregate""#, "AES-256-GCM"),
 ];
 

@@ -102,7 +102,7 @@ fn gather(options: &Options, ours: &Path) -> Outcome<(Vec<Contestant>, Vec<(Stri
     let (mut here, mut missing) = (Vec::new(), Vec::new());
     let all = Contestant::all(&options.cache(), ours, &options.builds);
     for peer in &options.peers {
-        if !all.iter().any(|(name, _)| name == peer) {
+        if peer != options::ALL && !all.iter().any(|(name, _)| name == peer) {
             let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
             return Err(format!("there is no peer {peer}: {}", names.join(", ")).into());
         }

@@ -14,14 +14,15 @@ pub(crate) struct Options {
     /// How large packets may be on the links; all three profiles unless given.
     #[arg(long = "profile", value_enum, value_name = "PROFILE")]
     pub(crate) profiles: Vec<Profile>,
-    /// Whom to measure, for instance xvpn and wireguard-go; all unless given.
+    /// Whom to measure, for instance xvpn and wireguard-go; unless given, everybody, but of xvpn only its defaults. "all": its variants,
+    /// too.
     #[arg(long = "peer", value_name = "NAME")]
     pub(crate) peers: Vec<String>,
     /// What to measure; everything unless given.
     #[arg(long = "part", value_enum, value_name = "PART")]
     pub(crate) parts: Vec<Part>,
     /// How long each TCP run is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
     /// How often everything is measured; the tables show medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -84,7 +85,11 @@ impl Options {
     /// Whether the row `name` is wanted. `xvpn` means that row of every build.
     pub(crate) fn wants_peer(&self, name: &str) -> bool {
         let row = name.split('@').next().unwrap_or_default();
-        self.peers.is_empty() || self.peers.iter().any(|peer| peer == name || peer == row)
+        if self.peers.is_empty() {
+            return !row.starts_with("xvpn-");
+        }
+        let wanted = |peer: &String| [name, row, ALL].contains(&peer.as_str());
+        self.peers.iter().any(wanted)
     }
 
     pub(crate) fn cache(&self) -> PathBuf {
@@ -96,6 +101,9 @@ impl Options {
         })
     }
 }
+
+/// The name of all peers.
+pub(crate) const ALL: &str = "all";
 
 fn labelled(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {

@@ -1,7 +1,5 @@
 //! The tables and the JSON document.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use crate::bed::{Offloads, Profile};
@@ -64,30 +62,66 @@ impl Run {
 
 impl Table {
     pub(crate) fn markdown(&self) -> String {
-        let mut text = format!("### Profile {}\n\n", self.profile.word());
-        line(&mut text, &COLUMNS.map(str::to_owned));
-        line(&mut text, &COLUMNS.map(|_| "---".to_owned()));
-        for row in &self.rows {
-            match &row.not_here {
-                Some(reason) => line(&mut text, &[row.name.clone(), format!("**not here**: {reason}")]),
-                None => line(&mut text, &row.cells()),
+        let mut text = String::new();
+        let here: Vec<&Row> = self.rows.iter().filter(|row| row.not_here.is_none()).collect();
+        let names = here.iter().map(|row| row.name.clone());
+        let title = format!("profile `{}`", self.profile.word());
+        line(&mut text, std::iter::once(title).chain(names));
+        line(&mut text, (0..=here.len()).map(|_| "---".to_owned()));
+        let cells: Vec<_> = here.iter().map(|row| row.cells()).collect();
+        for (at, measure) in MEASURES.iter().enumerate() {
+            let figures = cells.iter().map(|cells| cells[at].clone());
+            // What was not asked for is not a line of dashes.
+            if figures
+                .clone()
+                .any(|figure| figure.contains(|c: char| c.is_ascii_digit()))
+            {
+                line(&mut text, std::iter::once((*measure).to_owned()).chain(figures));
             }
         }
         text.push('\n');
+        text.extend(self.compared());
         for row in &self.rows {
-            for failure in &row.failures {
-                line(
-                    &mut text,
-                    &[format!("{} FAILED: {}", row.name, failure.replace('\n', " / "))],
-                );
+            let missing = row.not_here.iter().map(|reason| format!("NOT HERE: {reason}"));
+            let failed = row.failures.iter().map(|failure| format!("FAILED: {failure}"));
+            for words in missing.chain(failed) {
+                text.push_str(&format!("- {} {}\n", row.name, words.replace('\n', " / ")));
             }
         }
         text
     }
+
+    /// One TCP stream of xvpn's, as a part of what the best other tunnel and no tunnel carry.
+    fn compared(&self) -> Option<String> {
+        let one = |row: &Row| {
+            [true, false].map(|forward| middle(row.tcp(1, Some(forward)).map(|tcp| tcp.gigabits)))
+        };
+        let of = |name: &str| self.rows.iter().find(|row| row.name == name).map(one);
+        let [Some(there), Some(back)] = of("xvpn")? else {
+            return None;
+        };
+        let others = || {
+            let rows = self.rows.iter();
+            rows.filter(|row| row.name != "none" && !row.name.starts_with("xvpn"))
+        };
+        let best = [0, 1].map(|way| others().filter_map(|row| one(row)[way]).reduce(f64::max));
+        let mut words = Vec::new();
+        if let [Some(a), Some(b)] = best {
+            words.push(format!(
+                "{:.2} / {:.2} times the fastest other tunnel",
+                there / a,
+                back / b
+            ));
+        }
+        if let Some([Some(a), Some(b)]) = of("none") {
+            words.push(format!("{:.2} / {:.2} of no tunnel", there / a, back / b));
+        }
+        (!words.is_empty()).then(|| format!("One TCP stream of xvpn: {}.\n\n", words.join(", ")))
+    }
 }
 
 impl Row {
-    fn cells(&self) -> [String; COLUMNS.len()] {
+    fn cells(&self) -> [String; MEASURES.len()] {
         let sizes = SIZES.map(|size| move |udp: &&Udp| udp.size == size);
         let [large, small] = sizes.map(|of_size| {
             let all = self.rounds.iter().flat_map(|sample| &sample.udp);
@@ -118,7 +152,6 @@ impl Row {
             .sum();
         let foreign = self.rounds.iter().map(|sample| sample.foreign_load_percent);
         [
-            self.name.clone(),
             self.both_ways(1, |tcp| tcp.gigabits, 2, " / "),
             self.both_ways(4, |tcp| tcp.gigabits, 2, " / "),
             self.cost(1),
@@ -176,37 +209,37 @@ fn per_packet(udp: &[Udp]) -> String {
         .join(" + ")
 }
 
-fn line(text: &mut String, cells: &[String]) {
-    if writeln!(text, "| {} |", cells.join(" | ")).is_err() {
-        // Writing to a string does not fail.
-    }
+fn line(text: &mut String, cells: impl Iterator<Item = String>) {
+    text.push_str(&format!("| {} |\n", cells.collect::<Vec<_>>().join(" | ")));
 }
 
 fn median(values: impl Iterator<Item = f64>, digits: usize) -> String {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = match values.len() {
-        0 => return "-".to_owned(),
-        odd if odd % 2 == 1 => values[odd / 2],
-        even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
-    };
-    format!("{middle:.digits$}")
+    middle(values).map_or_else(|| "-".to_owned(), |middle| format!("{middle:.digits$}"))
 }
 
-const COLUMNS: [&str; 15] = [
-    "",
+fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[odd / 2]),
+        even => Some(f64::midpoint(values[even / 2 - 1], values[even / 2])),
+    }
+}
+
+const MEASURES: [&str; 14] = [
     "TCP, 1 stream, a>b / b>a, Gbit/s",
-    "4 streams",
-    "CPU s/GB, encrypting + decrypting gateway, 1 stream",
-    "4 streams",
-    "retransmits, 1 stream",
-    "UDP 1372 B, kpps",
-    "CPU us/packet, a + b",
-    "UDP 64 B, kpps",
-    "CPU us/packet, a + b",
-    "late in their flow",
-    "ping, median / p99, ms",
-    "beside 1 stream",
+    "TCP, 4 streams",
+    "CPU, s/GB, encrypting + decrypting gateway, 1 stream",
+    "CPU, 4 streams",
+    "retransmits, 1 stream, a>b / b>a",
+    "UDP, 1372 octets, kpps",
+    "CPU, us/packet, gateway a + b",
+    "UDP, 64 octets, kpps",
+    "CPU, us/packet, gateway a + b",
+    "UDP, late in their flow",
+    "ping, idle, median / p99, ms",
+    "ping beside 1 TCP stream, median / p99, ms",
     "memory at peak, MiB, a / b",
-    "others' CPU, %",
+    "CPU of others meanwhile, %",
 ];
