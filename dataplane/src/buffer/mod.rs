@@ -1,8 +1,8 @@
 //! Packets, batches of them, and the pool they come from.
 //!
-//! A packet is one owned allocation with room before and after its octets, so that ESP is written around an inner
-//! packet where it lies. Packets travel from a queue's [`Pool`] through [`Batch`]es and back; after warm-up nothing on
-//! the packet path allocates.
+//! A packet that leaves is one owned allocation with room before and after its octets, so that ESP is written around an inner
+//! packet where it lies; one that was received is a part of the place where it landed. Packets travel from a queue's [`Pool`]
+//! through [`Batch`]es and back; after warm-up nothing on the way of ordinary packets allocates.
 
 mod backlog;
 mod batch;
