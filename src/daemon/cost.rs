@@ -22,6 +22,7 @@ pub(super) fn queues(counts: &dp::Counts) -> Vec<QueueReport> {
         .map(|queue| QueueReport {
             stages: queue.stages.iter().map(stage).collect(),
             discards: seen(&queue.discards),
+            waits_in_vain: queue.waits_in_vain,
         })
         .collect()
 }
@@ -66,20 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_queue_says_what_it_refused() {
+    fn each_queue_says_what_it_refused_and_for_whom_it_waited_in_vain() {
         let sets: Vec<_> = (0..3).map(|_| Arc::new(QueueStats::new())).collect();
         sets[1].discard_many(dp::Discard::BadIcv, 3);
+        sets[1].wait_in_vain();
         sets[2].discard(dp::Discard::UnusableSa);
         let counts = dp::Counts::read(&sets);
         let counter = |name: &str, count| Counter {
             name: name.to_owned(),
             count,
         };
-        let discards = queues(&counts).into_iter().map(|queue| queue.discards);
-        assert_eq!(
-            discards.collect::<Vec<_>>(),
-            [vec![], vec![counter("bad_icv", 3)]]
-        );
+        let said = queues(&counts).into_iter();
+        let said: Vec<_> = said.map(|queue| (queue.discards, queue.waits_in_vain)).collect();
+        assert_eq!(said, [(vec![], 0), (vec![counter("bad_icv", 3)], 1)]);
         assert_eq!(seen(&counts.control), [counter("unusable_sa", 1)]);
     }
 }

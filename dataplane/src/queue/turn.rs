@@ -133,8 +133,8 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         if self.to_wire.is_empty() {
             return;
         }
-        if let Some(departure) = &departure {
-            departure.wait();
+        if departure.as_ref().is_some_and(|departure| !departure.wait()) {
+            self.stats.wait_in_vain();
         }
         let sealed = load(&self.to_wire);
         let [_, before] = self.wire.system_calls();

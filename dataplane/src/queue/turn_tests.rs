@@ -329,3 +329,36 @@ fn a_path_that_takes_less_is_remembered_and_losses_are_counted() {
     assert_eq!(stats.discarded(Discard::PathTooBig), 1);
     assert_eq!(stats.discarded(Discard::WireRefused), 1);
 }
+
+#[test]
+fn a_wait_in_vain_for_another_queue_is_counted() {
+    let (queue, _punts, stats) = queue();
+    let mut queue = queue.serving(0, 2);
+    let mut tables = tables(0x1000, 0x2000);
+    let narrow = OutboundSpec {
+        lane: Lane {
+            window: 32,
+            ..Lane::default()
+        },
+        ..outbound(0x3000, 0x2000)
+    };
+    let sa = Arc::new(OutboundSa::new(&narrow).unwrap().shared_by(2));
+    assert!(tables.install_outbound(Arc::clone(&sa), path()));
+    let mut send = |packets: u8| {
+        queue
+            .tun
+            .arriving
+            .extend((0..packets).map(|mark| packet(&inner(mark))));
+        queue.turn(|| &tables).unwrap();
+        (queue.wire.sent.drain(..).count(), stats.waits_in_vain())
+    };
+
+    // The other queue holds number 1, and never sends it.
+    let (_, stuck) = sa.reserve_for(1, 1).unwrap();
+    assert_eq!(send(15), (15, 0), "up to half the window");
+    assert_eq!(send(1), (1, 1));
+    assert_eq!(send(1), (1, 1), "nobody is waited for in vain twice");
+    drop(stuck);
+    let discarded = Discard::ALL.iter().map(|reason| stats.discarded(*reason));
+    assert_eq!(discarded.sum::<u64>(), 0);
+}

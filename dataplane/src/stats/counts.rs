@@ -32,6 +32,9 @@ pub struct QueueCounts {
     pub discards: Vec<Counter>,
     /// What went through its stages.
     pub stages: [(Stage, StageCounts); Stage::ALL.len()],
+    /// Batches that left although another queue, waited for in vain, held lower numbers of their SA. Nothing was discarded, but what
+    /// that queue holds may come too late for the peer's replay window.
+    pub waits_in_vain: u64,
 }
 
 impl Counts {
@@ -43,6 +46,7 @@ impl Counts {
         let queue = |stats: &Arc<QueueStats>| QueueCounts {
             discards: discards(stats),
             stages: Stage::ALL.map(|stage| (stage, stats.passed(stage))),
+            waits_in_vain: stats.waits_in_vain(),
         };
         Self {
             queues: queues.iter().map(queue).collect(),

@@ -20,6 +20,7 @@ pub use stage::{Load, SAMPLE, Stage, StageCounts, Stopwatch};
 pub struct QueueStats {
     discards: [AtomicU64; Discard::COUNT],
     stages: [StageCounters; Stage::ALL.len()],
+    waits_in_vain: AtomicU64,
 }
 
 impl QueueStats {
@@ -28,6 +29,7 @@ impl QueueStats {
         Self {
             discards: [const { AtomicU64::new(0) }; Discard::COUNT],
             stages: Default::default(),
+            waits_in_vain: AtomicU64::new(0),
         }
     }
 
@@ -49,6 +51,17 @@ impl QueueStats {
     /// Counts a batch that went through a stage in so many system calls, and how long it took if that was measured.
     pub fn pass(&self, stage: Stage, load: Load, system_calls: u64, nanoseconds: Option<u64>) {
         self.stages[stage as usize].count(load, system_calls, nanoseconds);
+    }
+
+    /// Counts a batch that left although another queue still held lower numbers of its SA: that one was waited for in vain
+    /// ([`Departure::wait`](crate::sa::Departure::wait)), and what it holds may come too late for the peer's replay window.
+    pub fn wait_in_vain(&self) {
+        self.waits_in_vain.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many such batches there were.
+    pub fn waits_in_vain(&self) -> u64 {
+        self.waits_in_vain.load(Ordering::Relaxed)
     }
 
     /// What went through a stage.

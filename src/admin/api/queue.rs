@@ -12,6 +12,10 @@ pub struct QueueReport {
     /// Packets it refused, by reason; reasons never seen may be left out.
     #[serde(default)]
     pub discards: Vec<Counter>,
+    /// Batches that it sent although another queue, which it had waited for, still held lower sequence numbers of the same SA: what
+    /// that queue sends then may come too late for the peer's replay window.
+    #[serde(default)]
+    pub waits_in_vain: u64,
 }
 
 /// What went through one stage since the daemon started.

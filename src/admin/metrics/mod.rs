@@ -47,6 +47,14 @@ fn gateway(page: &mut Page, status: &StatusReport) {
     }
     discards(page, "control", &status.control_discards);
     page.family(
+        "xvpn_waits_in_vain",
+        Kind::Counter,
+        "Batches that a queue sent although another one, which it had waited for, still held lower sequence numbers.",
+    );
+    for (queue, report) in (0_u32..).zip(&status.queue_stages) {
+        page.sample(&[("queue", &queue.to_string())], report.waits_in_vain);
+    }
+    page.family(
         "xvpn_ignored_datagrams",
         Kind::Counter,
         "IKE datagrams that changed nothing; reasons never seen are left out.",

@@ -73,10 +73,12 @@ fn status() -> StatusReport {
             QueueReport {
                 stages: vec![stage("tun_read"), stage("seal")],
                 discards: vec![counter("bad_icv", 4)],
+                waits_in_vain: 0,
             },
             QueueReport {
                 stages: vec![],
                 discards: vec![counter("bad_icv", 3)],
+                waits_in_vain: 6,
             },
         ],
         ..StatusReport::default()

@@ -1,8 +1,8 @@
-//! The queues for people: what each stage carries and what it costs, and what was refused.
+//! The queues for people: what each stage carries and what it costs, and what went wrong.
 
 use std::fmt::Write;
 
-use super::text::seen;
+use super::text::{grouped, seen};
 use crate::admin::api::{Counter, StageReport, StatusReport};
 use crate::cli::terminal::Style;
 
@@ -38,6 +38,10 @@ pub(super) fn render(report: &StatusReport, style: Style) -> String {
             let _ = writeln!(out, "{}", row(stage, all));
         }
         refused(&mut out, &queue.discards);
+        if queue.waits_in_vain > 0 {
+            let times = grouped(queue.waits_in_vain);
+            let _ = writeln!(out, "  {:<13} waited for another queue {times} times", "in vain");
+        }
     }
     if seen(&report.control_discards).is_some() {
         let _ = writeln!(out, "\n{}", style.strong("control"));
@@ -100,10 +104,12 @@ mod tests {
         let busy = QueueReport {
             stages: vec![stage, idle],
             discards: vec![counter("no_outbound_sa", 1), counter("bad_icv", 3000)],
+            waits_in_vain: 0,
         };
         let calm = QueueReport {
             stages: vec![],
             discards: vec![counter("nat_keepalive", 5), counter("replayed", 0)],
+            waits_in_vain: 4,
         };
         let report = StatusReport {
             queue_stages: vec![busy, calm],
@@ -116,7 +122,8 @@ mod tests {
             open                      0          -            -          -         -     0%\n  \
             refused       no_outbound_sa 1, bad_icv 3,000\n\n\
             queue 1\n  \
-            stage               packets  per batch  octets/call  ns/packet  ns/octet   time\n\n\
+            stage               packets  per batch  octets/call  ns/packet  ns/octet   time\n  \
+            in vain       waited for another queue 4 times\n\n\
             control\n  \
             refused       unusable_sa 2\n";
         assert_eq!(render(&report, Style::none()), expected);
