@@ -1,10 +1,13 @@
 //! A queue between ports in memory: what one turn does.
 
+use std::time::Duration;
+
 use arc_swap::ArcSwap;
 
 use super::*;
 use crate::api::{
-    Encapsulation, InboundSpec, Keys, Lane, OutboundSpec, Path, Selector, Spi, Suite, TunnelId, TunnelSpec,
+    Aggregation, Encapsulation, InboundSpec, Keys, Lane, OutboundSpec, Pace, Path, Selector, Spi, Suite,
+    TunnelId, TunnelSpec,
 };
 use crate::buffer::Packet;
 use crate::io::MemoryPort;
@@ -28,17 +31,27 @@ pub(super) fn queue() -> (MemoryQueue, PuntReceiver, Arc<QueueStats>) {
 /// Tables that send on one SPI and receive on another, everything to everything.
 fn tables(sending: u32, receiving: u32) -> Tables {
     let mut tables = Tables::default();
-    let spec = TunnelSpec {
+    tables.open_tunnel(tunnel_spec());
+    tables.install_inbound(Arc::new(InboundSa::new(&inbound(receiving)).unwrap()));
+    let sa = Arc::new(OutboundSa::new(&outbound(sending, receiving)).unwrap());
+    assert!(tables.install_outbound(sa, path()));
+    tables
+}
+
+fn tunnel_spec() -> TunnelSpec {
+    TunnelSpec {
         id: TunnelId(1),
         interface: "xvpn0".to_owned(),
         path_mtu: 1500,
         clamp_mss: false,
         copy_dscp: false,
-    };
-    tables.open_tunnel(spec);
-    let inbound = InboundSpec {
+    }
+}
+
+fn inbound(spi: u32) -> InboundSpec {
+    InboundSpec {
         tunnel: TunnelId(1),
-        spi: Spi(receiving),
+        spi: Spi(spi),
         suite: Suite::ChaCha20Poly1305,
         keys: keys(),
         esn: true,
@@ -46,11 +59,7 @@ fn tables(sending: u32, receiving: u32) -> Tables {
         local: any(),
         remote: any(),
         aggfrag: false,
-    };
-    tables.install_inbound(Arc::new(InboundSa::new(&inbound).unwrap()));
-    let sa = Arc::new(OutboundSa::new(&outbound(sending, receiving)).unwrap());
-    assert!(tables.install_outbound(sa, path()));
-    tables
+    }
 }
 
 fn outbound(spi: u32, inbound_spi: u32) -> OutboundSpec {
@@ -161,6 +170,63 @@ fn packets_pass_from_tun_to_wire_to_tun_in_order() {
     assert_eq!(passed(&bobs, Stage::WireReceive), sealed);
     assert_eq!(passed(&bobs, Stage::TunWrite), (3, 150, plain));
     assert_eq!(passed(&bobs, Stage::TunRead), (0, 0, 0));
+}
+
+#[test]
+fn a_packet_alone_leaves_in_the_turn_that_reads_it_and_is_delivered_in_the_turn_that_receives_it() {
+    let turns = Lane {
+        spread: true,
+        // So short that queues send in turn.
+        window: 32,
+        ..Lane::default()
+    };
+    let at_hand = Aggregation {
+        fragments: true,
+        size: None,
+        pace: Pace::AtHand {
+            delay: Duration::ZERO,
+        },
+    };
+    for (lane, aggregation) in [
+        (Lane::default(), None),
+        (turns, None),
+        (turns, Some(at_hand)),
+        (Lane::default(), Some(at_hand)),
+    ] {
+        let ((alice, ..), (mut bob, ..)) = (queue(), queue());
+        let mut alice = alice.serving(0, 2);
+        let (mut to_bob, mut to_alice) = (Tables::default(), Tables::default());
+        to_bob.open_tunnel(tunnel_spec());
+        to_alice.open_tunnel(tunnel_spec());
+        let spec = OutboundSpec {
+            lane,
+            aggregation,
+            ..outbound(0x1000, 0x2000)
+        };
+        let sa = OutboundSa::new(&spec).unwrap().shared_by(2);
+        assert!(to_bob.install_outbound(Arc::new(sa), path()));
+        let spec = InboundSpec {
+            aggfrag: aggregation.is_some(),
+            ..inbound(0x1000)
+        };
+        to_alice.install_inbound(Arc::new(InboundSa::new(&spec).unwrap()));
+        for mark in 0..3 {
+            alice.tun.arriving.push_back(packet(&inner(mark)));
+            assert_eq!(alice.turn(|| &to_bob).unwrap(), 1);
+            assert_eq!(alice.wire.sent.len(), 1, "{lane:?} {aggregation:?}");
+            assert_eq!(alice.deadline(), None);
+            bob.wire.arriving.extend(alice.wire.sent.drain(..));
+            assert_eq!(bob.turn(|| &to_alice).unwrap(), 1);
+            let delivered: Vec<_> = bob
+                .tun
+                .sent
+                .drain(..)
+                .map(|packet| packet.octets().to_vec())
+                .collect();
+            assert_eq!(delivered, [inner(mark)], "{lane:?} {aggregation:?}");
+            assert_eq!(bob.deadline(), None);
+        }
+    }
 }
 
 #[test]
