@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use xvpn_dataplane::{Command, Encapsulation, Lane, Offloads, OutboundSpec, Path, Spi, Steering, Suite};
+use xvpn_dataplane::{Command, Encapsulation, Lane, Offloads, OutboundSpec, Path, Spi, Suite};
 
-use crate::lab::{ALICE, BOB, PATIENCE, Side, TUNNEL, any_ipv4, keys};
+use crate::lab::{ALICE, BOB, PATIENCE, Side, TUNNEL, any_ipv4, keys, steering};
 use crate::netns::until;
 
 pub(crate) const TESTS: &[crate::Test] = &[(
@@ -58,7 +58,7 @@ fn has_lanes() {
     }
 
     // The thread of a queue has the flows spread, when it gets a CPU.
-    let steered = Steering::load(2).is_ok();
+    let steered = steering().is_some();
     let seen = until("both queues to send", || {
         let seen = sent_by(&alice, &bob);
         (seen.len() == 2 || !steered).then_some(seen)

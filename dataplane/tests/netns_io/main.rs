@@ -9,6 +9,7 @@
 mod gateways;
 mod lab;
 mod lanes;
+mod loss;
 mod netns;
 mod order;
 mod refusals;
@@ -33,14 +34,13 @@ fn main() -> ExitCode {
     }
     if let Err(reason) = prepare() {
         println!("SKIPPED: {reason}");
-        let required = std::env::var_os("XVPN_REQUIRE_NETNS").is_some_and(|value| value == "1");
-        let (failed, skipped) = if required {
+        let (failed, skipped) = if required() {
             (tests.len(), 0)
         } else {
             (0, tests.len())
         };
         println!("0 passed, {failed} failed, {skipped} skipped");
-        return if required {
+        return if required() {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
@@ -58,6 +58,11 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Whether what cannot be tested here is a failure.
+fn required() -> bool {
+    std::env::var_os("XVPN_REQUIRE_NETNS").is_some_and(|value| value == "1")
 }
 
 /// The tests that the arguments of a usual test program choose.

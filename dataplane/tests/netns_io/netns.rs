@@ -1,7 +1,7 @@
 //! The namespace, and the few interface settings the tests need, without external programs.
 
 use std::ffi::{c_int, c_short};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -51,6 +51,34 @@ pub(crate) fn configure(interface: &str, address: Ipv4Addr) -> io::Result<()> {
     request.set_address(Ipv4Addr::new(255, 255, 255, 0));
     request.ioctl(libc::SIOCSIFNETMASK)?;
     bring_up(interface)
+}
+
+/// Gives `interface` an address with a prefix of 64 bits. (An interface without link-layer addresses takes it at once: nobody else can have it.)
+pub(crate) fn add_ipv6(interface: &str, address: Ipv6Addr) -> io::Result<()> {
+    let name = std::ffi::CString::new(interface)?;
+    // SAFETY: `name` is a string that ends in NUL and outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    let request = Ipv6Request {
+        address: address.octets(),
+        prefix: 64,
+        index: c_int::try_from(index).map_err(io::Error::other)?,
+    };
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+    // SAFETY: Ipv6Request is a struct in6_ifreq, which an IPv6 socket reads for this request, and outlives the call.
+    check(unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFADDR as libc::Ioctl,
+            &raw const request,
+        )
+    })
+}
+
+/// Lets `packets` wait for each of its readers, or in it.
+pub(crate) fn set_queue_length(interface: &str, packets: c_int) -> io::Result<()> {
+    let mut request = Request::named(interface);
+    request.payload[..4].copy_from_slice(&packets.to_ne_bytes());
+    request.ioctl(libc::SIOCSIFTXQLEN)
 }
 
 pub(crate) fn set_mtu(interface: &str, mtu: c_int) -> io::Result<()> {
@@ -192,19 +220,37 @@ impl Request {
     }
 }
 
+/// A struct in6_ifreq.
+#[repr(C)]
+struct Ipv6Request {
+    address: [u8; 16],
+    prefix: u32,
+    index: c_int,
+}
+
+/// Gives a socket room for so many octets that nobody has read.
+pub(crate) fn receive_buffer(socket: &impl AsFd, octets: c_int) {
+    // More than anybody may have, or else what everybody may.
+    if set_option(socket, libc::SO_RCVBUFFORCE, octets).is_err() {
+        set_option(socket, libc::SO_RCVBUF, octets).unwrap();
+    }
+}
+
 /// Has a socket send without UDP checksums (IPv4).
 pub(crate) fn without_checksums(socket: &impl AsFd) {
-    let on: c_int = 1;
+    set_option(socket, libc::SO_NO_CHECK, 1).unwrap();
+}
+
+fn set_option(socket: &impl AsFd, option: c_int, value: c_int) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<c_int>()).unwrap();
     // SAFETY: the value lives on this stack for the whole call and `len` is its size.
     check(unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
+            option,
+            (&raw const value).cast(),
             len,
         )
     })
-    .unwrap();
 }
