@@ -154,7 +154,7 @@ pub fn main(required: &str, workers: usize, plan: impl FnOnce() -> Result<Vec<Jo
 
 fn conclude(required: &str, passed: &AtomicUsize, skipped: &AtomicUsize, failed: &[String]) -> ExitCode {
     let (passed, skipped) = (passed.load(Ordering::Relaxed), skipped.load(Ordering::Relaxed));
-    let must = std::env::var_os(required).is_some_and(|value| value == "1");
+    let must = is_required(required);
     if skipped > 0 {
         let consequence = if must {
             format!("a failure, because {required}=1")
@@ -172,6 +172,11 @@ fn conclude(required: &str, passed: &AtomicUsize, skipped: &AtomicUsize, failed:
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Whether the environment says that nothing of these tests may be left out.
+pub fn is_required(tests: &str) -> bool {
+    std::env::var_os(tests).is_some_and(|value| value == "1")
 }
 
 /// Which tests were asked for: those whose name contains one of the words of the command line; without words, all.

@@ -10,6 +10,8 @@ use xvpn::testbed::set_queue_length;
 
 use super::capture::Capture;
 use super::carriage::transfer_both_ways;
+use super::lanes::flows_during;
+use super::single::{begin, hold, sealing_on_both};
 use super::steady::rekey;
 use super::stream::{drops, nothing_lost, since, streaming};
 use crate::harness::pair::{Plan, child, tunnel, with_pair};
@@ -57,6 +59,24 @@ pub fn small_packets_travel_together_through_new_keys() -> Outcome {
         )?;
         mode("aggregate, within 2 ms")?;
         pair.wire_is_clean()?;
+        pair.pings_pass()
+    })
+}
+
+/// Flows both ways, each with its packets in payloads that two queues seal on one SA and that share them with other flows': all arrive, each
+/// flow's in order.
+pub fn flows_in_payloads_of_two_queues_stay_in_order() -> Outcome {
+    let mut plan = Plan::new()
+        .without_nat()
+        .both("iptfs = \"aggregate\"\nspread = \"on\"");
+    for side in [&mut plan.aws, &mut plan.azure] {
+        side.gateway.push_str("queues = 2\n");
+    }
+    with_pair(&plan, |pair| {
+        begin(pair)?;
+        let mode = child(&pair.aws)?.iptfs;
+        check(mode.as_deref() == Some("aggregate"), format!("{mode:?}"))?;
+        sealing_on_both(pair, || flows_during(pair, hold))?;
         pair.pings_pass()
     })
 }

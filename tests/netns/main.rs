@@ -31,8 +31,11 @@ use std::process::ExitCode;
 use harness::runner::{self, Job, Outcome};
 
 fn main() -> ExitCode {
-    runner::main("XVPN_REQUIRE_NETNS", 2, || Ok(tests()))
+    runner::main(REQUIRED, 2, || Ok(tests()))
 }
+
+/// Set to 1 in the environment, nothing is left out without being a failure.
+const REQUIRED: &str = "XVPN_REQUIRE_NETNS";
 
 type Test = fn() -> Outcome;
 
@@ -225,6 +228,7 @@ fn tests() -> Vec<Job> {
             "over_tcp_a_tunnel_survives_new_keys_and_a_cut",
             tcp::survives_new_keys_and_a_cut,
         ),
+        ("over_tcp_flows_stay_in_order", tcp::flows_stay_in_order),
         (
             "small_packets_travel_together_through_new_keys",
             iptfs::small_packets_travel_together_through_new_keys,
@@ -232,6 +236,10 @@ fn tests() -> Vec<Job> {
         (
             "long_packets_are_cut_and_put_together",
             iptfs::long_packets_are_cut_and_put_together,
+        ),
+        (
+            "flows_in_payloads_of_two_queues_stay_in_order",
+            iptfs::flows_in_payloads_of_two_queues_stay_in_order,
         ),
         (
             "a_constant_rate_tells_nothing_on_the_wire",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use xvpn::testbed::{Gateway, Sniffer, set_queue_length};
 
 use super::capture::Capture;
-use super::lanes::flows_during;
+use super::lanes::{flows_during, steered};
 use crate::harness::pair::{Pair, Plan, with_pair};
 use crate::harness::runner::{Failure, Outcome, check};
 
@@ -38,7 +38,7 @@ pub fn a_queue_for_each_direction_where_flows_are_not_spread() -> Outcome {
             let (after, before) = before;
             let load = after.since(&before);
             println!("  {gateway}: {load:?}");
-            if steered(pair) {
+            if steered(pair)? {
                 let (sealing, opening) = (busy(&load.sealed), busy(&load.opened));
                 check(
                     sealing.len() == 1 && opening.len() == 1 && sealing != opening,
@@ -80,7 +80,7 @@ fn spread(window: u32, real: u32) -> Outcome {
                 left.latest < u64::from(window / 2),
                 format!("a packet left too late for a window of {window}: {left:?}"),
             )?;
-            if steered(pair) {
+            if steered(pair)? {
                 check(
                     busy(&load.sealed).len() == 2,
                     format!("one queue idles: {load:?}"),
@@ -106,7 +106,8 @@ fn plan(tunnel: &str) -> Plan {
     plan
 }
 
-fn begin(pair: &mut Pair<'_>) -> Outcome {
+/// Establishes the tunnel, ready for much.
+pub fn begin(pair: &mut Pair<'_>) -> Outcome {
     pair.establish()?;
     pair.pings_pass()?;
     // Where other tests run at the same time, a queue thread may have to wait for a CPU.
@@ -116,16 +117,23 @@ fn begin(pair: &mut Pair<'_>) -> Outcome {
     Ok(())
 }
 
-fn hold() -> Outcome {
+/// For as long as order is looked at.
+pub fn hold() -> Outcome {
     thread::sleep(Duration::from_secs(2));
     Ok(())
 }
 
-/// Whether the kernel let the gateways say which queue takes a flow.
-fn steered(pair: &Pair<'_>) -> bool {
-    [&pair.aws, &pair.azure]
-        .iter()
-        .all(|gateway| !gateway.log().contains("may put packets out of order"))
+/// Has `act` done, while which both gateways are to seal on both queues.
+pub fn sealing_on_both(pair: &Pair<'_>, act: impl FnOnce() -> Outcome) -> Outcome {
+    let before = both(pair, Load::of)?;
+    act()?;
+    for (after, before) in both(pair, Load::of)?.iter().zip(&before) {
+        let load = after.since(before);
+        println!("  {load:?}");
+        let idle = busy(&load.sealed).len() < 2;
+        check(!(idle && steered(pair)?), format!("one queue idles: {load:?}"))?;
+    }
+    Ok(())
 }
 
 fn both<'a, T>(

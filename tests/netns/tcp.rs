@@ -9,6 +9,8 @@ use xvpn::testbed::{Barrier, Kind, lift_barrier, set_barrier, wait_until};
 use crate::carriage::transfer_both_ways;
 use crate::harness::pair::{PATIENCE, Pair, Plan, child, tunnel, with_pair};
 use crate::harness::runner::{Failure, Outcome, check};
+use crate::lanes::flows_during;
+use crate::single::{begin, hold, sealing_on_both};
 
 /// Both sides with this transport; azure listens.
 fn plan(transport: &str) -> Plan {
@@ -105,6 +107,20 @@ pub fn survives_new_keys_and_a_cut() -> Outcome {
         check(local(pair)? != peer, "the connection was never cut")?;
         transfer_both_ways(pair, 1 << 20)?;
         is_in_tcp(pair)
+    })
+}
+
+/// Flows both ways that two queues seal, through one connection: each stays in order.
+pub fn flows_stay_in_order() -> Outcome {
+    let mut plan = plan("tcp").without_nat().both("spread = \"on\"");
+    for side in [&mut plan.aws, &mut plan.azure] {
+        side.gateway.push_str("queues = 2\n");
+    }
+    with_pair(&plan, |pair| {
+        begin(pair)?;
+        sealing_on_both(pair, || flows_during(pair, hold))?;
+        is_in_tcp(pair)?;
+        pair.pings_pass()
     })
 }
 
