@@ -76,10 +76,15 @@ fn spread(window: u32, real: u32) -> Outcome {
             let load = after[index].since(&before[index]);
             println!("  {load:?}; {left:?}");
             check(left.packets > 300, format!("{left:?}"))?;
+            // A queue that has no CPU for 50 ms is not waited for any longer, and the other counts that.
+            let in_time = left.latest < u64::from(window / 2);
             check(
-                left.latest < u64::from(window / 2),
+                in_time || load.in_vain > 0,
                 format!("a packet left too late for a window of {window}: {left:?}"),
             )?;
+            if !in_time {
+                println!("  THIS MACHINE WAS TOO BUSY: a queue was waited for in vain: {load:?}");
+            }
             if steered(pair)? {
                 check(
                     busy(&load.sealed).len() == 2,
@@ -143,11 +148,12 @@ fn both<'a, T>(
     Ok([of(&pair.aws)?, of(&pair.azure)?])
 }
 
-/// Packets that each queue has sealed and opened.
+/// Packets that each queue has sealed and opened, and batches for which one waited for another in vain.
 #[derive(Debug)]
 struct Load {
     sealed: Vec<u64>,
     opened: Vec<u64>,
+    in_vain: u64,
 }
 
 impl Load {
@@ -163,6 +169,7 @@ impl Load {
         Ok(Self {
             sealed: stage("seal"),
             opened: stage("open"),
+            in_vain: queues.iter().map(|queue| queue.waits_in_vain).sum(),
         })
     }
 
@@ -171,6 +178,7 @@ impl Load {
         Self {
             sealed: less(&self.sealed, &before.sealed),
             opened: less(&self.opened, &before.opened),
+            in_vain: self.in_vain - before.in_vain,
         }
     }
 }
