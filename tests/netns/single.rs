@@ -79,7 +79,7 @@ fn spread(window: u32, real: u32) -> Outcome {
             // A queue that has no CPU for 50 ms is not waited for any longer, and the other counts that.
             let in_time = left.latest < u64::from(window / 2);
             check(
-                in_time || load.in_vain > 0,
+                in_time || (1..=PARDONED).contains(&load.in_vain),
                 format!("a packet left too late for a window of {window}: {left:?}"),
             )?;
             if !in_time {
@@ -215,3 +215,5 @@ fn leaving(tape: &Path, source: Ipv4Addr) -> Result<Leaving, Failure> {
     }
     Ok(leaving)
 }
+/// Waits in vain that a busy machine may cause in a run; a fault in the departures would make most waits end so.
+const PARDONED: u64 = 5;

@@ -45,11 +45,15 @@ enum Protocol {
 impl Run {
     /// How many of `packets` the first super-packet takes; at least two, or `None`.
     ///
-    /// `udp`: whether the kernel knows super-packets of UDP.
-    pub(super) fn of(packets: &[Packet], udp: bool) -> Option<Self> {
+    /// `joins`: whether the interface takes super-packets of TCP, and of UDP.
+    pub(super) fn of(packets: &[Packet], joins: [bool; 2]) -> Option<Self> {
+        let [tcp, udp] = joins;
         let (first, rest) = packets.split_first()?;
         let octets = first.octets();
-        let shape = Shape::of(octets).filter(|shape| udp || shape.protocol == Protocol::Tcp)?;
+        let shape = Shape::of(octets).filter(|shape| match shape.protocol {
+            Protocol::Tcp => tcp,
+            Protocol::Udp => udp,
+        })?;
         let size = octets.len() - shape.headers;
         let mut run = Self {
             count: 1,

@@ -16,7 +16,7 @@ pub fn split(header: &[u8; vnet::LEN], octets: &[u8]) -> Result<Vec<Packet>, Vne
 
 /// The first packets joined, if they can be: the header, the octets, and how many packets they were.
 pub fn join(packets: &mut [Packet], udp: bool) -> Option<([u8; vnet::LEN], Vec<u8>, usize)> {
-    let run = Run::of(packets, udp)?;
+    let run = Run::of(packets, [true, udp])?;
     let (first, rest) = packets.get_mut(..run.count)?.split_first_mut()?;
     let flags = rest.last().and_then(|last| run.flags(last.octets()));
     let header = run.head(first.octets_mut(), flags)?;
@@ -63,7 +63,7 @@ impl Split {
 /// How many of the first packets would be one write: all of the work for it but the system call, for benches. The packets are
 /// as before afterwards, as they are after a write that the kernel refused.
 pub fn merge(packets: &mut [Packet], udp: bool) -> Option<usize> {
-    let run = Run::of(packets, udp)?;
+    let run = Run::of(packets, [true, udp])?;
     let (first, rest) = packets.get_mut(..run.count)?.split_first_mut()?;
     let flags = rest.last().and_then(|last| run.flags(last.octets()));
     let mut before = [0; 128];

@@ -61,6 +61,9 @@ impl TunPort {
     /// Closes our queue of a tunnel's interface. Unknown: no effect.
     pub fn remove(&mut self, tunnel: TunnelId) {
         self.interfaces.remove(&tunnel);
+        for udp in [false, true] {
+            self.refusals.worked((tunnel, udp));
+        }
         self.ready.retain(|ready| *ready != tunnel);
     }
 
@@ -104,9 +107,18 @@ impl TunPort {
                 }
                 Err(error) => match Fault::of(&error) {
                     // One packet the kernel or the vnet header made unusable: the next may be good.
-                    Fault::Rejected if refused < REFUSED_IN_A_ROW => {
+                    Fault::Rejected => {
                         refused += 1;
-                        self.stats.discard(Discard::TunUnusable);
+                        // Ours, and the kernel's EINVAL: a packet was taken. Other errors are about the interface.
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+                        ) {
+                            self.stats.discard(Discard::TunUnusable);
+                        }
+                        if refused == REFUSED_IN_A_ROW {
+                            break;
+                        }
                     }
                     Fault::Gone => {
                         // Someone deleted the interface. Closing our end keeps epoll from reporting it for ever.
@@ -114,7 +126,6 @@ impl TunPort {
                         break;
                     }
                     Fault::WouldBlock
-                    | Fault::Rejected
                     | Fault::TooBig
                     | Fault::Unreachable
                     | Fault::Refused
@@ -177,10 +188,18 @@ fn write_first(
     packets: &mut [Packet],
     refusals: &mut Refusals<(TunnelId, bool)>,
 ) -> Written {
-    let [tcp, udp] = queue.joins();
+    let joins = queue.joins();
     let tunnel = packets.first().map_or(TunnelId(0), |packet| packet.meta.tunnel);
-    let run = tcp.then(|| Run::of(packets, udp)).flatten();
-    if let Some(run) = run.filter(|run| refusals.allow((tunnel, run.is_udp())))
+    let joins = if refusals.is_empty() {
+        joins
+    } else {
+        let [tcp, udp] = joins;
+        [
+            tcp && refusals.allow((tunnel, false)),
+            udp && refusals.allow((tunnel, true)),
+        ]
+    };
+    if let Some(run) = Run::of(packets, joins)
         && let Some(packets) = packets.get_mut(..run.count)
     {
         let place = (tunnel, run.is_udp());

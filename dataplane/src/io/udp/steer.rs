@@ -12,8 +12,9 @@
 //!
 //! A socket's number is the place it took when it was bound, so the sockets of a group are bound in the order of the queues and
 //! none leaves before all do. The kernel joins datagrams (UDP_GRO) before it asks, by addresses and ports only: those of
-//! several SAs that share both can come in one piece, to the queue of the first. That costs nothing but the neighbourhood of
-//! its cache lines: windows are shared without locks ([`ReplayWindow`](crate::sa::ReplayWindow)).
+//! several SAs that share both can come in one piece, to the queue of the first. That is safe, for windows are shared without locks
+//! ([`ReplayWindow`](crate::sa::ReplayWindow)), but two threads would then write the packets of one flow to the TUN: so SAs on
+//! different queues come from different ports ([`OutboundSa::keeps_order`](crate::sa::OutboundSa::keeps_order)).
 
 use std::io;
 use std::os::fd::BorrowedFd;
