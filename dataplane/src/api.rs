@@ -198,8 +198,8 @@ pub struct Lane {
     /// Each queue sends on it from a UDP port of its own ([`Config::own_ports`]), as long as it takes the path it was made for:
     /// the peer receives ESP from any port, and nothing on the way minds.
     pub own_port: bool,
-    /// The peer gives it a queue of its own and expects it from a port of its own. From a shared one, where the kernel of the peer joins its
-    /// datagrams with those of other SAs, it is used for want of another only.
+    /// The peer receives it on another queue than other SAs of ours. In UDP from a port that they share, where the kernel of the peer joins
+    /// datagrams of both, it is used for want of another only.
     pub apart: bool,
     /// Its tunnel's flows are spread over all queues, not kept on one.
     pub spread: bool,

@@ -16,7 +16,7 @@ use xvpn_dataplane::queue::{Queue, punt};
 use xvpn_dataplane::sa::OutboundSa;
 use xvpn_dataplane::stats::QueueStats;
 use xvpn_dataplane::tables::Tables;
-use xvpn_dataplane::{Lane, OutboundSpec, Path, Spi, Suite};
+use xvpn_dataplane::{Encapsulation, Lane, OutboundSpec, Path, Spi, Suite};
 
 const FOR_ANY: u32 = 0x0f00;
 const APART: Lane = Lane {
@@ -107,6 +107,25 @@ fn on_another_path_than_they_were_made_for_all_share_the_sa_for_any_queue() {
     assert_eq!(used(&tables), [(FOR_ANY, false); 2]);
     tables.set_path(TUNNEL, path());
     assert_eq!(used(&tables), [(0, true), (1, true)]);
+}
+
+#[test]
+fn without_udp_no_port_is_needed_and_with_it_again_one_is() {
+    let without = Lane {
+        own_port: false,
+        ..APART
+    };
+    let mut tables = with(&[ANY, of(0, without), of(1, without)]);
+    tables.set_path(
+        TUNNEL,
+        Path {
+            encapsulation: Encapsulation::None,
+            ..path()
+        },
+    );
+    assert_eq!(used(&tables), [(0, false), (1, false)]);
+    tables.set_path(TUNNEL, path());
+    assert_eq!(used(&tables), [(FOR_ANY, false); 2]);
 }
 
 #[test]

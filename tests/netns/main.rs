@@ -75,8 +75,8 @@ fn tests() -> Vec<Job> {
             lanes::behind_a_static_nat_too,
         ),
         (
-            "behind_any_nat_one_sa_leaves_and_flows_stay_in_order",
-            lanes::behind_any_nat_one_sa_leaves_and_flows_stay_in_order,
+            "behind_any_nat_one_queue_receives_and_flows_stay_in_order",
+            lanes::behind_any_nat_one_queue_receives_and_flows_stay_in_order,
         ),
         ("the_demo_of_the_readme_succeeds", demo::succeeds),
         (

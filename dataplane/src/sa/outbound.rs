@@ -5,7 +5,7 @@ use std::fmt;
 use super::aead::Transform;
 use super::departure::{Departure, Departures};
 use super::{BadKeys, Selectors, Sequence, SequenceBlock, UsageCounter};
-use crate::api::{Aggregation, Lane, OutboundSpec, Path, Spi, TunnelId};
+use crate::api::{Aggregation, Encapsulation, Lane, OutboundSpec, Path, Spi, TunnelId};
 use crate::buffer::Packet;
 use crate::discard::Discard;
 use crate::esp::layout::{Layout, TRAILER};
@@ -142,9 +142,10 @@ impl OutboundSa {
         self.lane.own_port && *path == self.made_for
     }
 
-    /// Whether a flow on it stays in order on this path: the peer does not need a port of its own to tell it apart, or it has one.
+    /// Whether a flow on it stays in order on this path: the peer receives it where it receives the others, or can tell it from them
+    /// by a port or because there is no UDP.
     pub fn keeps_order(&self, path: &Path) -> bool {
-        !self.lane.apart || self.own_port(path)
+        !self.lane.apart || path.encapsulation == Encapsulation::None || self.own_port(path)
     }
 
     /// How it fills AGGFRAG payloads; `None`: it carries single packets.

@@ -115,8 +115,8 @@ pub struct InstallOutbound {
     pub child: ChildId,
     /// The peer is an xvpn, too.
     pub xvpn: bool,
-    /// The peer receives it on a queue of its own and tells its packets from those of its other SAs by their UDP port. From a port that
-    /// they share it is to be used for want of another only: the order of a flow would not be kept.
+    /// The peer receives it on another queue than other SAs of ours. In UDP from a port that they share it is to be used for want of another
+    /// only: the kernel of the peer may join datagrams of both, and the order of a flow would not be kept.
     pub apart: bool,
     /// ESP may come to the peer from any UDP port of ours: it said so, and there is no NAT before either side.
     pub any_port: bool,

@@ -82,7 +82,9 @@ impl Begun {
             },
             nonce: Nonce(nonce.clone()),
             ke: key.as_ref().map(public),
-            other: lane::notify(established, wish.resource).into_iter().collect(),
+            other: lane::notify(cx.spis, established, wish.resource, spi)
+                .into_iter()
+                .collect(),
         };
         let begun = Self {
             spi,
@@ -194,7 +196,7 @@ pub(crate) fn agree(
     let other = narrowed
         .notifies()
         .into_iter()
-        .chain(lane::notify(established, narrowed.resource))
+        .chain(lane::notify(cx.spis, established, narrowed.resource, spi))
         .collect();
     let [apart, any_port] = lane::apart(established, &wanted.other);
     let agreement = ChildAgreement {

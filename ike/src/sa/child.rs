@@ -34,7 +34,7 @@ pub(crate) struct ChildAgreement {
     pub(crate) encapsulation: Encapsulation,
     /// The peer is an xvpn.
     pub(crate) xvpn: bool,
-    /// The peer tells its packets from those of its other SAs by their UDP port.
+    /// The peer receives it on another queue than other SAs of ours.
     pub(crate) apart: bool,
     /// ESP may come to the peer from any UDP port.
     pub(crate) any_port: bool,

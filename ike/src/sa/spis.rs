@@ -114,6 +114,12 @@ impl Spis {
         }
     }
 
+    /// Whether the queue that receives them is the same.
+    pub(crate) fn share_a_queue(&self, one: Spi, other: Spi) -> bool {
+        let queues = self.queues.max(1);
+        one.0 % queues == other.0 % queues
+    }
+
     /// How many of both kinds.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn in_use(&self) -> (usize, usize) {

@@ -1,5 +1,6 @@
 //! Several CHILD SAs of one IKE SA (RFC 7296 1.3.1, 2.9).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use xvpn_ike::api::{Event, Output, Rekey};
@@ -430,6 +431,9 @@ fn without_ports_of_their_own_all_of_a_peer_in_udp_share_a_queue_and_without_udp
     assert!(has(&pair, 3));
     assert_eq!(queues_of(&pair, 2)[0][1..], [(Some(0), 0), (Some(1), 1)]);
     assert!(pair.alice.outbound.values().all(|sa| !sa.any_port && sa.xvpn));
+    // Bob has one queue. Should a NAT come between later (RFC 4555), he knows that Alice has two.
+    assert!(pair.alice.outbound.values().all(|sa| !sa.apart));
+    assert!(pair.bob.outbound.values().any(|sa| sa.apart));
 
     // A NAT before Alice: Bob may send from 4500 only, and she does so, too, for her NAT's sake.
     let forced = |who| ConnectionConfig {
@@ -446,7 +450,9 @@ fn without_ports_of_their_own_all_of_a_peer_in_udp_share_a_queue_and_without_udp
         outside: ip(EVE),
         port_shift: 0,
     });
-    pair.alice.endpoint.set_queues(2);
+    for who in [Who::Alice, Who::Bob] {
+        pair.host(who).endpoint.set_queues(2);
+    }
     pair.up(Who::Alice);
     pair.run_for(LATER);
     assert!(has(&pair, 3));
@@ -458,11 +464,18 @@ fn without_ports_of_their_own_all_of_a_peer_in_udp_share_a_queue_and_without_udp
         at_alice.iter().all(|(_, queue)| *queue == at_alice[0].1),
         "{at_alice:?}"
     );
-    // Bob sees no NAT before himself and has a queue for each; Alice, who sends from one port, is to know.
-    let apart = |host: &Host| {
-        let all = host.outbound.values();
-        all.filter(|sa| sa.apart && sa.resource.is_some()).count()
-    };
-    assert_eq!([apart(&pair.alice), apart(&pair.bob)], [2, 0]);
+    // Bob sees no NAT before himself and has queues for them; Alice, who sends from one port, knows which share one.
     assert_eq!(queues_of(&pair, 2)[1][1..], [(Some(0), 0), (Some(1), 1)]);
+    let known = |pair: &Pair| {
+        let usable = pair.alice.outbound.values().filter(|sa| !sa.apart);
+        let queues: BTreeSet<u32> = usable.map(|sa| sa.spi.0 % 2).collect();
+        queues.len() == 1
+            && pair.alice.outbound.values().any(|sa| sa.apart)
+            && pair.bob.outbound.values().all(|sa| !sa.apart)
+    };
+    assert!(known(&pair));
+    // What replaces them is where they were.
+    rekey(&mut pair, Who::Alice, Rekey::Child);
+    pair.run_for(LATER);
+    assert!(known(&pair));
 }
