@@ -150,7 +150,8 @@ impl Tunnel {
             Event::ChildEstablished { connection, child } => {
                 let same =
                     |other: &Child| other.facts.name == child.name && other.facts.resource == child.resource;
-                self.totals.on_child(child, self.children.values().any(same));
+                let replaces = self.children.values().any(same);
+                self.totals.on_child(child, replaces);
                 self.totals.begin(child, *connection);
                 let child_entry = Child {
                     facts: child.clone(),
@@ -162,16 +163,17 @@ impl Tunnel {
                 self.failure = None;
                 self.enter(TunnelState::Established, now);
                 let wanted = self.iptfs(&child.name).filter(|_| child.aggfrag.is_none());
-                if wanted.is_some_and(|iptfs| matches!(iptfs.pace, Pace::Constant { .. })) {
+                if !replaces && wanted.is_some_and(|iptfs| matches!(iptfs.pace, Pace::Constant { .. })) {
                     // Whoever wants nothing to be seen must not only learn that by looking at the status.
                     tracing::warn!(
-                        "tunnel {}: the peer refuses `iptfs` for {}: the lengths and times of packets can be seen; give the peer `iptfs`, too",
+                        "tunnel {}: `iptfs` was not agreed on for {}: the lengths and times of packets can be seen; give the peer `iptfs`, too, without congestion control",
                         self.config.name,
                         child.name
                     );
                 }
                 let ours = self.iptfs(&child.name);
-                if let Some(warning) = words::too_short_for_ipv6(child, ours, self.config.path_mtu) {
+                let warning = words::too_short_for_ipv6(child, ours, self.config.path_mtu);
+                if let Some(warning) = warning.filter(|_| !replaces) {
                     tracing::warn!("tunnel {}: {}: {warning}", self.config.name, child.name);
                 }
                 Some(self.progress(words::child_established(child, wanted.is_some())))

@@ -41,7 +41,7 @@ pub trait Port {
         [0; 2]
     }
 
-    /// An offload that the kernel refused so often that the port does without it for a while. Said once.
+    /// An offload that the kernel refused so often that the port does without it for a while. Each is said once.
     fn take_refused(&mut self) -> Option<Refused> {
         None
     }

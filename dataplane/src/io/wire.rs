@@ -34,7 +34,7 @@ pub struct WirePort {
     segment: bool,
     /// To whom it refused to cut runs that it then took packet by packet.
     refusals: Refusals<IpAddr>,
-    refused: Option<Refused>,
+    refused: Vec<Refused>,
     /// System calls made to receive and to send; sendmmsg(2) counts once.
     calls: [u64; 2],
     stats: Arc<QueueStats>,
@@ -62,7 +62,7 @@ impl WirePort {
             landing: Landing::new(),
             segment: true,
             refusals: Refusals::default(),
-            refused: None,
+            refused: Vec::new(),
             calls: [0; 2],
             stats,
         }
@@ -222,7 +222,7 @@ impl WirePort {
                     let single = self.send_each(index, piece, false, sent);
                     let refused = piece.len() > 1 && single && fault == Fault::Rejected;
                     if refused && self.refusals.refused(remote(piece)) {
-                        self.refused = Some(Refused::Gso {
+                        self.refused.push(Refused::Gso {
                             remote: remote(piece),
                         });
                     }
@@ -342,7 +342,7 @@ impl Port for WirePort {
     }
 
     fn take_refused(&mut self) -> Option<Refused> {
-        self.refused.take()
+        self.refused.pop()
     }
 }
 

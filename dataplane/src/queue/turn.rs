@@ -147,7 +147,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
         if let Some(too_big) = sent.too_big {
             tables.lower_path_mtu(too_big.tunnel, too_big.path_mtu);
         }
-        if let Some(refused) = self.wire.take_refused() {
+        while let Some(refused) = self.wire.take_refused() {
             self.punt.push(Punted::Refused(refused));
         }
     }
@@ -263,7 +263,7 @@ impl<Tun: Port, Wire: Port> Queue<Tun, Wire> {
             let time = if timed { self.watch_inbound.lap() } else { None };
             self.stats.pass(Stage::TunWrite, opened, after - before, time);
             self.stats.discard_many(Discard::TunRefused, count(sent.lost));
-            if let Some(refused) = self.tun.take_refused() {
+            while let Some(refused) = self.tun.take_refused() {
                 self.punt.push(Punted::Refused(refused));
             }
         }

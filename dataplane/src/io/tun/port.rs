@@ -32,7 +32,7 @@ pub struct TunPort {
     reading: TunnelId,
     /// Whose interface refused several packets of TCP or (true) UDP as one, and then took the first alone.
     refusals: Refusals<(TunnelId, bool)>,
-    refused: Option<Refused>,
+    refused: Vec<Refused>,
     /// System calls made to read and to write.
     calls: [u64; 2],
     stats: Arc<QueueStats>,
@@ -47,7 +47,7 @@ impl TunPort {
             splitter: Splitter::new(),
             reading: TunnelId(0),
             refusals: Refusals::default(),
-            refused: None,
+            refused: Vec::new(),
             calls: [0; 2],
             stats,
         }
@@ -293,7 +293,7 @@ impl Port for TunPort {
             };
             sent.packets += if taken { count } else { 0 };
             sent.lost += if taken { 0 } else { count };
-            self.refused = refused.or(self.refused);
+            self.refused.extend(refused);
             packets = packets.get_mut(count..).unwrap_or_default();
         }
         batch.recycle(pool);
@@ -305,7 +305,7 @@ impl Port for TunPort {
     }
 
     fn take_refused(&mut self) -> Option<Refused> {
-        self.refused.take()
+        self.refused.pop()
     }
 }
 
