@@ -1,7 +1,7 @@
 //! One page over HTTP: `GET /metrics`, and nothing else.
 //!
 //! It runs beside IKE on the daemon's one thread, so a client costs one of a few places for a few seconds and no more: heads, waits and
-//! places are bounded ([`Room`]), every answer closes its connection, and who asks more often than every so often gets the page of before. The request's head
+//! places are bounded (`room.rs`), every answer closes its connection, and who asks more often than every so often gets the page of before. The request's head
 //! is taken apart by `httparse`; for one page without a body there is nothing else that a library for servers would do here.
 
 use std::io;
