@@ -1,7 +1,8 @@
 //! The few places for clients of the metrics, and who leaves for whom when all are taken.
 //!
-//! Whoever says nothing, or not all, or does not take what it asked for, keeps its place only until another wants it: clients that hold
-//! places for the sake of holding them cost a Prometheus server a fraction of a second, and not its scrape.
+//! Whoever says nothing, or not all, or does not take what it asked for, keeps its place only until another wants it: a few clients
+//! that hold places for the sake of holding them cost a Prometheus server a fraction of a second, and not its scrape. A flood of connections
+//! does: the page is for an address that only friends reach.
 
 use std::collections::BTreeMap;
 use std::future::Future;
